@@ -1,0 +1,218 @@
+"""The contracts a plug-in fulfils: detector, anonymiser, inpainter, dataset, task."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dp2bench.core.results import Score
+from dp2bench.core.seeds import Seed
+from dp2bench.core.types import Anonymized, CropBatch, Image, People, Sample, SampleId
+
+Scope = Literal["none", "face", "body", "picture"]
+TaskKind = Literal["privacy", "utility", "quality", "coverage", "cost"]
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A file of parameters that a component loads: name, sha256 of the file, licence."""
+
+    name: str
+    sha256: str
+    licence: str
+
+
+@dataclass(frozen=True)
+class ComponentMeta:
+    """Name and revision of a component; the revision changes when its output does."""
+
+    name: str
+    revision: str = "1"
+    weights: tuple[Weights, ...] = ()
+
+
+@dataclass(frozen=True)
+class MethodMeta(ComponentMeta):
+    """What an anonymiser declares.
+
+    Attributes:
+        scope: what it replaces: nothing, faces, bodies, or the picture.
+        deterministic: the output does not depend on the seed.
+        sees_hole: the fill may depend on the pixels it replaces (blur, pixelation). A method that says False never receives them.
+        detector: name of its own detector, or None to take the run's shared detections.
+        description: one line for `dp2bench list methods`.
+    """
+
+    scope: Scope = "body"
+    deterministic: bool = True
+    sees_hole: bool = True
+    detector: str | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class DatasetMeta:
+    """Name, version (changes when pixels or labels do), licence and splits of a dataset."""
+
+    name: str
+    version: str
+    licence: str
+    splits: tuple[str, ...]
+    homepage: str = ""
+    description: str = ""
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that a task needs before it can score: made once by the engine, shared by every method it is equal for.
+
+    Attributes:
+        role: the name under which the task finds it again.
+        on: the pictures it learns from.
+        arguments: everything that changes its outcome, besides pictures, seed and code.
+    """
+
+    role: str
+    on: Literal["clear", "anonymised"]
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class TaskMeta:
+    """What a task declares. ``layouts`` are the dataset layouts it can read (``market1501``, ``coco``, ``cityscapes``)."""
+
+    name: str
+    version: str
+    kind: TaskKind
+    main_score: str
+    layouts: tuple[str, ...]
+    description: str = ""
+    reference: str = ""
+
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total) while a step works."""
+
+
+def no_progress(done: int, total: int) -> None:
+    """Report to nobody."""
+
+
+@dataclass
+class RunContext:
+    """What a task may use while it runs.
+
+    Attributes:
+        seed: the run's seed; everything random derives from it.
+        trained: folder of each finished Training by role.
+        artefacts: folder for files worth keeping beside the scores (per-query values, curves, pictures).
+        device: torch device name.
+        threads: threads a computation may use.
+        progress: to be called while working.
+        units: per-unit values behind a score, {score name: {unit id: value}}; lets the engine pool seeds into one
+            bootstrap interval and lets later comparisons be paired.
+    """
+
+    seed: int
+    trained: Mapping[str, Path]
+    artefacts: Path
+    device: str = "cpu"
+    threads: int = 2
+    progress: Progress = no_progress
+    units: dict[str, Mapping[str, float]] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """Finds people. Implementations are constructed with keyword arguments only."""
+
+    meta: ComponentMeta
+
+    def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
+        """People of each picture. ``samples`` says which pictures these are (for detections that are looked up)."""
+        ...
+
+
+@runtime_checkable
+class Anonymizer(Protocol):
+    """A whole method: picture in, picture out. Must depend on its arguments alone, never on earlier calls."""
+
+    meta: MethodMeta
+
+    def anonymize(self, image: Image, people: People, *, seed: Seed) -> Anonymized:
+        """Replace the people in a picture; who is left is in ``missed``."""
+        ...
+
+
+@runtime_checkable
+class Inpainter(Protocol):
+    """A method that only fills regions; `dp2bench.deepprivacy2.anonymizer.InpaintingAnonymizer` crops and stitches around it."""
+
+    meta: MethodMeta
+    crop_size: tuple[int, int]
+    """Height and width of the crops it wants, in pixels."""
+
+    def fill(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
+        """(B, h, w, 3) uint8; only pixels inside ``crops.holes`` are used. Row i depends on crop i and seed i alone."""
+        ...
+
+
+class Dataset(ABC):
+    """Pictures of people in an official on-disk layout."""
+
+    layout: ClassVar[str]
+    """Name of the on-disk format: ``market1501``, ``coco``, ``cityscapes``, ``folder``, ..."""
+    meta: DatasetMeta
+    root: Path
+
+    @abstractmethod
+    def samples(self, split: str) -> Sequence[Sample]:
+        """The pictures of a split, in a fixed order. Raises DatasetError for an unknown split or a broken layout."""
+
+    @abstractmethod
+    def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image]]) -> Dataset:
+        """A copy of this dataset at ``out`` in the SAME official layout, with these (split, id, picture) as its pictures.
+
+        Labels are copied unchanged. Pictures that are not handed over are left out, never copied.
+        """
+
+    @abstractmethod
+    def verify(self) -> None:
+        """Raises DatasetError that says exactly what is missing and where to get it."""
+
+    def people(self, sample: Sample) -> People | None:
+        """The annotated people of a picture, or None where the dataset has no such annotation."""
+        return None
+
+    def open(self, root: Path) -> Dataset:
+        """The same kind of dataset at another root (e.g. one anonymised by another tool)."""
+        raise NotImplementedError(f"{type(self).__name__} cannot be opened at another folder")
+
+
+class Task(ABC):
+    """One benchmark task. Constructed with keyword arguments, the task's settings of the suite."""
+
+    meta: ClassVar[TaskMeta]
+
+    @property
+    @abstractmethod
+    def arguments(self) -> Mapping[str, Any]:
+        """Every effective setting, defaults filled in; part of the cache key and of the provenance."""
+
+    def trainings(self) -> tuple[Training, ...]:
+        """What must be trained before `run`."""
+        return ()
+
+    def train(self, training: Training, dataset: Dataset, out: Path, context: RunContext) -> None:
+        """Do one training and leave its files in ``out``; called again after a kill, ``out`` holds what was left there."""
+        raise NotImplementedError(f"{type(self).__name__} declares a training and does not implement it")
+
+    @abstractmethod
+    def run(self, clear: Dataset, anonymised: Dataset, context: RunContext) -> list[Score]:
+        """Score one method for one seed."""
