@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -185,6 +186,18 @@ class Dataset(ABC):
     @abstractmethod
     def verify(self) -> None:
         """Raises DatasetError that says exactly what is missing and where to get it."""
+
+    def prepare(self, progress: Progress = no_progress) -> None:
+        """Make or fetch what is not there yet; does nothing for data that the user brings."""
+
+    def fingerprint(self) -> str:
+        """sha256 over version, names and contents of every picture of every split."""
+        digest = hashlib.sha256(self.meta.version.encode())
+        for split in self.meta.splits:
+            for sample in self.samples(split):
+                digest.update(f"{split}/{sample.id}\0".encode())
+                digest.update(hashlib.sha256(sample.path.read_bytes()).digest())
+        return digest.hexdigest()
 
     def people(self, sample: Sample) -> People | None:
         """The annotated people of a picture, or None where the dataset has no such annotation."""
