@@ -1,0 +1,137 @@
+"""Take a dataset, find its people, anonymise them, count who is left."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Progress, no_progress
+from dp2bench.core.errors import Dp2benchError, PictureError
+from dp2bench.core.images import read_image
+from dp2bench.core.people_io import save_people
+from dp2bench.core.results import Coverage
+from dp2bench.core.seeds import derive_seed
+from dp2bench.core.types import Image, People, Sample, SampleId
+
+CHUNK = 16
+"""Pictures handed to a detector at once."""
+
+
+def detect(dataset: Dataset, detector: Detector, out: Path, progress: Progress = no_progress) -> None:
+    """People of every readable picture, one file a split. Unreadable pictures are left out here and counted by `anonymise`."""
+    bound = detector.for_dataset(dataset) if hasattr(detector, "for_dataset") else detector
+    total, done = sum(len(dataset.samples(s)) for s in dataset.meta.splits), 0
+    for split in dataset.meta.splits:
+        found: dict[str, People] = {}
+        samples = dataset.samples(split)
+        for start in range(0, len(samples), CHUNK):
+            images: list[Image] = []
+            readable: list[Sample] = []
+            for sample in samples[start : start + CHUNK]:
+                try:
+                    images.append(read_image(sample.path))
+                    readable.append(sample)
+                except PictureError:
+                    continue
+            for sample, people in zip(readable, bound.detect(images, readable), strict=True):
+                found[sample.id] = people
+            done += len(samples[start : start + CHUNK])
+            progress(done, total)
+        save_people(out / f"{split}.npz", found)
+
+
+@dataclass
+class Tally:
+    """Counts what became of people while pictures go by; `coverage` is the sum."""
+
+    pictures: int = 0
+    found: int = 0
+    missed: Counter[str] = field(default_factory=Counter)
+    empty: int = 0
+    unfound: int | None = None
+    unreadable: list[str] = field(default_factory=list)
+
+    def coverage(self) -> Coverage:
+        """The counts as they are printed beside scores."""
+        missed = sum(self.missed.values())
+        return Coverage(
+            pictures=self.pictures, found=self.found, anonymised=self.found - missed, missed=missed, missed_reasons=dict(sorted(self.missed.items())),
+            pictures_without_detection=self.empty, unfound=self.unfound, unreadable=len(self.unreadable),
+        )  # fmt: skip
+
+
+def unfound_people(annotated: People, found: People) -> int:
+    """Annotated people of whose box less than half lies in any single found box: nobody will anonymise them."""
+    if not len(annotated):
+        return 0
+    if not len(found):
+        return len(annotated)
+    a, f = annotated.boxes[:, None], found.boxes[None]
+    size = np.clip(np.minimum(a[..., 2:], f[..., 2:]) - np.maximum(a[..., :2], f[..., :2]), 0, None)
+    area = np.maximum((a[..., 2] - a[..., 0]) * (a[..., 3] - a[..., 1]), 1e-6)
+    return int(((size[..., 0] * size[..., 1] / area).max(1) < 0.5).sum())
+
+
+def anonymised_pictures(
+    dataset: Dataset, people: Mapping[str, Mapping[str, People]], method: Anonymizer, run_seed: int, tally: Tally, progress: Progress = no_progress
+) -> Iterator[tuple[str, SampleId, Image]]:
+    """Each readable picture, anonymised. A picture that cannot be read is counted and never copied through."""
+    total, done = sum(len(dataset.samples(s)) for s in dataset.meta.splits), 0
+    for split in dataset.meta.splits:
+        for sample in dataset.samples(split):
+            done += 1
+            progress(done, total)
+            try:
+                image = read_image(sample.path)
+            except PictureError as error:
+                tally.unreadable.append(str(error))
+                continue
+            found = people[split][sample.id]
+            result = method.anonymize(image, found, seed=derive_seed(run_seed, split, sample.id))
+            if result.image.shape != image.shape or result.image.dtype != np.uint8:
+                raise Dp2benchError(f"The method {method.meta.name} returned {result.image.dtype} {result.image.shape} for {sample.path}, a picture of {image.shape}.", "A method must keep size and type; `anonymize` has a defect.")
+            tally.pictures += 1
+            tally.found += len(found)
+            tally.empty += len(found) == 0
+            tally.missed.update(m.reason for m in result.missed)
+            annotated = dataset.people(sample)
+            if annotated is not None:
+                tally.unfound = (tally.unfound or 0) + unfound_people(annotated, found)
+            yield split, sample.id, result.image
+
+
+def measured_coverage(clear: Dataset, anonymised: Dataset, people: Mapping[str, Mapping[str, People]], progress: Progress = no_progress) -> Coverage:
+    """Coverage of a folder that another tool made, by looking: a person counts as anonymised when the pixels inside the mask
+    (or box) differ by more than 8 grey levels on average, which re-encoding as JPEG does not reach."""
+    tally = Tally()
+    for split in clear.meta.splits:
+        others: dict[SampleId, Sample] = {s.id: s for s in anonymised.samples(split)}
+        samples = clear.samples(split)
+        for done, sample in enumerate(samples, 1):
+            progress(done, len(samples))
+            if sample.id not in others:
+                continue
+            before, after = read_image(sample.path), read_image(others[sample.id].path)
+            found = people[split][sample.id]
+            tally.pictures += 1
+            tally.found += len(found)
+            tally.empty += len(found) == 0
+            if before.shape != after.shape:
+                tally.missed["the anonymised picture has another size"] += len(found)
+                continue
+            difference = np.abs(before.astype(np.int16) - after).mean(2)
+            for i in range(len(found)):
+                x0, y0, x1, y1 = np.clip(np.round(found.boxes[i]), 0, [before.shape[1], before.shape[0]] * 2).astype(int)
+                window = difference[y0:y1, x0:x1]
+                inside: Any = window if found.masks is None else window[found.masks[i, y0:y1, x0:x1]]
+                if inside.size == 0 or inside.mean() <= 8:
+                    tally.missed["looks unchanged"] += 1
+            annotated = clear.people(sample)
+            if annotated is not None:
+                tally.unfound = (tally.unfound or 0) + unfound_people(annotated, found)
+    return tally.coverage()

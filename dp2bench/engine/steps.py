@@ -1,0 +1,88 @@
+"""What each kind of step does, given the folders of the steps it needs and a folder to leave its own files in."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dp2bench.core import registry
+from dp2bench.core.contracts import Anonymizer, Dataset, Progress, RunContext, Task
+from dp2bench.core.people_io import load_people
+from dp2bench.engine import anonymise as _anonymise
+from dp2bench.engine.plan import Step, make_dataset
+from dp2bench.engine.suite import Component
+
+
+def _create(kind: registry.Kind, spec: Mapping[str, Any]) -> Any:
+    return registry.create(kind, spec["name"], spec.get("arguments", {}))
+
+
+def _dataset(step: Step) -> Dataset:
+    return make_dataset(Component.model_validate(dict(step.payload["dataset"])), None)
+
+
+def _empty(folder: Path) -> None:
+    """Drop what an earlier, killed attempt left: only trainings know how to go on from it."""
+    for entry in folder.iterdir():
+        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Canonical JSON, atomically."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def detect(step: Step, needs: Mapping[str, Path], out: Path, progress: Progress) -> None:
+    _empty(out)
+    _anonymise.detect(_dataset(step), _create("detectors", step.payload["detector"]), out, progress)
+
+
+def anonymise(step: Step, needs: Mapping[str, Path], out: Path, progress: Progress) -> None:
+    _empty(out)
+    dataset = _dataset(step)
+    method: Anonymizer = _create("methods", step.payload["method"])
+    people = {split: load_people(needs["people"] / f"{split}.npz") for split in dataset.meta.splits}
+    tally = _anonymise.Tally()
+    dataset.rewrite(out / "dataset", _anonymise.anonymised_pictures(dataset, people, method, step.payload["seed"], tally, progress))
+    write_json(out / "coverage.json", tally.coverage().model_dump(mode="json"))
+    write_json(out / "unreadable.json", tally.unreadable)
+
+
+def _context(step: Step, needs: Mapping[str, Path], out: Path, progress: Progress) -> RunContext:
+    device, threads = step.payload["device"], step.payload["threads"]
+    import torch
+
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    trained = {name.removeprefix("train:"): path for name, path in needs.items() if name.startswith("train:")}
+    return RunContext(seed=step.payload["seed"], trained=trained, artefacts=out, device=device, threads=threads, progress=progress)
+
+
+def train(step: Step, needs: Mapping[str, Path], out: Path, progress: Progress) -> None:
+    task: Task = _create("tasks", step.payload["task"])
+    dataset = _dataset(step)
+    if "anonymised" in needs:
+        dataset = dataset.open(needs["anonymised"] / "dataset")
+    training = next(t for t in task.trainings() if t.role == step.payload["role"])
+    task.train(training, dataset, out, _context(step, needs, out, progress))
+
+
+def evaluate(step: Step, needs: Mapping[str, Path], out: Path, progress: Progress) -> None:
+    _empty(out)
+    task: Task = _create("tasks", step.payload["task"])
+    clear = _dataset(step)
+    artefacts = out / "artefacts"
+    artefacts.mkdir()
+    context = _context(step, needs, artefacts, progress)
+    scores = task.run(clear, clear.open(needs["anonymised"] / "dataset"), context)
+    write_json(out / "scores.json", [s.model_dump(mode="json") for s in scores])
+    write_json(out / "units.json", {name: dict(values) for name, values in context.units.items()})
+
+
+KINDS: Mapping[str, Callable[[Step, Mapping[str, Path], Path, Progress], None]] = {"detect": detect, "anonymise": anonymise, "train": train, "evaluate": evaluate}
