@@ -1,0 +1,154 @@
+"""The re-identification attacker: an OSNet or ResNet of torchreid, trained with softmax on labelled person crops.
+
+Protocol: torchreid's model zoo (softmax, label smoothing, random flip, euclidean distance on unnormalised features).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+
+from dp2bench.core.contracts import Progress, no_progress
+from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.images import read_image
+from dp2bench.core.seeds import derive_seed, generator
+from dp2bench.core.types import Sample
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an attacker is trained; every field changes the outcome."""
+
+    model: str = "osnet_x0_25"
+    height: int = 128
+    width: int = 64
+    epochs: int = 30
+    batch_size: int = 48
+    learning_rate: float = 3e-3
+    weight_decay: float = 5e-4
+    label_smoothing: float = 0.1
+    pretrained: bool = False
+
+
+def load_pictures(samples: Sequence[Sample], height: int, width: int) -> torch.Tensor:
+    """(N, 3, height, width) uint8, resized bilinearly with antialiasing where the size differs."""
+    pictures = torch.empty((len(samples), 3, height, width), dtype=torch.uint8)
+    for i, sample in enumerate(samples):
+        picture = torch.from_numpy(read_image(sample.path)).permute(2, 0, 1)
+        if picture.shape[1:] != (height, width):
+            picture = torch.nn.functional.interpolate(picture[None].float(), (height, width), mode="bilinear", antialias=True)[0].round().clamp(0, 255).byte()
+        pictures[i] = picture
+    return pictures
+
+
+def _normalise(batch: torch.Tensor) -> torch.Tensor:
+    mean, std = (torch.tensor(v, device=batch.device).view(1, 3, 1, 1) * 255 for v in (MEAN, STD))
+    return (batch.float() - mean) / std
+
+
+def build(recipe: Recipe, identities: int) -> torch.nn.Module:
+    """The untrained network (or with ImageNet weights, which torchreid downloads) for that many training identities."""
+    from torchreid.reid.models import build_model
+
+    try:
+        model: torch.nn.Module = build_model(recipe.model, num_classes=identities, loss="softmax", pretrained=recipe.pretrained, use_gpu=False)
+    except KeyError as error:
+        raise Dp2benchError(f"torchreid has no model called {recipe.model!r}.", "Use e.g. osnet_x0_25, osnet_x1_0 or resnet50.") from error
+    except OSError as error:
+        raise Dp2benchError(f"The ImageNet weights of {recipe.model} cannot be downloaded: {error}.", "Set pretrained: false, or put the file into torch's hub cache as torchreid's documentation says.") from error
+    return model
+
+
+def train(samples: Sequence[Sample], recipe: Recipe, out: Path, *, seed: int, device: str = "cpu", progress: Progress = no_progress) -> None:
+    """Train and leave ``model.safetensors`` and ``curve.csv`` in ``out``; goes on from ``checkpoint.pt`` to the same weights.
+
+    Every epoch draws its order and flips from its own seed, so a resumed training repeats nothing and forgets nothing.
+    Junk and distractors (identity < 1) are not learned from. Raises Dp2benchError when there is nothing to learn or the loss is not finite.
+    """
+    samples = [s for s in samples if s.labels["identity"] > 0]
+    names = sorted({s.labels["identity"] for s in samples})
+    if len(names) < 2:
+        raise Dp2benchError(f"The train split holds {len(names)} identities; re-identification needs at least two.", "Check the dataset with `dp2bench doctor`.")
+    pictures = load_pictures(samples, recipe.height, recipe.width)
+    targets = torch.tensor([names.index(s.labels["identity"]) for s in samples])
+    torch.manual_seed(derive_seed(seed, "attacker"))
+    model = build(recipe, len(names)).to(device)
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, amsgrad=True)
+    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs)
+    criterion = torch.nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
+    checkpoint = out / "checkpoint.pt"
+    curve: list[tuple[float, float]] = []
+    if checkpoint.exists():
+        state = torch.load(checkpoint, weights_only=True, map_location=device)
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        scheduler.load_state_dict(state["scheduler"])
+        curve = [tuple(row) for row in state["curve"]]
+    batch = min(recipe.batch_size, len(samples))
+    steps = len(samples) // batch  # a last, smaller batch is dropped: batch normalisation suffers from it
+    for epoch in range(len(curve), recipe.epochs):
+        rng = generator(derive_seed(seed, "epoch", epoch))
+        torch.manual_seed(derive_seed(seed, "torch", epoch))
+        order, flips = torch.from_numpy(rng.permutation(len(samples))), torch.from_numpy(rng.random(len(samples)) < 0.5)
+        model.train()
+        total = correct = 0.0
+        for step in range(steps):
+            chosen = order[step * batch : (step + 1) * batch]
+            x = _normalise(pictures[chosen].to(device))
+            flip = flips[chosen].to(device)
+            x[flip] = x[flip].flip(3)
+            y = targets[chosen].to(device)
+            logits = model(x)
+            loss = criterion(logits, y)
+            if not torch.isfinite(loss):
+                raise Dp2benchError(f"The attacker's training diverged in epoch {epoch + 1} (loss {loss.item()}).", "Lower learning_rate in the task's arguments.")
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            total += float(loss.detach())
+            correct += float((logits.argmax(1) == y).float().mean())
+            progress(epoch * steps + step + 1, recipe.epochs * steps)
+        scheduler.step()
+        curve.append((total / steps, correct / steps))
+        partial = out / "checkpoint.partial"
+        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict(), "curve": curve}, partial)
+        os.replace(partial, checkpoint)
+    save_file({k: v.contiguous().cpu() for k, v in model.state_dict().items()}, out / "model.safetensors", metadata={"identities": str(len(names)), **{k: str(v) for k, v in asdict(recipe).items()}})
+    (out / "curve.csv").write_text("epoch,loss,accuracy\n" + "".join(f"{i},{loss:.6f},{acc:.6f}\n" for i, (loss, acc) in enumerate(curve, 1)), "utf-8")
+    checkpoint.unlink(missing_ok=True)
+
+
+def load(folder: Path, recipe: Recipe, device: str = "cpu") -> torch.nn.Module:
+    """The trained network, ready to extract features."""
+    weights = load_file(folder / "model.safetensors")
+    model = build(Recipe(**{**asdict(recipe), "pretrained": False}), weights["classifier.weight"].shape[0])
+    model.load_state_dict(weights)
+    return model.to(device).eval()
+
+
+@torch.inference_mode()
+def features(model: torch.nn.Module, samples: Sequence[Sample], recipe: Recipe, *, device: str = "cpu", progress: Progress = no_progress) -> NDArray[np.float32]:
+    """(N, D) float32 features of N pictures, in batches of 128."""
+    parts: list[Any] = []
+    for start in range(0, len(samples), 128):
+        x = _normalise(load_pictures(samples[start : start + 128], recipe.height, recipe.width).to(device))
+        parts.append(model(x).float().cpu().numpy())
+        progress(min(start + 128, len(samples)), len(samples))
+    return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
+
+
+def euclidean(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(Q, G) squared euclidean distances, as torchreid ranks by."""
+    squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
+    result: NDArray[np.float32] = np.maximum(squared, 0).astype(np.float32)
+    return result
