@@ -13,6 +13,7 @@ from dp2bench.core import registry
 from dp2bench.core.contracts import Anonymizer, Dataset, Progress, RunContext, Task
 from dp2bench.core.people_io import load_people
 from dp2bench.engine import anonymise as _anonymise
+from dp2bench.engine.ready_made import ReadyMade
 from dp2bench.engine.plan import Step, make_dataset
 from dp2bench.engine.suite import Component
 
@@ -28,7 +29,7 @@ def _dataset(step: Step) -> Dataset:
 def _empty(folder: Path) -> None:
     """Drop what an earlier, killed attempt left: only trainings know how to go on from it."""
     for entry in folder.iterdir():
-        shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -48,6 +49,12 @@ def anonymise(step: Step, needs: Mapping[str, Path], out: Path, progress: Progre
     dataset = _dataset(step)
     method: Anonymizer = _create("methods", step.payload["method"])
     people = {split: load_people(needs["people"] / f"{split}.npz") for split in dataset.meta.splits}
+    if isinstance(method, ReadyMade):
+        ready = method.dataset(dataset)
+        coverage = _anonymise.measured_coverage(dataset, ready, people, progress)
+        (out / "dataset").symlink_to(method.root, target_is_directory=True)
+        write_json(out / "coverage.json", coverage.model_dump(mode="json"))
+        return
     tally = _anonymise.Tally()
     dataset.rewrite(out / "dataset", _anonymise.anonymised_pictures(dataset, people, method, step.payload["seed"], tally, progress))
     write_json(out / "coverage.json", tally.coverage().model_dump(mode="json"))

@@ -1,0 +1,50 @@
+"""dp2bench list."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+
+class What(str, Enum):
+    """What can be listed."""
+
+    methods = "methods"
+    tasks = "tasks"
+    datasets = "datasets"
+    detectors = "detectors"
+    suites = "suites"
+
+
+def list_(what: Annotated[What, typer.Argument(help="What to list.")]) -> None:
+    """List the methods, tasks, datasets, detectors or suites that are installed."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from dp2bench.core import registry
+    from dp2bench.core.errors import PluginError
+    from dp2bench.engine import suite as suites
+
+    table = Table("name", "what it is", box=None, pad_edge=False)
+    if what is What.suites:
+        for name in suites.names():
+            table.add_row(name, suites.load(name).description.strip())
+    else:
+        kind: registry.Kind = what.value  # type: ignore[assignment]
+        for name in registry.names(kind):
+            try:
+                table.add_row(name, _describe(kind, registry.load(kind, name)))
+            except PluginError as error:
+                table.add_row(name, f"[red]broken:[/] {error.problem}")
+    Console().print(table)
+
+
+def _describe(kind: str, factory: object) -> str:
+    if kind == "methods" and callable(factory):
+        meta = factory().meta
+        return f"[{meta.scope}] ".replace("[", "\\[") + (meta.description or "")
+    meta = getattr(factory, "meta", None)
+    text = getattr(meta, "description", "") or (getattr(factory, "__doc__", None) or "")
+    return text.strip().splitlines()[0] if text.strip() else ""

@@ -1,0 +1,72 @@
+"""dp2bench run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+
+def run(
+    suite: Annotated[str, typer.Argument(help="A shipped suite (`dp2bench list suites`) or the path of a YAML file.")] = "mini",
+    out: Annotated[Optional[Path], typer.Option(help="Folder for results and report. [default: dp2bench-runs/<suite>]", show_default=False)] = None,  # noqa: UP045 - typer on 3.10
+    data_root: Annotated[Optional[Path], typer.Option(help="Where the datasets lie that you bring (Market-1501, ...).")] = None,  # noqa: UP045
+    threads: Annotated[Optional[int], typer.Option(min=1, help="Processor threads. [default: all this process may use]", show_default=False)] = None,  # noqa: UP045
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+) -> None:
+    """Run a suite: anonymise, attack, score, and print the table.
+
+    Finished steps are cached by content: stop with Ctrl-C and run the same command again to go on; run it twice and the second run
+    takes seconds. Exit code 1 when a result is missing.
+
+    Example: dp2bench run smoke --out /tmp/smoke
+    """
+    from rich.console import Console
+
+    from dp2bench.cli.progress import TerminalObserver
+    from dp2bench.core.errors import Dp2benchError
+    from dp2bench.engine import suite as suites
+    from dp2bench.engine.executor import LocalExecutor
+    from dp2bench.engine.plan import default_threads
+    from dp2bench.engine.run import run_suite
+    from dp2bench.engine.store import Store
+    from dp2bench.reports.report import print_table, write_report
+
+    specification = suites.load(suite)
+    if data_root is not None and not data_root.is_dir():
+        raise Dp2benchError(f"The folder {data_root} given as --data-root is not there.", "Give the folder that holds the dataset.")
+    folder = out or Path("dp2bench-runs") / specification.name
+    console = Console()
+    store = Store()
+    console.print(f"[bold]{specification.name}[/]: {len(specification.methods)} methods, {len(specification.datasets)} datasets, {len(specification.tasks)} tasks, {len(specification.seeds)} seeds; cache {store.root}", highlight=False, soft_wrap=True)
+    with TerminalObserver(console) as observer:
+        finished = run_suite(
+            specification, folder, executor=LocalExecutor(store), store=store, observer=observer, threads=threads or default_threads(), device=pick_device(device),
+            command=f"dp2bench run {suite}", data_root=data_root, prepare_progress=observer.progress("prepare data"),
+        )  # fmt: skip
+    if observer.reused:
+        console.print(f"[dim]{observer.reused} finished steps reused[/]")
+    print_table(finished.results, console)
+    written = write_report(folder)
+    console.print("Report: " + str(written[0].parent), highlight=False, soft_wrap=True)
+    if finished.failed:
+        for result in finished.results:
+            if result.error:
+                console.print(f"[red]{result.spec.method} / {result.spec.dataset} / {result.spec.task}[/]: {result.error.message}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1)
+
+
+def pick_device(wanted: str) -> str:
+    """The torch device for a wish; an error names what is wrong with it."""
+    import torch
+
+    from dp2bench.core.errors import Dp2benchError
+
+    if wanted == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if wanted.split(":")[0] not in ("cpu", "cuda"):
+        raise Dp2benchError(f"Unknown device {wanted!r}.", "Use cpu, cuda, cuda:1, or auto.")
+    if wanted != "cpu" and not torch.cuda.is_available():
+        raise Dp2benchError(f"There is no CUDA device for --device {wanted}.", "Use --device cpu, or check the driver with `dp2bench doctor`.")
+    return wanted
