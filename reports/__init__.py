@@ -1,0 +1,1 @@
+"""Reports of a run: tables, figures, contact sheet, and the published numbers to compare with."""

@@ -1,0 +1,216 @@
+"""Pictures of a run: identity left against method, and the same people under every method."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dp2bench.reports.load import Run
+from dp2bench.reports.tables import Group, find_score, groups, needs_coverage, printable
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+
+# Okabe and Ito: told apart by colour-blind readers
+_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+_MARKERS = ("o", "s", "^", "D", "v", "P")
+
+
+def identity_left(run: Run) -> Mapping[str, bytes]:
+    """``png`` and ``pdf``: main scenarios' scores with 95 % intervals and chance, a row for each method.
+
+    Empty where no dataset and task of the run has a score in fractions. Equal results give equal bytes.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawn = [(group, names) for group in groups(run.results) if (names := _fraction_names(group))]
+    if not drawn:
+        return {}
+    style: Any = {
+        "font.family": "DejaVu Sans",
+        "font.size": 9,
+        "pdf.fonttype": 42,
+        "savefig.bbox": "standard",
+    }
+    # a user's matplotlibrc must not change the bytes
+    defaults: Any = {k: v for k, v in mpl.rcParamsDefault.items() if not k.startswith("backend")}
+    with mpl.rc_context(defaults | style):
+        heights = [max(1.0, 0.42 * len(group.results) + 0.15 * len(names)) for group, names in drawn]
+        figure = Figure(figsize=(7.2, sum(heights) + 1.15 * len(drawn)), dpi=150, layout="constrained")
+        FigureCanvasAgg(figure)
+        panels = figure.subplots(len(drawn), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+        for panel, (group, names) in zip(panels, drawn, strict=True):
+            _dots(panel, group, names)
+        out = {}
+        for kind, metadata in (
+            ("png", {"Software": None}),
+            ("pdf", {"CreationDate": None, "Creator": None, "Producer": None}),
+        ):
+            stream = io.BytesIO()
+            figure.savefig(stream, format=kind, metadata=metadata)
+            out[kind] = stream.getvalue()
+    return out
+
+
+def _fraction_names(group: Group) -> list[str]:
+    # where higher is better the score measures usefulness, not identity left
+    scores = {s.name: s for result in group.results for s in result.scores}
+    chosen = [scores[name] for name in group.main_names if needs_coverage(name)]
+    return [score.name for score in chosen if score.unit == "fraction" and not score.higher_is_better]
+
+
+def _dots(panel: Any, group: Group, names: list[str]) -> None:
+    step = 0.56 / max(1, len(names) - 1) if len(names) > 1 else 0.0
+    clear = next((n for n in group.main_names if not needs_coverage(n)), None)
+    if clear is not None:
+        values = {
+            s.value for r in group.results if r.status == "ok" and (s := find_score(r, clear)) is not None
+        }
+        for i, value in enumerate(sorted(values)):
+            panel.axvline(
+                100 * value,
+                color="0.25",
+                linestyle=":",
+                linewidth=1,
+                label=clear if i == 0 else None,
+                zorder=1,
+            )
+    chances: dict[float, list[str]] = {}
+    for name in names:
+        for result in group.results:
+            score = find_score(result, name)
+            if score is not None and score.chance is not None and name not in chances.get(score.chance, ()):
+                chances.setdefault(score.chance, []).append(name)
+    for i, (chance, of) in enumerate(sorted(chances.items())):
+        label = "chance" if len(of) == len(names) else f"chance, {', '.join(of)}"
+        panel.axvline(
+            100 * chance, color="0.25", linestyle=("--", "-.")[i % 2], linewidth=1, label=label, zorder=1
+        )
+    labelled = set()
+    for row, result in enumerate(group.results):
+        if result.status != "ok":
+            panel.text(4, row, result.status, va="center", ha="left", color="0.35", style="italic")
+            continue
+        hidden = False
+        for i, name in enumerate(names):
+            score = find_score(result, name)
+            if score is None:
+                continue
+            if not printable(result, score):
+                hidden = True
+                continue
+            y = row + (i - (len(names) - 1) / 2) * step
+            value = 100 * score.value
+            low, high = (100 * score.ci95[0], 100 * score.ci95[1]) if score.ci95 else (value, value)
+            colour, marker = _COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]
+            panel.errorbar(
+                [value],
+                [y],
+                xerr=[[max(0.0, value - low)], [max(0.0, high - value)]],
+                fmt=marker,
+                color=colour,
+                markersize=5,
+                capsize=2.5,
+                linewidth=1.2,
+                zorder=3,
+                label=None if name in labelled else name,
+            )
+            labelled.add(name)
+        if hidden:
+            panel.text(4, row, "no coverage", va="center", ha="left", color="0.35", style="italic")
+    panel.set_yticks(
+        range(len(group.results)), [label if len(label) <= 40 else label[:39] + "…" for label in group.labels]
+    )
+    panel.set_ylim(len(group.results) - 0.5, -0.5)
+    panel.set_xlim(-2, 102)
+    metric = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in names))
+    panel.set_xlabel(f"identity left: {metric} in percent, 95 % interval (left is more private)")
+    panel.set_title(f"{group.dataset}: {group.task}", loc="left", fontsize=9)
+    panel.grid(axis="x", color="0.9", linewidth=0.6)
+    panel.set_axisbelow(True)
+    for side in ("top", "right"):
+        panel.spines[side].set_visible(False)
+    if labelled or clear is not None:
+        panel.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), fontsize=7, frameon=False)
+
+
+_CELL = (96, 192)
+_LABEL_WIDTH = 150
+_GAP = 6
+
+
+def contact_sheet(run: Run, people: int = 8) -> bytes | None:
+    """PNG with the same people in columns under every method in rows; None where the run kept no pictures.
+
+    The clear pictures come first. Different identities are preferred where file names begin with one, as in
+    Market-1501.
+    """
+    root = run.folder / "pictures"
+    if not root.is_dir():
+        return None
+    present = sorted(p.name for p in root.iterdir() if p.is_dir())
+    order = ["clear", *(m for m in run.methods if m != "clear"), *present]
+    rows = [name for name in dict.fromkeys(order) if name in present]
+    files = {
+        name: {p.relative_to(root / name).as_posix() for p in (root / name).rglob("*") if p.is_file()}
+        for name in rows
+    }
+    everything = sorted(set().union(*files.values()))
+    keys = _columns(everything, files, people)
+    if not keys:
+        return None
+    width = _LABEL_WIDTH + len(keys) * (_CELL[0] + _GAP)
+    sheet = Image.new("RGB", (width, _GAP + len(rows) * (_CELL[1] + _GAP)), "white")
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(13)
+    for r, name in enumerate(rows):
+        top = _GAP + r * (_CELL[1] + _GAP)
+        draw.text((_GAP, top + _CELL[1] // 2), _wrap(name, font), fill="black", font=font, anchor="lm")
+        for c, key in enumerate(keys):
+            left = _LABEL_WIDTH + c * (_CELL[0] + _GAP)
+            sheet.paste(_cell(root / name / key, font), (left, top))
+    stream = io.BytesIO()
+    sheet.save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _columns(keys: list[str], files: Mapping[str, set[str]], people: int) -> list[str]:
+    keys = sorted(keys, key=lambda key: (-sum(key in have for have in files.values()), key))
+    identities: set[str] = set()
+    fresh: list[str] = []
+    again: list[str] = []
+    for key in keys:
+        folder, _, file = key.rpartition("/")
+        identity = f"{folder.split('/')[0]}/{file.split('_')[0]}"
+        (again if identity in identities else fresh).append(key)
+        identities.add(identity)
+    return sorted((fresh + again)[:people])
+
+
+def _wrap(text: str, font: Any) -> str:
+    lines = [""]
+    for char in text:
+        if font.getlength(lines[-1] + char) > _LABEL_WIDTH - 2 * _GAP:
+            lines.append("")
+        lines[-1] += char
+    return "\n".join(lines)
+
+
+def _cell(path: Path, font: Any) -> Image.Image:
+    cell = Image.new("RGB", _CELL, "#DDDDDD")
+    try:
+        with Image.open(path) as picture:
+            picture.draft("RGB", _CELL)
+            shown = picture.convert("RGB")
+    except (OSError, UnidentifiedImageError, Image.DecompressionBombError, SyntaxError, ValueError):
+        text = "unreadable" if path.is_file() else "missing"
+        ImageDraw.Draw(cell).text((_CELL[0] // 2, _CELL[1] // 2), text, fill="black", font=font, anchor="mm")
+        return cell
+    scale = min(_CELL[0] / shown.width, _CELL[1] / shown.height)
+    size = (max(1, round(shown.width * scale)), max(1, round(shown.height * scale)))
+    cell.paste(
+        shown.resize(size, Image.Resampling.BICUBIC), ((_CELL[0] - size[0]) // 2, (_CELL[1] - size[1]) // 2)
+    )
+    return cell

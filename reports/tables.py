@@ -1,0 +1,358 @@
+"""Tables of results: no privacy score without its coverage, interval and chance."""
+
+from __future__ import annotations
+
+import csv as csv_module
+import io
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from dp2bench.core.results import Coverage, Result, Score, canonical_json
+
+NO_COVERAGE = "no coverage"
+_DASH = "–"
+
+
+def needs_coverage(name: str) -> bool:
+    """Whether a score of this name says something about anonymised pictures.
+
+    Only scores of scenarios that touch clear pictures alone (``clear-clear.mAP``) do not. A score without a
+    scenario counts as
+    one of anonymised pictures: printing too little is the safe side.
+    """
+    scenario, dot, _ = name.rpartition(".")
+    return not dot or any(part != "clear" for part in scenario.split("-"))
+
+
+def known_people(coverage: Coverage) -> int:
+    """People the dataset or the detector knows of."""
+    return coverage.found + (coverage.unfound or 0)
+
+
+def printable(result: Result, score: Score) -> bool:
+    """Whether the score may be shown: a privacy score needs a coverage of at least one known person."""
+    return not needs_coverage(score.name) or (
+        result.coverage is not None and known_people(result.coverage) > 0
+    )
+
+
+def find_score(result: Result, name: str) -> Score | None:
+    """The score of that name, or None."""
+    return next((score for score in result.scores if score.name == name), None)
+
+
+def _number(value: float, unit: str) -> str:
+    return f"{100 * value:.1f}" if unit == "fraction" else f"{value:.4g}"
+
+
+def format_score(result: Result, score: Score) -> str:
+    """``12.3 [10.1, 14.6]`` (fractions in percent), or ``no coverage``."""
+    if not printable(result, score):
+        return NO_COVERAGE
+    text = _number(score.value, score.unit)
+    if score.ci95 is not None:
+        return f"{text} [{_number(score.ci95[0], score.unit)}, {_number(score.ci95[1], score.unit)}]"
+    return f"{text} [no interval]" if needs_coverage(score.name) else text
+
+
+def format_chance(score: Score | None) -> str:
+    """What an attacker who knows nothing gets, in the score's unit."""
+    return _DASH if score is None or score.chance is None else _number(score.chance, score.unit)
+
+
+def format_coverage(coverage: Coverage | None) -> str:
+    """``99.0 % (812/820), 8 open``: anonymised of the known people, and how many failed open.
+
+    Without ground truth nobody knows how many people were not found, and the text says so.
+    """
+    if coverage is None or coverage.share is None:
+        return NO_COVERAGE
+    # 99.96 % is not "100.0 %": only a full count may print as full
+    known = known_people(coverage)
+    share = 1000 * coverage.anonymised // known / 10
+    unknown = " (unfound unknown)" if coverage.unfound is None else ""
+    return f"{share:.1f} % ({coverage.anonymised}/{known}), {coverage.failed_open} open{unknown}"
+
+
+def failure_text(result: Result, limit: int = 160) -> str:
+    """``error: ...`` or ``skipped: ...`` in one line."""
+    text: str = result.status
+    if result.error is not None:
+        text = " ".join(f"{result.status}: {result.error.kind}: {result.error.message}".split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Results that may stand in one table: one dataset and one task. ``labels`` tell the methods apart."""
+
+    dataset: str
+    task: str
+    results: tuple[Result, ...]
+    labels: tuple[str, ...]
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """All names, in order of first appearance."""
+        return tuple(dict.fromkeys(score.name for result in self.results for score in result.scores))
+
+    @property
+    def main_names(self) -> tuple[str, ...]:
+        """The main score and its metric under the other scenarios; every name where no result declares a
+        main score.
+        """
+        metrics = {r.main_score.rpartition(".")[2] for r in self.results if r.main_score is not None}
+        return tuple(name for name in self.score_names if not metrics or name.rpartition(".")[2] in metrics)
+
+    def chance_of(self, name: str) -> bool:
+        """Whether any result knows this score's chance."""
+        return any((s := find_score(r, name)) is not None and s.chance is not None for r in self.results)
+
+
+def _labels(results: Sequence[Result]) -> tuple[str, ...]:
+    labels = [r.spec.method for r in results]
+    for longer in (
+        lambda r: r.spec.method + _arguments(r),
+        lambda r: f"{r.spec.method}{_arguments(r)} @{r.spec.detector}",
+        lambda r: f"{r.spec.method}{_arguments(r)} @{r.spec.detector} #{r.run_id[:8]}",
+    ):
+        twice = {label for label in labels if labels.count(label) > 1}
+        labels = [longer(r) if label in twice else label for r, label in zip(results, labels, strict=True)]
+    return tuple(labels)
+
+
+def _arguments(result: Result) -> str:
+    arguments = result.spec.method_arguments
+    return (
+        f"({', '.join(f'{k}={canonical_json(v)}' for k, v in sorted(arguments.items()))})"
+        if arguments
+        else ""
+    )
+
+
+def groups(results: Sequence[Result]) -> tuple[Group, ...]:
+    """Results by dataset and task, everything in order of first appearance."""
+    found: dict[tuple[str, str, str], list[Result]] = {}
+    for result in results:
+        spec = result.spec
+        found.setdefault(
+            (spec.dataset, spec.task, canonical_json([spec.dataset_arguments, spec.task_arguments])), []
+        ).append(result)
+    return tuple(Group(d, t, tuple(members), _labels(members)) for (d, t, _), members in found.items())
+
+
+def frame(results: Sequence[Result]) -> pd.DataFrame:
+    """Method x score as numbers. What is missing, failed, or lacks its coverage is NaN.
+
+    With several datasets or tasks the rows are indexed by dataset, task and method, otherwise by method.
+    """
+    gathered = groups(results)
+    names = list(dict.fromkeys(name for group in gathered for name in group.score_names))
+    index, rows = [], []
+    for group in gathered:
+        for label, result in zip(group.labels, group.results, strict=True):
+            scores = [find_score(result, name) for name in names]
+            index.append((group.dataset, group.task, label))
+            rows.append(
+                [
+                    s.value if s is not None and result.status == "ok" and printable(result, s) else math.nan
+                    for s in scores
+                ]
+            )
+    rows_of: pd.Index = pd.MultiIndex.from_tuples(index, names=["dataset", "task", "method"])
+    if len(gathered) == 1:
+        rows_of = rows_of.droplevel(["dataset", "task"])
+    table: pd.DataFrame = pd.DataFrame(rows, columns=names, index=rows_of, dtype=float)
+    return table
+
+
+def footer(group: Group, command: str = "") -> list[str]:
+    """n, seeds, dataset with version, command: what a reader needs to repeat the table."""
+    counts: dict[str, set[int]] = {}
+    for result in group.results:
+        for score in result.scores:
+            counts.setdefault(score.name, set()).add(score.n)
+    distinct = {n for ns in counts.values() for n in ns}
+    if len(distinct) == 1:
+        n = f"n = {distinct.pop()}"
+    else:
+        n = "n: " + (
+            ", ".join(f"{name} {'/'.join(map(str, sorted(ns)))}" for name, ns in counts.items()) or "none"
+        )
+    seeds = sorted({r.spec.seeds for r in group.results})
+    versions = dict.fromkeys(
+        f"{r.provenance.dataset_version} ({r.provenance.dataset_fingerprint[:12]})"
+        for r in group.results
+        if r.provenance is not None
+    )
+    lines = [
+        n,
+        "seeds: " + " / ".join(", ".join(map(str, s)) or "none" for s in seeds),
+        f"dataset: {group.dataset}, version " + (" / ".join(versions) or "unknown"),
+    ]
+    if len(versions) > 1:
+        lines.append(
+            "WARNING: the rows were computed on different versions of the dataset and do not compare"
+        )
+    lines.append(f"command: {command or 'not recorded'}")
+    return lines
+
+
+NOTES = (
+    "Fractions in percent; [95 % bootstrap interval]; chance: an attacker who knows nothing; "
+    "people: anonymised/known, and how many failed open (still recognisable)."
+)
+
+
+def grid(group: Group, names: Sequence[str] | None = None) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of a table: each score followed by its chance, coverage last. A failed row has two
+    cells only.
+    """
+    names = group.main_names if names is None else names
+    header = ["method"]
+    for name in names:
+        header += [name, "chance"] if group.chance_of(name) else [name]
+    header.append("people")
+    rows = []
+    for label, result in zip(group.labels, group.results, strict=True):
+        if result.status != "ok":
+            rows.append([label, failure_text(result)])
+            continue
+        row = [label]
+        for name in names:
+            score = find_score(result, name)
+            row.append(_DASH if score is None else format_score(result, score))
+            if group.chance_of(name):
+                row.append(format_chance(score))
+        rows.append([*row, format_coverage(result.coverage)])
+    return header, rows
+
+
+def _markdown_cell(text: str) -> str:
+    text = " ".join(text.split())
+    for char, safe in (
+        ("\\", "\\\\"),
+        ("&", "&amp;"),
+        ("<", "&lt;"),
+        ("|", "\\|"),
+        ("*", "\\*"),
+        ("_", "\\_"),
+        ("`", "\\`"),
+    ):
+        text = text.replace(char, safe)
+    return text
+
+
+def markdown(results: Sequence[Result], command: str = "", names: Sequence[str] | None = None) -> str:
+    """A Markdown table for each dataset and task, with footer. ``names`` picks the scores; by default the
+    main ones.
+    """
+    parts = []
+    for group in groups(results):
+        header, rows = grid(group, names)
+        lines = [f"### {_markdown_cell(group.dataset)}: {_markdown_cell(group.task)}", ""]
+        lines.append("| " + " | ".join(map(_markdown_cell, header)) + " |")
+        lines.append("|" + "|".join([":--"] + ["--:"] * (len(header) - 1)) + "|")
+        for row in rows:
+            padded = row + [""] * (len(header) - len(row))
+            lines.append("| " + " | ".join(map(_markdown_cell, padded)) + " |")
+        lines += ["", _markdown_cell(NOTES), ""]
+        lines += [f"- {_markdown_cell(line)}" for line in footer(group, command)]
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+CSV_COLUMNS = (
+    "dataset", "dataset_version", "task", "method", "status", "score", "value", "ci95_low", "ci95_high",
+    "chance", "unit",
+    "higher_is_better", "n", "seeds", "anonymised", "known", "failed_open", "unfound", "note", "command",
+)  # fmt: skip
+
+
+def csv(results: Sequence[Result], command: str = "") -> str:
+    """All scores, a line each, as unrounded numbers. A failed result is a line with its reason under
+    ``note``.
+    """
+    stream = io.StringIO()
+    writer = csv_module.DictWriter(stream, CSV_COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    for group in groups(results):
+        for label, result in zip(group.labels, group.results, strict=True):
+            base: dict[str, object] = {
+                "dataset": group.dataset,
+                "dataset_version": result.provenance.dataset_version if result.provenance else "",
+                "task": group.task,
+                "method": label,
+                "status": result.status,
+                "seeds": " ".join(map(str, result.spec.seeds)),
+                "command": command,
+            }
+            if result.coverage is not None:
+                base |= {
+                    "anonymised": result.coverage.anonymised,
+                    "known": known_people(result.coverage),
+                    "failed_open": result.coverage.failed_open,
+                    "unfound": "unknown" if result.coverage.unfound is None else result.coverage.unfound,
+                }
+            if result.status != "ok":
+                writer.writerow(base | {"note": failure_text(result)})
+                continue
+            for score in result.scores:
+                row = base | {
+                    "score": score.name,
+                    "unit": score.unit,
+                    "higher_is_better": score.higher_is_better,
+                    "n": score.n,
+                }
+                if printable(result, score):
+                    low, high = score.ci95 or ("", "")
+                    chance = "" if score.chance is None else score.chance
+                    row |= {"value": score.value, "ci95_low": low, "ci95_high": high, "chance": chance}
+                else:
+                    row["note"] = NO_COVERAGE
+                writer.writerow(row)
+    return stream.getvalue()
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}":
+    r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|":
+    r"\textbar{}",
+    '"': r"\textquotedbl{}", "–": "--", "…": r"\ldots{}", "→": r"$\to$", "[": "{[}", "]": "{]}",
+}  # fmt: skip
+
+
+def latex_escape(text: str) -> str:
+    """Text as LaTeX prints it. Brackets are wrapped: after a row's end they would be read as its argument."""
+    return "".join(_LATEX.get(char, char) for char in " ".join(text.split()))
+
+
+def latex(results: Sequence[Result], command: str = "", names: Sequence[str] | None = None) -> str:
+    """A booktabs ``tabular`` for each dataset and task, to be put into a ``table``; needs ``the booktabs
+    package``.
+    """
+    parts = []
+    for group in groups(results):
+        header, rows = grid(group, names)
+        columns = len(header)
+        lines = [r"\begin{tabular}{@{}l" + "r" * (columns - 1) + "@{}}", r"\toprule"]
+        lines += [" & ".join(map(latex_escape, header)) + r" \\", r"\midrule"]
+        for row in rows:
+            if len(row) == columns:
+                lines.append(" & ".join(map(latex_escape, row)) + r" \\")
+            else:
+                reason = rf"\multicolumn{{{columns - 1}}}{{l@{{}}}}{{{latex_escape(row[1])}}}"
+                lines.append(rf"{latex_escape(row[0])} & {reason} \\")
+        lines.append(r"\bottomrule")
+        span = rf"\multicolumn{{{columns}}}{{@{{}}p{{0.95\linewidth}}@{{}}}}"
+        lines += [
+            rf"{span}{{\footnotesize {latex_escape(line)}}} \\"
+            for line in [f"{group.dataset}: {group.task}. {NOTES}", *footer(group, command)]
+        ]
+        lines.append(r"\end{tabular}")
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+import pytest
+from dp2bench.reports.load import ReportError
+from dp2bench.reports.published import load_expected, parse_expected
+
+
+def test_the_packaged_file():
+    expected = load_expected()
+    found = {
+        c.model: (expected.control(c.model, "rank-1").value, expected.control(c.model, "mAP").value)
+        for c in expected.controls
+    }
+    assert found == {
+        "osnet_x1_0": (94.2, 82.6), "osnet_x0_75": (93.7, 81.2), "osnet_x0_5": (92.5, 79.8),
+        "osnet_x0_25": (91.2, 75.0), "resnet50": (87.9, 70.4),
+    }  # fmt: skip
+    assert expected.absent
+    assert all(absent.reason for absent in expected.absent)
+
+
+def test_agreement():
+    control = load_expected().control("osnet_x1_0", "mAP")
+    assert control.agrees(0.8285)
+    assert not control.agrees(0.82)
+    with pytest.raises(KeyError, match="osnet_x0_25"):
+        load_expected().control("absent", "mAP")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("protocol: p\ncontrols: []\nsurplus: 1", "surplus"),
+        ("protocol: p\ncontrols: [{model: a, value: 3.0}]", r"controls\.0"),
+        (
+            "protocol: p\ncontrols: []\nabsent: [{cells: a, value: 1, source: {document: d, table: t}}]",
+            "value",
+        ),
+        ("protocol: [", "not YAML"),
+        ("", "top level"),
+    ],
+)
+def test_closed(text, message):
+    with pytest.raises(ReportError, match=message):
+        parse_expected(text)
+
+
+def test_unknown_name():
+    with pytest.raises(ReportError, match="no published numbers"):
+        load_expected("absent")

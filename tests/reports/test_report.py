@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+from dp2bench.reports import figures
+from dp2bench.reports.load import load_run
+from dp2bench.reports.report import FILES, print_table, write_report
+from PIL import Image
+from rich.console import Console
+
+
+def test_report_is_complete_and_deterministic(run_folder, tmp_path):
+    first = write_report(run_folder)
+    assert [path.name for path in first] == list(FILES)
+    assert all(path.parent == run_folder / "report" for path in first)
+    second = write_report(run_folder, tmp_path / "elsewhere")
+    for a, b in zip(first, second, strict=True):
+        assert a.read_bytes() == b.read_bytes(), a.name
+    assert b"CreationDate" not in (run_folder / "report/identity-left.pdf").read_bytes()
+    assert not Image.open(run_folder / "report/identity-left.png").info.keys() & {"Software", "Creation Time"}
+    text = (run_folder / "report/report.md").read_text()
+    assert "## All scores" in text
+    assert "clear-anonymised.rank-1" in text.split("## All scores")[1]
+
+
+def test_report_ignores_a_users_matplotlibrc(run_folder):
+    import matplotlib as mpl
+
+    before = figures.identity_left(load_run(run_folder))
+    with mpl.rc_context({"axes.facecolor": "black", "figure.dpi": 50, "savefig.bbox": "tight"}):
+        assert figures.identity_left(load_run(run_folder)) == before
+
+
+def test_figures_without_anything_to_draw_are_left_out(tmp_path, write, make):
+    run = write(tmp_path / "run", [make("mask-out", None)], pictures=False)
+    stale = run / "report" / "identity-left.png"
+    stale.parent.mkdir()
+    stale.write_bytes(b"old")
+    assert [path.name for path in write_report(run)] == ["report.md", "report.csv", "report.tex"]
+    assert not stale.exists()
+
+
+def test_usefulness_is_not_drawn_as_identity_left(tmp_path, write, make):
+    result = make("blur")
+    scores = tuple(score.model_copy(update={"higher_is_better": True}) for score in result.scores)
+    run = write(tmp_path / "run", [result.model_copy(update={"scores": scores})])
+    assert figures.identity_left(load_run(run)) == {}
+
+
+def test_contact_sheet_prefers_different_people(run_folder):
+    keys = {f"passersby-reid/query/{p:04d}_c{c}.png" for p in range(10) for c in (1, 2)}
+    columns = figures._columns(sorted(keys), {"clear": keys}, 8)
+    assert [key[-11:-7] for key in columns] == [f"{p:04d}" for p in range(8)]
+    sheet = Image.open(io.BytesIO(figures.contact_sheet(load_run(run_folder))))
+    assert sheet.size == (150 + 8 * 102, 6 + 4 * 198)
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_print_table(results, width):
+    stream = io.StringIO()
+    print_table(results, Console(file=stream, width=width, color_system=None), "dp2bench run smoke")
+    lines = stream.getvalue().splitlines()
+    assert max(map(len, lines)) <= width
+    blur = next(line for line in lines if line.lstrip().startswith("blur"))
+    assert blur.split() == ["blur", "44.0", "[41.9,", "46.3]", "1.3", "812/820", "8"]
+    assert any(line.lstrip().startswith("deepprivacy2") and "no coverage" in line for line in lines)
+    assert any(line.lstrip().startswith("mask-out") and "error:" in line for line in lines)

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import csv
+import io
+import math
+import re
+
+import pytest
+from dp2bench.reports import tables
+
+from dp2bench.core.results import Coverage
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("clear-anonymised.mAP", True),
+        ("anonymised-anonymised.rank-1", True),
+        ("clear-clear.mAP", False),
+        ("mAP", True),
+        ("clear.AP", False),
+        ("anonymised.AP@0.5", True),
+    ],
+)
+def test_which_scores_need_a_coverage(name, needed):
+    assert tables.needs_coverage(name) is needed
+
+
+def test_frame_hides_what_may_not_be_shown(results):
+    frame = tables.frame(results)
+    assert list(frame.index) == [
+        "identity",
+        "blur",
+        "pixelate-8(block=8)",
+        "pixelate-8(block=16)",
+        "mask-out",
+        "deepprivacy2",
+    ]
+    assert frame.loc["identity", "clear-anonymised.mAP"] == 0.81
+    assert frame.loc["mask-out"].isna().all()
+    assert math.isnan(frame.loc["deepprivacy2", "clear-anonymised.mAP"])
+    assert frame.loc["deepprivacy2", "clear-clear.mAP"] == 0.826
+
+
+def test_markdown(results):
+    text = tables.markdown(results, "dp2bench run")
+    rows = [line for line in text.splitlines() if line.startswith("|")]
+    assert [re.match(r"\| ([^ |]+)", row)[1] for row in rows[2:]] == [
+        "identity", "blur", "pixelate-8(block=8)", "pixelate-8(block=16)", "mask-out", "deepprivacy2"
+    ]  # fmt: skip
+    assert rows[3].startswith("| blur | 44.0 [41.9, 46.3] | 1.3 |")
+    assert rows[3].endswith("| 99.0 % (812/820), 8 open |")
+    assert r"error: RuntimeError: no memory &amp; 100% of \|GPU\_0\| full" in rows[6]
+    assert rows[7].count("no coverage") == 3
+    assert "5.0 [" not in rows[7]
+    assert len({len(re.findall(r"(?<!\\)\|", row)) for row in rows}) == 1
+    for part in ("n = 750", "seeds: 0, 1", "version 2 (abcdef012345)", "command: dp2bench run"):
+        assert part in text
+
+
+def test_coverage_is_never_rounded_up_to_full():
+    coverage = Coverage(
+        pictures=1, found=100_000, anonymised=99_999, missed=1, pictures_without_detection=0, unfound=None
+    )
+    assert tables.format_coverage(coverage) == "99.9 % (99999/100000), 1 open (unfound unknown)"
+
+
+def test_coverage_of_nobody_is_none(make):
+    nobody = Coverage(pictures=1, found=0, anonymised=0, missed=0, pictures_without_detection=1, unfound=0)
+    result = make("blur", 0.1, coverage=nobody)
+    assert tables.format_score(result, result.scores[0]) == "no coverage"
+
+
+def test_datasets_get_their_own_tables_and_mixed_versions_a_warning(make):
+    text = tables.markdown([make("blur"), make("blur", dataset="market1501")])
+    assert text.count("### ") == 2
+    assert "blur(" not in text
+    other = make("identity")
+    other = other.model_copy(
+        update={"provenance": other.provenance.model_copy(update={"dataset_version": "3"})}
+    )
+    assert "WARNING" in tables.markdown([make("blur"), other])
+
+
+def test_csv(results):
+    lines = list(csv.DictReader(io.StringIO(tables.csv(results, "c"))))
+    assert lines[0]["value"] == "0.81"
+    assert (lines[0]["anonymised"], lines[0]["known"], lines[0]["failed_open"]) == ("812", "820", "8")
+    bare = [line for line in lines if line["method"] == "deepprivacy2"]
+    assert [line["value"] for line in bare] == ["", "", "", "0.826"]
+    assert [line["note"] for line in bare] == ["no coverage"] * 3 + [""]
+    assert [line["note"] for line in lines if line["method"] == "mask-out"] == [
+        "error: RuntimeError: no memory & 100% of |GPU_0| full"
+    ]
+
+
+def test_latex_escaping():
+    raw = r"a\b&c%d$e#f_g{h}i~j^k<l>m|n–o[p]"
+    assert tables.latex_escape(raw) == (
+        r"a\textbackslash{}b\&c\%d\$e\#f\_g\{h\}i\textasciitilde{}j\textasciicircum{}k\textless{}l\textgreater{}m"
+        r"\textbar{}n--o{[}p{]}"
+    )
+
+
+def test_latex_is_balanced(results):
+    text = tables.latex(results, "dp2bench run a_b")
+    bare = re.sub(r"\\[\\{}&%$#_]", "", text)
+    assert bare.count("{") == bare.count("}")
+    assert not re.search(r"[%$#_~^]", bare)
+    columns = len(re.search(r"\{@\{\}(l r*|lr*)@\{\}\}", text)[1])
+    body = text.split("\\midrule\n")[1].split("\\bottomrule")[0].splitlines()
+    for row in body:
+        spans = sum(int(n) - 1 for n in re.findall(r"\\multicolumn\{(\d+)\}", row))
+        assert len(re.findall(r"(?<!\\)&", row)) + 1 + spans == columns
+        assert row.endswith(r" \\")
+    for word in (r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}", r"a\_b"):
+        assert word in text
