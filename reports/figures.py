@@ -77,17 +77,21 @@ def _dots(panel: Any, group: Group, names: list[str]) -> None:
                 label=clear if i == 0 else None,
                 zorder=1,
             )
-    chances: dict[float, list[str]] = {}
-    for name in names:
-        for result in group.results:
-            score = find_score(result, name)
-            if score is not None and score.chance is not None and name not in chances.get(score.chance, ()):
-                chances.setdefault(score.chance, []).append(name)
-    for i, (chance, of) in enumerate(sorted(chances.items())):
-        label = "chance" if len(of) == len(names) else f"chance, {', '.join(of)}"
-        panel.axvline(
-            100 * chance, color="0.25", linestyle=("--", "-.")[i % 2], linewidth=1, label=label, zorder=1
-        )
+    chances = [
+        100 * score.chance
+        for name in names
+        for result in group.results
+        if (score := find_score(result, name)) is not None and score.chance is not None
+    ]
+    if chances:
+        # chance is estimated for each method and scenario anew; what differs visibly is shown as the range it is
+        low, high = min(chances), max(chances)
+        if high - low > 0.5:
+            panel.axvspan(low, high, color="0.8", linewidth=0, label="chance (range)", zorder=0)
+        else:
+            panel.axvline(
+                (low + high) / 2, color="0.25", linestyle="--", linewidth=1, label="chance", zorder=1
+            )
     labelled = set()
     for row, result in enumerate(group.results):
         if result.status != "ok":

@@ -33,8 +33,8 @@ def test_agreement():
         ("protocol: p\ncontrols: []\nsurplus: 1", "surplus"),
         ("protocol: p\ncontrols: [{model: a, value: 3.0}]", r"controls\.0"),
         (
-            "protocol: p\ncontrols: []\nabsent: [{cells: a, value: 1, source: {document: d, table: t}}]",
-            "value",
+            "protocol: p\ncontrols: []\nabsent: [{cells: a, value: 1, reason: r}]",
+            r"absent\.0",
         ),
         ("protocol: [", "not YAML"),
         ("", "top level"),
