@@ -1,0 +1,151 @@
+"""Pixelation: the paper's, which is a smooth resize of the crop, and blocks at picture level (DeepPrivacy2,
+section 5)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from dp2bench.baselines.picture_level import PictureLevel, Window
+from numpy.typing import NDArray
+
+from dp2bench.core.contracts import MethodMeta
+from dp2bench.core.seeds import Seed
+from dp2bench.core.types import CropBatch, Image
+from dp2bench.deepprivacy2 import stitching
+from dp2bench.deepprivacy2.anonymizer import Fallback, InpaintingAnonymizer
+from dp2bench.deepprivacy2.stitching import Region
+
+
+@lru_cache(maxsize=64)
+def bilinear(size: int, to: int) -> NDArray[np.float32]:
+    """(to, size) float32 weights of linear interpolation whose first and last samples are those of the
+    input."""
+    at = np.linspace(0, size - 1, to) if to > 1 else np.zeros(1)
+    low = np.minimum(at.astype(np.int64), size - 1)
+    high = np.minimum(low + 1, size - 1)
+    out = np.zeros((to, size), np.float32)
+    np.add.at(out, (np.arange(to), low), 1 - (at - low))
+    np.add.at(out, (np.arange(to), high), at - low)
+    return out
+
+
+@lru_cache(maxsize=64)
+def _taps(size: int, to: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """The 2 * to samples that a reduction reads, and (to, 2 * to) weights."""
+    weights = bilinear(size, to)
+    low = (
+        np.minimum(np.linspace(0, size - 1, to).astype(np.int64), size - 2)
+        if size > 1
+        else np.zeros(to, np.int64)
+    )
+    index = np.stack([low, np.minimum(low + 1, size - 1)], axis=1).reshape(-1)
+    picked = np.zeros((to, 2 * to), np.float32)
+    for i in range(to):
+        picked[i, 2 * i] = weights[i, index[2 * i]]
+        picked[i, 2 * i + 1] = weights[i, index[2 * i + 1]] if index[2 * i + 1] != index[2 * i] else 0
+    return index, picked
+
+
+@dataclass(frozen=True)
+class PixelateFill:
+    """Bilinear resize of the whole crop to ``blocks`` x ``blocks`` and back, corners aligned, without
+    averaging."""
+
+    meta: MethodMeta
+    crop_size: tuple[int, int]
+    blocks: int
+    uses_conditions: bool = False
+
+    def fill(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:  # noqa: ARG002
+        """(B, h, w, 3) uint8, pixelated in the rectangle around each hole and as given elsewhere."""
+        n = self.blocks
+        h, w = crops.images.shape[1:3]
+        (rows, down_y), (cols, down_x) = _taps(h, n), _taps(w, n)
+        up_y, up_x = bilinear(n, h), bilinear(n, w)
+        out = crops.images.copy()
+        for image, hole, made in zip(crops.images, crops.holes, out, strict=True):
+            x, y, width, height = stitching.bounds(hole.view(np.uint8))
+            if not width:
+                continue
+            seen = image[rows[:, None], cols].astype(np.float32).transpose(2, 0, 1)
+            small = down_y @ seen @ down_x.T
+            wide = (small @ up_x[x : x + width].T).transpose(1, 2, 0).reshape(n, width * 3)
+            large = up_y[y : y + height] @ np.ascontiguousarray(wide)
+            made[y : y + height, x : x + width] = cv2.convertScaleAbs(large).reshape(height, width, 3)
+        return out
+
+
+def _crop_level(
+    name: str, blocks: int, *, face: bool, fallback: Fallback = "mask-out"
+) -> InpaintingAnonymizer:
+    what, size = ("face", (256, 256)) if face else ("person", (288, 160))
+    meta = MethodMeta(
+        name,
+        scope="face" if face else "body",
+        description=f"Bilinear resize of every {what}'s {size[0]}x{size[1]} crop to {blocks}x{blocks} and back.",
+    )
+    return InpaintingAnonymizer(PixelateFill(meta, size, blocks), fallback=fallback)
+
+
+def _picture_level(name: str, blocks: int) -> PictureLevel:
+    meta = MethodMeta(
+        name, description=f"Block means, {blocks} blocks across the shorter side of every person's box."
+    )
+
+    def effect(image: Image, region: Region, window: Window) -> NDArray[np.uint8]:
+        x0, y0, x1, y1 = region.body
+        return block_means(image, window, math.ceil(min(x1 - x0, y1 - y0) / blocks))
+
+    return PictureLevel(meta, effect)
+
+
+def block_means(image: Image, window: Window, block: int) -> NDArray[np.uint8]:
+    """The window (x0, y0, x1, y1) of a picture in blocks of ``block`` pixels from its top left corner, (h, w,
+    3).
+
+    Blocks that the picture cuts off repeat its last row or column, so that a mean never covers fewer pixels.
+    """
+    x0, y0, x1, y1 = window
+    rows, cols = math.ceil((y1 - y0) / block), math.ceil((x1 - x0) / block)
+    part = image[y0 : y0 + rows * block, x0 : x0 + cols * block]
+    below, right = rows * block - part.shape[0], cols * block - part.shape[1]
+    if below or right:
+        part = cv2.copyMakeBorder(part, 0, below, 0, right, cv2.BORDER_REPLICATE)
+    means = cv2.resize(part, (cols, rows), interpolation=cv2.INTER_AREA)
+    full = cv2.resize(means, (cols * block, rows * block), interpolation=cv2.INTER_NEAREST)
+    return np.ascontiguousarray(full[: y1 - y0, : x1 - x0], np.uint8)
+
+
+def pixelate_8_body(*, fallback: Fallback = "mask-out") -> InpaintingAnonymizer:
+    """The paper's 8x8 pixelation of people."""
+    return _crop_level("pixelate-8", 8, face=False, fallback=fallback)
+
+
+def pixelate_8_face() -> InpaintingAnonymizer:
+    """The paper's 8x8 pixelation of faces."""
+    return _crop_level("pixelate-8-face", 8, face=True)
+
+
+def pixelate_8_picture() -> PictureLevel:
+    """Eight blocks of means across each person's box."""
+    return _picture_level("pixelate-8-picture", 8)
+
+
+def pixelate_16_body(*, fallback: Fallback = "mask-out") -> InpaintingAnonymizer:
+    """The paper's 16x16 pixelation of people."""
+    return _crop_level("pixelate-16", 16, face=False, fallback=fallback)
+
+
+def pixelate_16_face() -> InpaintingAnonymizer:
+    """The paper's 16x16 pixelation of faces."""
+    return _crop_level("pixelate-16-face", 16, face=True)
+
+
+def pixelate_16_picture() -> PictureLevel:
+    """Sixteen blocks of means across each person's box."""
+    return _picture_level("pixelate-16-picture", 16)

@@ -1,0 +1,104 @@
+"""Pictures per second of every baseline on one core, beside reading and writing the same JPEG files.
+
+    python benchmarks/throughput.py [--seconds 2] [--methods blur mask-out]
+
+The floor reads and writes with the project's own functions; a method's rate is read + anonymise + write. Two
+cases: 64x128 pictures of one person (as Market-1501) and 640x480 pictures of four. Exit status 1 where a
+    baseline of the paper
+or at picture level is slower than half of the floor.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import sys
+import tempfile
+import time
+from importlib.metadata import entry_points
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dp2bench.core.contracts import Anonymizer
+from dp2bench.core.images import read_image, write_image
+from dp2bench.core.seeds import Seed
+from dp2bench.core.types import Image, People
+
+
+def make_case(width: int, height: int, n: int, seed: int) -> tuple[Image, People]:
+    """A textured picture and ``n`` people side by side: elliptic masks four fifths of the picture high, with
+    faces."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
+    image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
+    masks = np.zeros((n, height, width), np.uint8)
+    boxes, faces = [], []
+    for i in range(n):
+        cx, cy = int((i + 0.5) * width / n), height // 2
+        rx, ry = int(0.35 * width / n), int(0.4 * height)
+        cv2.ellipse(masks[i], (cx, cy), (rx, ry), 0, 0, 360, 1, -1)
+        boxes.append([cx - rx, cy - ry, cx + rx + 1, cy + ry + 1])
+        faces.append([cx - rx // 3, cy - ry, cx + rx // 3 + 1, cy - ry + rx])
+    return image, People.of(boxes, masks=masks.astype(bool), faces=np.array(faces, np.float32))
+
+
+def rate(
+    files: list[Path], people: list[People], method: Anonymizer | None, out: Path, seconds: float
+) -> float:
+    """Pictures per second: the best of five rounds that together last ``seconds``."""
+    best = 0.0
+    for _ in range(5):
+        done, start = 0, time.perf_counter()
+        while (spent := time.perf_counter() - start) < seconds / 5 or not done:
+            image = read_image(files[done % len(files)])
+            if method is not None:
+                image = method.anonymize(image, people[done % len(files)], seed=Seed(0)).image
+            write_image(out, image, quality=95)
+            done += 1
+        best = max(best, done / spent) if done and spent else best
+    return best
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=2.0, help="per method and case")
+    parser.add_argument("--methods", nargs="*", help="names of methods; all where omitted")
+    given = parser.parse_args()
+    cv2.setNumThreads(1)
+    found = {
+        e.name: e for e in entry_points(group="dp2bench.methods") if e.value.startswith("dp2bench.baselines.")
+    }
+    names = given.methods or sorted(found)
+    print(
+        f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, OpenCV {cv2.__version__}"
+    )
+    slow = []
+    for width, height, n in ((64, 128, 1), (640, 480, 4)):
+        with tempfile.TemporaryDirectory() as folder:
+            files, people = [], []
+            for i in range(8):
+                image, who = make_case(width, height, n, i)
+                files.append(Path(folder) / f"{i}.jpg")
+                people.append(who)
+                write_image(files[-1], image)
+            out = Path(folder) / "out.jpg"
+            floor = rate(files, people, None, out, given.seconds)
+            print(
+                f"\n{width}x{height}, {n} people\n{'method':24}{'pictures/s':>12}{'of floor':>10}{'ms added':>10}"
+            )
+            print(f"{'read + write':24}{floor:12.0f}{1:10.2f}{0:10.2f}")
+            for name in names:
+                speed = rate(files, people, found[name].load()(), out, given.seconds)
+                print(f"{name:24}{speed:12.0f}{speed / floor:10.2f}{1000 / speed - 1000 / floor:10.2f}")
+                if speed < 0.5 * floor:
+                    slow.append(f"{name} at {width}x{height}")
+    print(f"\nslower than half of the floor: {', '.join(slow) or 'none'}")
+    return 1 if slow else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
