@@ -154,14 +154,14 @@ def contact_sheet(run: Run, people: int = 8) -> bytes | None:
     root = run.folder / "pictures"
     if not root.is_dir():
         return None
-    present = sorted(p.name for p in root.iterdir() if p.is_dir())
-    order = ["clear", *(m for m in run.methods if m != "clear"), *present]
-    rows = [name for name in dict.fromkeys(order) if name in present]
+    # an earlier run into the same folder may have left pictures of methods and datasets that are not in this one
+    rows = [name for name in dict.fromkeys(["clear", *run.methods]) if (root / name).is_dir()]
+    datasets = {result.spec.dataset for result in run.results}
     files = {
         name: {p.relative_to(root / name).as_posix() for p in (root / name).rglob("*") if p.is_file()}
         for name in rows
     }
-    everything = sorted(set().union(*files.values()))
+    everything = sorted(key for key in set().union(*files.values()) if key.partition("/")[0] in datasets)
     keys = _columns(everything, files, people)
     if not keys:
         return None

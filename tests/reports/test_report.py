@@ -52,6 +52,9 @@ def test_contact_sheet_prefers_different_people(run_folder):
     keys = {f"passersby-reid/query/{p:04d}_c{c}.png" for p in range(10) for c in (1, 2)}
     columns = figures._columns(sorted(keys), {"clear": keys}, 8)
     assert [key[-11:-7] for key in columns] == [f"{p:04d}" for p in range(8)]
+    stale = run_folder / "pictures" / "of-an-earlier-run" / "passersby-reid" / "query"
+    stale.mkdir(parents=True)
+    (stale / "0000_c1.png").write_bytes(b"")
     sheet = Image.open(io.BytesIO(figures.contact_sheet(load_run(run_folder))))
     assert sheet.size == (150 + 8 * 102, 6 + 4 * 198)
 
