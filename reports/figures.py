@@ -84,7 +84,7 @@ def _dots(panel: Any, group: Group, names: list[str]) -> None:
         if (score := find_score(result, name)) is not None and score.chance is not None
     ]
     if chances:
-        # chance is estimated for each method and scenario anew; what differs visibly is shown as the range it is
+        # chance is estimated for each method and scenario anew; a visible difference is shown as a range
         low, high = min(chances), max(chances)
         if high - low > 0.5:
             panel.axvspan(low, high, color="0.8", linewidth=0, label="chance (range)", zorder=0)
@@ -154,7 +154,7 @@ def contact_sheet(run: Run, people: int = 8) -> bytes | None:
     root = run.folder / "pictures"
     if not root.is_dir():
         return None
-    # an earlier run into the same folder may have left pictures of methods and datasets that are not in this one
+    # an earlier run into this folder may have left pictures of methods and datasets that this one lacks
     rows = [name for name in dict.fromkeys(["clear", *run.methods]) if (root / name).is_dir()]
     datasets = {result.spec.dataset for result in run.results}
     files = {
