@@ -1,0 +1,159 @@
+"""Through the command line: what a user sees, above all when the input is bad."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+pytestmark = pytest.mark.e2e
+PROGRAM = str(Path(sys.executable).with_name("dp2bench"))
+
+
+def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env=os.environ | {"COLUMNS": "80"}, timeout=300, check=False)
+
+
+def picture(path: Path, size=(40, 60), **save) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(1)
+    Pillow.fromarray(rng.integers(0, 255, (size[1], size[0], 3), dtype=np.uint8)).save(path, **save)
+    return path
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["anonymize"], ["evaluate"], ["report"], ["list"], ["doctor"]])
+def test_help_teaches(command):
+    done = run(*command, "--help")
+    assert done.returncode == 0
+    assert "Usage" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("what", ["methods", "tasks", "datasets", "detectors", "suites"])
+def test_list_shows_what_is_there(what):
+    done = run("list", what)
+    assert done.returncode == 0, done.stderr
+    assert "broken" not in done.stdout
+    expected = {"methods": "pixelate-16", "tasks": "market1501-reid", "datasets": "passersby-reid", "detectors": "whole-picture", "suites": "mini"}
+    assert expected[what] in done.stdout
+
+
+def test_doctor_knows_this_machine():
+    done = run("doctor")
+    assert done.returncode == 0, done.stderr
+    assert "torchreid" in done.stdout
+    assert "suite market1501" in done.stdout
+
+
+def test_one_picture(tmp_path):
+    source = picture(tmp_path / "a b ü.png")
+    done = run("anonymize", source, tmp_path / "out.png", "--method", "mask-out")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (np.asarray(Pillow.open(tmp_path / "out.png")) == 127).all()
+
+
+def test_a_folder_with_every_kind_of_bad_file(tmp_path):
+    source = tmp_path / "in"
+    picture(source / "good.jpg")
+    picture(source / "deep" / "down ü.png")
+    picture(source / "one.png", (1, 1))
+    Pillow.fromarray(np.full((30, 20), 40000, np.uint16)).save(source / "sixteen.png")
+    Pillow.fromarray(np.zeros((30, 20), np.uint8)).save(source / "grey.png")
+    Pillow.fromarray(np.zeros((30, 20, 4), np.uint8), "RGBA").save(source / "alpha.png")
+    Pillow.new("CMYK", (20, 30)).save(source / "cmyk.jpg")
+    picture(source / "wide.jpg", (20000, 4))
+    (source / "truncated.jpg").write_bytes((source / "good.jpg").read_bytes()[:900])
+    (source / "text.jpg").write_text("I am no picture")
+    (source / "empty.png").touch()
+    done = run("anonymize", source, tmp_path / "out", "--method", "mask-out")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr + done.stdout
+    for bad in ("truncated.jpg", "text.jpg", "empty.png"):
+        assert bad in done.stdout
+        assert not (tmp_path / "out" / bad).exists()
+    for good in ("good.jpg", "deep/down ü.png", "one.png", "sixteen.png", "grey.png", "alpha.png", "cmyk.jpg", "wide.jpg"):
+        assert np.abs(np.asarray(Pillow.open(tmp_path / "out" / good)).astype(int) - 127).max() <= 2, good
+    assert Pillow.open(tmp_path / "out" / "wide.jpg").size == (20000, 4)
+    assert "3 files left out" in " ".join(done.stdout.split())
+
+
+def test_exif_rotation_is_applied(tmp_path):
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    picture(tmp_path / "turned.jpg", (40, 60), exif=exif)
+    assert run("anonymize", tmp_path / "turned.jpg", tmp_path / "out.png", "--method", "blur").returncode == 0
+    assert Pillow.open(tmp_path / "out.png").size == (60, 40)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["anonymize", "nowhere", "out", "-m", "blur"], "nowhere"),
+        (["anonymize", "empty", "out", "-m", "blur"], "empty"),
+        (["anonymize", "full", "out", "-m", "blr"], "blur"),
+        (["anonymize", "full", "full", "-m", "blur"], "same"),
+        (["anonymize", "full", "full/out", "-m", "blur"], "inside"),
+        (["anonymize", "full", "taken", "-m", "blur"], "not empty"),
+        (["anonymize", "full", "out", "-m", "blur", "--detector", "annotations"], "no annotations"),
+        (["anonymize", "full", "out", "-m", "blur", "--dataset", "market1501"], "bounding_box_train"),
+        (["run", "no-such-suite"], "mini"),
+        (["run", "broken.yaml"], "broken.yaml:2: sedes: unknown key"),
+        (["run", "smoke", "--data-root", "nowhere"], "nowhere"),
+        (["run", "market1501"], "--data-root"),
+        (["run", "smoke", "--out", "/proc/nowhere/x"], "/proc/nowhere/x"),
+        (["run", "smoke", "--device", "abacus"], "abacus"),
+        (["report", "nowhere"], "nowhere"),
+        (["evaluate", "--clear", "nowhere", "--anonymised", "full"], "nowhere"),
+    ],
+)
+def test_bad_input_gets_one_clear_message(tmp_path, arguments, expected):
+    (tmp_path / "empty").mkdir()
+    picture(tmp_path / "full" / "a.png")
+    picture(tmp_path / "taken" / "b.png")
+    (tmp_path / "broken.yaml").write_text("name: x\nsedes: [1]\n")
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert expected in " ".join(done.stderr.split())
+    assert "What to do" in done.stderr
+    assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def test_a_dataset_keeps_its_layout_and_can_be_evaluated(tmp_path, market):
+    shutil.copytree(market, tmp_path / "clear")
+    done = run("anonymize", "clear", "masked", "-m", "mask-out", "--dataset", "market1501", cwd=tmp_path)
+    assert done.returncode == 2  # not the official counts: said, and nothing written
+    assert "12,936" in done.stderr or "12936" in done.stderr
+
+    for path in (tmp_path / "clear").rglob("*.jpg"):
+        target = tmp_path / "masked" / path.relative_to(tmp_path / "clear")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        Pillow.new("RGB", (64, 128), (127, 127, 127)).save(target)
+    shutil.copyfile(next((tmp_path / "clear" / "query").iterdir()), tmp_path / "masked" / "query" / next((tmp_path / "clear" / "query").iterdir()).name)
+    done = run("evaluate", "--clear", "clear", "--anonymised", "masked", "-a", "epochs=2", "-a", "batch_size=8", "--out", "run", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    from dp2bench.core.results import Result
+
+    result = Result.model_validate_json((tmp_path / "run/results/masked/market1501/market1501-reid.json").read_text())
+    assert result.coverage.missed == 1  # the one picture that was left as it was
+    assert result.coverage.missed_reasons == {"looks unchanged": 1}
+    assert (tmp_path / "run/report/report.md").exists()
+
+
+def test_smoke_gives_a_table_and_a_second_run_the_same_bytes(tmp_path):
+    first = run("run", "smoke", "--out", tmp_path / "one")
+    assert first.returncode == 0, first.stdout + first.stderr
+    second = run("run", "smoke", "--out", tmp_path / "two")
+    assert "reused" in second.stdout
+    names = sorted(p.relative_to(tmp_path / "one") for p in (tmp_path / "one").rglob("*.json"))
+    assert len(names) == 4
+    for name in names:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    for name in ("report.md", "report.csv", "report.tex", "identity-left.png", "contact-sheet.png"):
+        assert (tmp_path / "one" / "report" / name).stat().st_size > 0, name

@@ -1,0 +1,57 @@
+"""A tiny Market-1501 folder and a cache of its own for every test that runs the engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DP2BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="session")
+def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """4 training and 4 test identities on 2 cameras, each a colour of its own in noise; one distractor, one junk picture."""
+    root = tmp_path_factory.mktemp("market")
+    rng = np.random.default_rng(0)
+
+    def put(folder: str, name: str, colour: np.ndarray) -> None:
+        (root / folder).mkdir(exist_ok=True)
+        noise = rng.normal(0, 12, (128, 64, 3))
+        Pillow.fromarray((colour + noise).clip(0, 255).astype(np.uint8)).save(root / folder / name, quality=95)
+
+    for identity in range(1, 9):
+        colour = rng.uniform(20, 235, 3)
+        for camera in (1, 2):
+            for frame in range(3):
+                name = f"{identity:04d}_c{camera}s1_{frame:06d}_01.jpg"
+                put("bounding_box_train" if identity <= 4 else "bounding_box_test", name, colour)
+            if identity > 4:
+                put("query", f"{identity:04d}_c{camera}s1_{9:06d}_01.jpg", colour)
+    put("bounding_box_test", "0000_c1s1_000001_01.jpg", rng.uniform(0, 255, 3))
+    put("bounding_box_test", "-1_c2s1_000001_01.jpg", rng.uniform(0, 255, 3))
+    return root
+
+
+@pytest.fixture
+def tiny_suite(tmp_path: Path, market: Path) -> Path:
+    """A whole suite in a few seconds."""
+    path = tmp_path / "tiny.yaml"
+    path.write_text(
+        f"""schema_version: 1
+name: tiny
+seeds: [0, 1]
+detector: whole-picture
+datasets:
+  - {{name: market1501, arguments: {{root: "{market}", official: false}}}}
+methods: [identity, mask-out]
+tasks:
+  - {{name: market1501-reid, arguments: {{epochs: 2, batch_size: 8, height: 64, width: 32}}}}
+"""
+    )
+    return path

@@ -1,0 +1,109 @@
+import subprocess
+import sys
+from importlib.metadata import EntryPoint
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from dp2bench.core import registry
+from dp2bench.core.errors import DatasetError, PluginError
+from dp2bench.core.people_io import load_people, save_people
+from dp2bench.core.results import Score, content_key
+from dp2bench.core.seeds import derive_seed
+from dp2bench.core.types import Category, People, SurfaceMap
+
+
+def test_importing_the_package_imports_no_torch(tmp_path):
+    code = "import sys, dp2bench, dp2bench.cli.main, dp2bench.core.contracts; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path).returncode == 0
+
+
+def test_seeds_are_stable_and_separate_their_parts():
+    assert derive_seed(0, "a", 1) == derive_seed(0, "a", 1)
+    assert derive_seed("ab", "c") != derive_seed("a", "bc")
+    assert derive_seed(1) != derive_seed("1")
+    assert derive_seed(7, "0002_c1s1_000451_03.jpg", 0) == 8591837450930857813
+
+
+@st.composite
+def crowds(draw):
+    n, h, w = draw(st.integers(0, 3)), draw(st.integers(1, 20)), draw(st.integers(1, 20))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    maybe = lambda make: make() if draw(st.booleans()) else None  # noqa: E731
+    surfaces = [maybe(lambda: SurfaceMap("t", np.array([0, 0, w, h], np.int32), rng.integers(-1, 9, (h, w)).astype(np.int32))) for _ in range(n)]
+    return People.of(
+        rng.random((n, 4)), masks=maybe(lambda: rng.random((n, h, w)) < draw(st.sampled_from([0.0, 0.3, 1.0]))), surfaces=surfaces,
+        keypoints=maybe(lambda: rng.random((n, 17, 3)).astype(np.float32)), faces=maybe(lambda: np.full((n, 4), np.nan, np.float32)), track_ids=maybe(lambda: np.arange(n)),
+    )  # fmt: skip
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(crowds(), max_size=3))
+def test_people_survive_the_disk(tmp_path_factory, crowd):
+    path = tmp_path_factory.mktemp("people") / "p.npz"
+    save_people(path, {f"picture {i}": p for i, p in enumerate(crowd)})
+    back = load_people(path)
+    assert len(back) == len(crowd)
+    for i, p in enumerate(crowd):
+        q = back[f"picture {i}"]
+        for name in ("boxes", "masks", "keypoints", "faces", "categories", "scores", "track_ids"):
+            np.testing.assert_array_equal(getattr(p, name), getattr(q, name))
+        for a, b in zip(p.surfaces, q.surfaces, strict=True):
+            assert (a is None) == (b is None)
+            if a is not None:
+                assert a.template == b.template
+                np.testing.assert_array_equal(a.vertices, b.vertices)
+
+
+def test_a_broken_people_file_is_named(tmp_path):
+    (tmp_path / "p.npz").write_bytes(b"not a zip")
+    with pytest.raises(DatasetError, match=r"p\.npz"):
+        load_people(tmp_path / "p.npz")
+
+
+def test_people_refuse_arrays_that_disagree():
+    with pytest.raises(ValueError, match="keypoints"):
+        People.of([[0, 0, 1, 1]], keypoints=np.zeros((2, 17, 3), np.float32))
+    people = People.of([[0, 0, 1, 1], [1, 1, 2, 2]], masks=np.zeros((2, 3, 3), bool))
+    assert people.take([1]).boxes.tolist() == [[1, 1, 2, 2]]
+    assert people.categories.tolist() == [Category.PERSON] * 2
+
+
+def test_scores_are_finite_and_closed():
+    with pytest.raises(ValueError, match="finite"):
+        Score(name="x", value=float("nan"), higher_is_better=True, n=1)
+    with pytest.raises(ValueError, match="extra"):
+        Score(name="x", value=1.0, higher_is_better=True, n=1, colour="red")  # type: ignore[call-arg]
+
+
+def test_content_keys_ignore_the_order_of_keys():
+    assert content_key({"a": 1, "b": [1, 2]}) == content_key({"b": [1, 2], "a": 1})
+    with pytest.raises(TypeError):
+        content_key({"a": object()})
+
+
+def test_unknown_plugins_get_the_nearest_name():
+    with pytest.raises(PluginError, match="mask-out"):
+        registry.load("methods", "mask-uot")
+    with pytest.raises(PluginError, match="no_such_module"):
+        registry.load("methods", "no_such_module:X")
+    with pytest.raises(PluginError, match="does not take these arguments"):
+        registry.create("methods", "identity", {"strength": 3})
+
+
+def test_duplicate_and_broken_plugins_are_named(monkeypatch):
+    twice = (EntryPoint("x", "a:A", "dp2bench.methods"), EntryPoint("x", "b:B", "dp2bench.methods"))
+    broken = (EntryPoint("y", "no_such_module:A", "dp2bench.methods"),)
+    monkeypatch.setattr(registry, "_entries", lambda kind: {"x": twice, "y": broken})
+    with pytest.raises(PluginError, match="more than once: a:A .* b:B"):
+        registry.load("methods", "x")
+    with pytest.raises(PluginError, match="broken"):
+        registry.load("methods", "y")
+
+
+def test_a_method_can_be_named_by_module_and_class():
+    from dp2bench.baselines.identity import Identity
+
+    assert registry.load("methods", "dp2bench.baselines.identity:Identity") is Identity

@@ -1,0 +1,55 @@
+from pathlib import Path
+
+import pytest
+
+from dp2bench.core.errors import SuiteError
+from dp2bench.engine import suite
+
+
+@pytest.mark.parametrize("name", suite.names())
+def test_shipped_suites_load(name):
+    assert suite.load(name).name == name
+
+
+def test_default_suite_is_what_the_readme_says():
+    mini = suite.load("mini")
+    assert len(mini.methods) == 6
+    assert len(mini.seeds) == 2
+
+
+def write(tmp_path: Path, text: str) -> str:
+    path = tmp_path / "a suite ü.yaml"
+    path.write_text(text, "utf-8")
+    return str(path)
+
+
+GOOD = "name: x\ndatasets: [passersby-reid]\nmethods:\n  - identity\n  - {name: blur}\ntasks: [market1501-reid]\n"
+
+
+def test_a_bare_name_is_a_plugin_with_defaults(tmp_path):
+    loaded = suite.load(write(tmp_path, GOOD))
+    assert [m.label for m in loaded.methods] == ["identity", "blur"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (GOOD + "sedes: [1]\n", ":7: sedes: unknown key"),
+        (GOOD.replace("{name: blur}", "{name: blur, argments: {}}"), ":5: methods.1.argments: unknown key"),
+        (GOOD.replace("{name: blur}", "identity"), "methods: identity stands here more than once"),
+        (GOOD + "seeds: [0, 0]\n", ":7: seeds: seeds must be different"),
+        (GOOD.replace("methods:", "methods: ["), "not valid YAML"),
+        (GOOD.replace("tasks: [market1501-reid]\n", ""), "tasks: Field required"),
+        ("", "valid"),
+    ],
+)
+def test_errors_point_at_line_and_key(tmp_path, text, expected):
+    with pytest.raises(SuiteError) as caught:
+        suite.load(write(tmp_path, text))
+    assert expected in str(caught.value)
+    assert "a suite ü.yaml" in str(caught.value)
+
+
+def test_an_unknown_suite_names_those_there_are():
+    with pytest.raises(SuiteError, match="mini"):
+        suite.load("no-such-suite")
