@@ -7,7 +7,9 @@ import importlib.util as _util
 
 __version__ = "0.1.0"
 
-if _util.find_spec("dp2bench.tasks") is None:  # a checkout shadows the installed package and lacks its mapped parts
+if (
+    _util.find_spec("dp2bench.tasks") is None
+):  # a checkout shadows the installed package and lacks its mapped parts
     raise ImportError(
         "dp2bench was imported from a checkout's folder, where its mapped packages (dp2bench.tasks, dp2bench.baselines, "
         "dp2bench.reports, dp2bench.suites) are not visible. Run `pip install -e .` in the checkout, or start Python elsewhere."

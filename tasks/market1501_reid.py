@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+from dp2bench.metrics.intervals import bootstrap_interval
+from dp2bench.metrics.ranking import chance, rank
 
 from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta, Training
 from dp2bench.core.errors import DatasetError, Dp2benchError
 from dp2bench.core.results import Score
 from dp2bench.core.seeds import derive_seed
 from dp2bench.core.types import Sample
-from dp2bench.metrics.intervals import bootstrap_interval
-from dp2bench.metrics.ranking import chance, rank
 
 SCENARIOS = ("clear-clear", "clear-anonymised", "anonymised-anonymised")
 """query-gallery. The first is the control: what the attacker does with nothing anonymised."""
@@ -26,20 +26,32 @@ class Market1501ReID(Task):
     """mAP and rank-1/5/10, single query, entries of the same identity and camera dropped (Zheng et al., ICCV 2015)."""
 
     meta: ClassVar[TaskMeta] = TaskMeta(
-        name="market1501-reid", version="1", kind="privacy", main_score="clear-anonymised.mAP", layouts=("market1501",),
+        name="market1501-reid",
+        version="1",
+        kind="privacy",
+        main_score="clear-anonymised.mAP",
+        layouts=("market1501",),
         description="Re-identification by an attacker trained on clear pictures: mAP and rank-1/5/10.",
         reference="Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015; DeepPrivacy2, WACV 2023, re-identification table.",
-    )  # fmt: skip
+    )
 
-    def __init__(self, *, scenarios: Sequence[str] = SCENARIOS, permutations: int = 10, **recipe: Any) -> None:
+    def __init__(
+        self, *, scenarios: Sequence[str] = SCENARIOS, permutations: int = 10, **recipe: Any
+    ) -> None:
         from dp2bench.attacks.reid import Recipe
 
         unknown = sorted(set(scenarios) - set(SCENARIOS))
         if unknown:
-            raise Dp2benchError(f"Unknown scenario {', '.join(unknown)}.", f"There are: {', '.join(SCENARIOS)} (query-gallery).")
+            raise Dp2benchError(
+                f"Unknown scenario {', '.join(unknown)}.",
+                f"There are: {', '.join(SCENARIOS)} (query-gallery).",
+            )
         known = {f.name for f in fields(Recipe)}
         if set(recipe) - known:
-            raise Dp2benchError(f"The task market1501-reid has no argument {', '.join(sorted(set(recipe) - known))}.", f"It takes: scenarios, permutations, {', '.join(sorted(known))}.")
+            raise Dp2benchError(
+                f"The task market1501-reid has no argument {', '.join(sorted(set(recipe) - known))}.",
+                f"It takes: scenarios, permutations, {', '.join(sorted(known))}.",
+            )
         self.scenarios = tuple(scenarios)
         self.permutations = permutations
         self.recipe = Recipe(**recipe)
@@ -57,43 +69,85 @@ class Market1501ReID(Task):
         """See `Task.train`."""
         from dp2bench.attacks import reid
 
-        reid.train(dataset.samples("train"), self.recipe, out, seed=context.seed, device=context.device, progress=context.progress)
+        reid.train(
+            dataset.samples("train"),
+            self.recipe,
+            out,
+            seed=context.seed,
+            device=context.device,
+            progress=context.progress,
+        )
 
     def run(self, clear: Dataset, anonymised: Dataset, context: RunContext) -> list[Score]:
         """See `Task.run`. Per-query average precision goes to ``context.units``."""
         from dp2bench.attacks import reid
 
         model = reid.load(context.trained["attacker"], self.recipe, context.device)
-        used = {name: {s.split("-")[i] for s in self.scenarios} for i, name in enumerate(("query", "gallery"))}
+        used = {
+            name: {s.split("-")[i] for s in self.scenarios} for i, name in enumerate(("query", "gallery"))
+        }
         samples: dict[tuple[str, str], list[Sample]] = {}
         vectors: dict[tuple[str, str], Any] = {}
         for split, versions in used.items():
             for version in sorted(versions):
                 dataset = clear if version == "clear" else anonymised
-                kept = [s for s in dataset.samples(split) if s.labels["identity"] >= 0]  # junk is in no ranking
+                kept = [
+                    s for s in dataset.samples(split) if s.labels["identity"] >= 0
+                ]  # junk is in no ranking
                 if not kept:
-                    raise DatasetError(f"The {version} {split} split of {clear.meta.name} is empty.", "Check that the anonymised folder holds the same pictures as the clear one.")
+                    raise DatasetError(
+                        f"The {version} {split} split of {clear.meta.name} is empty.",
+                        "Check that the anonymised folder holds the same pictures as the clear one.",
+                    )
                 samples[split, version] = kept
-                vectors[split, version] = reid.features(model, kept, self.recipe, device=context.device, progress=context.progress)
+                vectors[split, version] = reid.features(
+                    model, kept, self.recipe, device=context.device, progress=context.progress
+                )
         scores = []
         for scenario in self.scenarios:
             query_version, gallery_version = scenario.split("-")
             query, gallery = samples["query", query_version], samples["gallery", gallery_version]
             distances = reid.euclidean(vectors["query", query_version], vectors["gallery", gallery_version])
-            labels = [np.array([s.labels[key] for s in part]) for key in ("identity", "camera") for part in (query, gallery)]
+            labels = [
+                np.array([s.labels[key] for s in part])
+                for key in ("identity", "camera")
+                for part in (query, gallery)
+            ]
             scores += self._scores(scenario, distances, labels, [s.id for s in query], context)
         return scores
 
-    def _scores(self, scenario: str, distances: Any, labels: Sequence[Any], ids: Sequence[str], context: RunContext) -> list[Score]:
+    def _scores(
+        self, scenario: str, distances: Any, labels: Sequence[Any], ids: Sequence[str], context: RunContext
+    ) -> list[Score]:
         ranking = rank(distances, *labels)
-        floor = chance(distances, *labels, permutations=self.permutations, seed=derive_seed(context.seed, "chance", scenario))
+        floor = chance(
+            distances,
+            *labels,
+            permutations=self.permutations,
+            seed=derive_seed(context.seed, "chance", scenario),
+        )
         valid = np.flatnonzero(ranking.valid)
         first = ranking.first_match_rank[valid]
-        values = {"mAP": ranking.average_precision[valid], **{f"rank-{k}": (first < k).astype(float) for k in RANKS}}
-        floors = {"mAP": floor.mean_average_precision, **{f"rank-{k}": float(floor.cmc[min(k, len(floor.cmc)) - 1]) for k in RANKS}}
+        values = {
+            "mAP": ranking.average_precision[valid],
+            **{f"rank-{k}": (first < k).astype(float) for k in RANKS},
+        }
+        floors = {
+            "mAP": floor.mean_average_precision,
+            **{f"rank-{k}": float(floor.cmc[min(k, len(floor.cmc)) - 1]) for k in RANKS},
+        }
         scores = []
         for metric, per_query in values.items():
             name = f"{scenario}.{metric}"
             context.units[name] = {ids[i]: float(v) for i, v in zip(valid, per_query, strict=True)}
-            scores.append(Score(name=name, value=float(per_query.mean()), higher_is_better=False, n=len(valid), chance=floors[metric], ci95=bootstrap_interval(per_query, seed=derive_seed(context.seed, name))))
+            scores.append(
+                Score(
+                    name=name,
+                    value=float(per_query.mean()),
+                    higher_is_better=False,
+                    n=len(valid),
+                    chance=floors[metric],
+                    ci95=bootstrap_interval(per_query, seed=derive_seed(context.seed, name)),
+                )
+            )
         return scores

@@ -23,7 +23,9 @@ def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
     def put(folder: str, name: str, colour: np.ndarray) -> None:
         (root / folder).mkdir(exist_ok=True)
         noise = rng.normal(0, 12, (128, 64, 3))
-        Pillow.fromarray((colour + noise).clip(0, 255).astype(np.uint8)).save(root / folder / name, quality=95)
+        Pillow.fromarray((colour + noise).clip(0, 255).astype(np.uint8)).save(
+            root / folder / name, quality=95
+        )
 
     for identity in range(1, 9):
         colour = rng.uniform(20, 235, 3)

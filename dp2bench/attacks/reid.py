@@ -46,7 +46,14 @@ def load_pictures(samples: Sequence[Sample], height: int, width: int) -> torch.T
     for i, sample in enumerate(samples):
         picture = torch.from_numpy(read_image(sample.path)).permute(2, 0, 1)
         if picture.shape[1:] != (height, width):
-            picture = torch.nn.functional.interpolate(picture[None].float(), (height, width), mode="bilinear", antialias=True)[0].round().clamp(0, 255).byte()
+            picture = (
+                torch.nn.functional.interpolate(
+                    picture[None].float(), (height, width), mode="bilinear", antialias=True
+                )[0]
+                .round()
+                .clamp(0, 255)
+                .byte()
+            )
         pictures[i] = picture
     return pictures
 
@@ -61,15 +68,31 @@ def build(recipe: Recipe, identities: int) -> torch.nn.Module:
     from torchreid.reid.models import build_model
 
     try:
-        model: torch.nn.Module = build_model(recipe.model, num_classes=identities, loss="softmax", pretrained=recipe.pretrained, use_gpu=False)
+        model: torch.nn.Module = build_model(
+            recipe.model, num_classes=identities, loss="softmax", pretrained=recipe.pretrained, use_gpu=False
+        )
     except KeyError as error:
-        raise Dp2benchError(f"torchreid has no model called {recipe.model!r}.", "Use e.g. osnet_x0_25, osnet_x1_0 or resnet50.") from error
+        raise Dp2benchError(
+            f"torchreid has no model called {recipe.model!r}.",
+            "Use e.g. osnet_x0_25, osnet_x1_0 or resnet50.",
+        ) from error
     except OSError as error:
-        raise Dp2benchError(f"The ImageNet weights of {recipe.model} cannot be downloaded: {error}.", "Set pretrained: false, or put the file into torch's hub cache as torchreid's documentation says.") from error
+        raise Dp2benchError(
+            f"The ImageNet weights of {recipe.model} cannot be downloaded: {error}.",
+            "Set pretrained: false, or put the file into torch's hub cache as torchreid's documentation says.",
+        ) from error
     return model
 
 
-def train(samples: Sequence[Sample], recipe: Recipe, out: Path, *, seed: int, device: str = "cpu", progress: Progress = no_progress) -> None:
+def train(
+    samples: Sequence[Sample],
+    recipe: Recipe,
+    out: Path,
+    *,
+    seed: int,
+    device: str = "cpu",
+    progress: Progress = no_progress,
+) -> None:
     """Train and leave ``model.safetensors`` and ``curve.csv`` in ``out``; goes on from ``checkpoint.pt`` to the same weights.
 
     Every epoch draws its order and flips from its own seed, so a resumed training repeats nothing and forgets nothing.
@@ -78,12 +101,17 @@ def train(samples: Sequence[Sample], recipe: Recipe, out: Path, *, seed: int, de
     samples = [s for s in samples if s.labels["identity"] > 0]
     names = sorted({s.labels["identity"] for s in samples})
     if len(names) < 2:
-        raise Dp2benchError(f"The train split holds {len(names)} identities; re-identification needs at least two.", "Check the dataset with `dp2bench doctor`.")
+        raise Dp2benchError(
+            f"The train split holds {len(names)} identities; re-identification needs at least two.",
+            "Check the dataset with `dp2bench doctor`.",
+        )
     pictures = load_pictures(samples, recipe.height, recipe.width)
     targets = torch.tensor([names.index(s.labels["identity"]) for s in samples])
     torch.manual_seed(derive_seed(seed, "attacker"))
     model = build(recipe, len(names)).to(device)
-    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, amsgrad=True)
+    optimizer = torch.optim.Adam(
+        model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, amsgrad=True
+    )
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs)
     criterion = torch.nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     checkpoint = out / "checkpoint.pt"
@@ -99,7 +127,10 @@ def train(samples: Sequence[Sample], recipe: Recipe, out: Path, *, seed: int, de
     for epoch in range(len(curve), recipe.epochs):
         rng = generator(derive_seed(seed, "epoch", epoch))
         torch.manual_seed(derive_seed(seed, "torch", epoch))
-        order, flips = torch.from_numpy(rng.permutation(len(samples))), torch.from_numpy(rng.random(len(samples)) < 0.5)
+        order, flips = (
+            torch.from_numpy(rng.permutation(len(samples))),
+            torch.from_numpy(rng.random(len(samples)) < 0.5),
+        )
         model.train()
         total = correct = 0.0
         for step in range(steps):
@@ -111,7 +142,10 @@ def train(samples: Sequence[Sample], recipe: Recipe, out: Path, *, seed: int, de
             logits = model(x)
             loss = criterion(logits, y)
             if not torch.isfinite(loss):
-                raise Dp2benchError(f"The attacker's training diverged in epoch {epoch + 1} (loss {loss.item()}).", "Lower learning_rate in the task's arguments.")
+                raise Dp2benchError(
+                    f"The attacker's training diverged in epoch {epoch + 1} (loss {loss.item()}).",
+                    "Lower learning_rate in the task's arguments.",
+                )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -121,10 +155,26 @@ def train(samples: Sequence[Sample], recipe: Recipe, out: Path, *, seed: int, de
         scheduler.step()
         curve.append((total / steps, correct / steps))
         partial = out / "checkpoint.partial"
-        torch.save({"model": model.state_dict(), "optimizer": optimizer.state_dict(), "scheduler": scheduler.state_dict(), "curve": curve}, partial)
+        torch.save(
+            {
+                "model": model.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "scheduler": scheduler.state_dict(),
+                "curve": curve,
+            },
+            partial,
+        )
         os.replace(partial, checkpoint)
-    save_file({k: v.contiguous().cpu() for k, v in model.state_dict().items()}, out / "model.safetensors", metadata={"identities": str(len(names)), **{k: str(v) for k, v in asdict(recipe).items()}})
-    (out / "curve.csv").write_text("epoch,loss,accuracy\n" + "".join(f"{i},{loss:.6f},{acc:.6f}\n" for i, (loss, acc) in enumerate(curve, 1)), "utf-8")
+    save_file(
+        {k: v.contiguous().cpu() for k, v in model.state_dict().items()},
+        out / "model.safetensors",
+        metadata={"identities": str(len(names)), **{k: str(v) for k, v in asdict(recipe).items()}},
+    )
+    (out / "curve.csv").write_text(
+        "epoch,loss,accuracy\n"
+        + "".join(f"{i},{loss:.6f},{acc:.6f}\n" for i, (loss, acc) in enumerate(curve, 1)),
+        "utf-8",
+    )
     checkpoint.unlink(missing_ok=True)
 
 
@@ -137,7 +187,14 @@ def load(folder: Path, recipe: Recipe, device: str = "cpu") -> torch.nn.Module:
 
 
 @torch.inference_mode()
-def features(model: torch.nn.Module, samples: Sequence[Sample], recipe: Recipe, *, device: str = "cpu", progress: Progress = no_progress) -> NDArray[np.float32]:
+def features(
+    model: torch.nn.Module,
+    samples: Sequence[Sample],
+    recipe: Recipe,
+    *,
+    device: str = "cpu",
+    progress: Progress = no_progress,
+) -> NDArray[np.float32]:
     """(N, D) float32 features of N pictures, in batches of 128."""
     parts: list[Any] = []
     for start in range(0, len(samples), 128):

@@ -33,21 +33,38 @@ def doctor() -> None:
     try:
         import torch
 
-        table.add_row("device", torch.cuda.get_device_name(0) if torch.cuda.is_available() else f"cpu, {default_threads()} threads")
+        table.add_row(
+            "device",
+            torch.cuda.get_device_name(0)
+            if torch.cuda.is_available()
+            else f"cpu, {default_threads()} threads",
+        )
     except ImportError as error:
         table.add_row("device", f"[red]torch does not import[/]: {error}")
     root = cache_root()
-    table.add_row("cache", f"{root} ({'there' if root.is_dir() else 'made on first use'}; set DP2BENCH_CACHE to move it)")
+    table.add_row(
+        "cache",
+        f"{root} ({'there' if root.is_dir() else 'made on first use'}; set DP2BENCH_CACHE to move it)",
+    )
     for kind in ("methods", "tasks", "datasets", "detectors"):
-        for name in registry.names(kind):  # type: ignore[arg-type]
+        for name in registry.names(kind):
             try:
-                loaded = registry.load(kind, name)  # type: ignore[arg-type]
+                loaded = registry.load(kind, name)
             except PluginError as error:
                 table.add_row(f"{kind[:-1]} {name}", f"[red]broken[/]: {error.problem}")
                 continue
             if kind == "datasets":
-                table.add_row(f"dataset {name}", "must be brought: --data-root" if getattr(loaded, "needs_root", False) else "embedded, made on first use")
+                table.add_row(
+                    f"dataset {name}",
+                    "must be brought: --data-root"
+                    if getattr(loaded, "needs_root", False)
+                    else "embedded, made on first use",
+                )
     for name in suites.names():
-        needs = [c.name for c in suites.load(name).datasets if getattr(registry.load("datasets", c.name), "needs_root", False)]
+        needs = [
+            c.name
+            for c in suites.load(name).datasets
+            if getattr(registry.load("datasets", c.name), "needs_root", False)
+        ]
         table.add_row(f"suite {name}", "needs " + ", ".join(needs) + " (--data-root)" if needs else "ready")
     console.print(table)

@@ -10,14 +10,32 @@ import typer
 
 def evaluate(
     clear: Annotated[Path, typer.Option(help="The dataset's folder with the original pictures.")],
-    anonymised: Annotated[Path, typer.Option(help="The same folder, anonymised by any tool, with the same file names.")],
-    task: Annotated[str, typer.Option("--task", "-t", help="A task (`dp2bench list tasks`).")] = "market1501-reid",
-    dataset: Annotated[str, typer.Option(help="How to read the folders (`dp2bench list datasets`).")] = "market1501",
-    label: Annotated[Optional[str], typer.Option(help="The method's name in the table. [default: the anonymised folder's name]", show_default=False)] = None,  # noqa: UP045 - typer on 3.10
-    detector: Annotated[str, typer.Option(help="Who finds the people that should be anonymised, for the coverage.")] = "whole-picture",
-    argument: Annotated[Optional[list[str]], typer.Option("--argument", "-a", help="A setting of the task, e.g. -a epochs=30; may be repeated.")] = None,  # noqa: UP045
+    anonymised: Annotated[
+        Path, typer.Option(help="The same folder, anonymised by any tool, with the same file names.")
+    ],
+    task: Annotated[
+        str, typer.Option("--task", "-t", help="A task (`dp2bench list tasks`).")
+    ] = "market1501-reid",
+    dataset: Annotated[
+        str, typer.Option(help="How to read the folders (`dp2bench list datasets`).")
+    ] = "market1501",
+    label: Annotated[
+        str | None,
+        typer.Option(
+            help="The method's name in the table. [default: the anonymised folder's name]", show_default=False
+        ),
+    ] = None,
+    detector: Annotated[
+        str, typer.Option(help="Who finds the people that should be anonymised, for the coverage.")
+    ] = "whole-picture",
+    argument: Annotated[
+        list[str] | None,
+        typer.Option("--argument", "-a", help="A setting of the task, e.g. -a epochs=30; may be repeated."),
+    ] = None,
     seeds: Annotated[str, typer.Option(help="Seeds, separated by commas.")] = "0",
-    out: Annotated[Path, typer.Option(help="Folder for results and report.")] = Path("dp2bench-runs/evaluate"),
+    out: Annotated[Path, typer.Option(help="Folder for results and report.")] = Path(
+        "dp2bench-runs/evaluate"
+    ),
     threads: Annotated[Optional[int], typer.Option(min=1, help="Processor threads.")] = None,  # noqa: UP045
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
 ) -> None:
@@ -52,17 +70,38 @@ def evaluate(
     try:
         numbers = tuple(int(s) for s in seeds.split(","))
     except ValueError as error:
-        raise Dp2benchError(f"--seeds {seeds!r} are not whole numbers.", "Write e.g. --seeds 0,1,2.") from error
+        raise Dp2benchError(
+            f"--seeds {seeds!r} are not whole numbers.", "Write e.g. --seeds 0,1,2."
+        ) from error
     data = {"root": str(clear.resolve())} | ({"official": False} if dataset == "market1501" else {})
     suite = Suite(
-        name="evaluate", seeds=numbers, detector=Component(name=detector), datasets=(Component(name=dataset, arguments=data),), tasks=(Component(name=task, arguments=arguments),),
-        methods=(Component(name="identity"), Component(name="dp2bench.engine.ready_made:ReadyMade", label=label or anonymised.resolve().name.replace(" ", "-"), arguments={"root": str(anonymised.resolve())})),
-    )  # fmt: skip
+        name="evaluate",
+        seeds=numbers,
+        detector=Component(name=detector),
+        datasets=(Component(name=dataset, arguments=data),),
+        tasks=(Component(name=task, arguments=arguments),),
+        methods=(
+            Component(name="identity"),
+            Component(
+                name="dp2bench.engine.ready_made:ReadyMade",
+                label=label or anonymised.resolve().name.replace(" ", "-"),
+                arguments={"root": str(anonymised.resolve())},
+            ),
+        ),
+    )
     console = Console()
     store = Store()
     with TerminalObserver(console) as observer:
-        finished = run_suite(suite, out, executor=LocalExecutor(store), store=store, observer=observer, threads=threads or default_threads(), device=pick_device(device),
-                             command=f"dp2bench evaluate --clear {clear} --anonymised {anonymised} --task {task}")  # fmt: skip
+        finished = run_suite(
+            suite,
+            out,
+            executor=LocalExecutor(store),
+            store=store,
+            observer=observer,
+            threads=threads or default_threads(),
+            device=pick_device(device),
+            command=f"dp2bench evaluate --clear {clear} --anonymised {anonymised} --task {task}",
+        )
     print_table(finished.results, console)
     console.print("Report: " + str(write_report(out)[0].parent), highlight=False, soft_wrap=True)
     if finished.failed:

@@ -32,7 +32,7 @@ def list_(what: Annotated[What, typer.Argument(help="What to list.")]) -> None:
         for name in suites.names():
             table.add_row(name, suites.load(name).description.strip())
     else:
-        kind: registry.Kind = what.value  # type: ignore[assignment]
+        kind: registry.Kind = what.value
         for name in registry.names(kind):
             try:
                 table.add_row(name, _describe(kind, registry.load(kind, name)))

@@ -5,7 +5,17 @@ from __future__ import annotations
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress as Bars, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import (
+    Progress as Bars,
+)
 from rich.text import Text
 
 from dp2bench.core.contracts import Progress
@@ -16,7 +26,9 @@ from dp2bench.engine.plan import Step
 class _Speed(ProgressColumn):
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f}/s" if speed and task.fields.get("inner") else "", style="progress.data.speed")
+        return Text(
+            f"{speed:.1f}/s" if speed and task.fields.get("inner") else "", style="progress.data.speed"
+        )
 
 
 class TerminalObserver:
@@ -24,7 +36,16 @@ class TerminalObserver:
 
     def __init__(self, console: Console) -> None:
         self.console = console
-        self.bars = Bars(TextColumn("{task.description}"), BarColumn(bar_width=16), MofNCompleteColumn(), _Speed(), TimeRemainingColumn(compact=True), console=console, transient=True, disable=not console.is_terminal)
+        self.bars = Bars(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(),
+            _Speed(),
+            TimeRemainingColumn(compact=True),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        )
         self.inner = self.bars.add_task("", inner=True, visible=False)
         self.reused = 0
 
@@ -32,12 +53,16 @@ class TerminalObserver:
         self.bars.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.bars.stop()
 
     def progress(self, title: str) -> Progress:
         """A bar under this title."""
-        self.bars.reset(self.inner, description=title if len(title) < 40 else title[:39] + "…", visible=True, total=None)
+        self.bars.reset(
+            self.inner, description=title if len(title) < 40 else title[:39] + "…", visible=True, total=None
+        )
 
         def report(done: int, total: int) -> None:
             self.bars.update(self.inner, completed=done, total=total)
@@ -58,6 +83,10 @@ class TerminalObserver:
         elif outcome.skipped:
             self.console.print(f"[yellow]–[/] {outcome.step.title}: skipped", highlight=False)
         elif outcome.failure:
-            self.console.print(f"[red]✗[/] {outcome.step.title}: {outcome.failure.message}", highlight=False, markup=True)
+            self.console.print(
+                f"[red]✗[/] {outcome.step.title}: {outcome.failure.message}", highlight=False, markup=True
+            )
         else:
-            self.console.print(f"[green]✓[/] {outcome.step.title} [dim]{outcome.seconds:.1f} s[/]", highlight=False)
+            self.console.print(
+                f"[green]✓[/] {outcome.step.title} [dim]{outcome.seconds:.1f} s[/]", highlight=False
+            )

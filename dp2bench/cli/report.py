@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 
 def report(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, e.g. dp2bench-runs/mini.")],
-    out: Annotated[Optional[Path], typer.Option(help="Where the report goes. [default: RUN/report]", show_default=False)] = None,  # noqa: UP045 - typer on 3.10
+    out: Annotated[
+        Path | None, typer.Option(help="Where the report goes. [default: RUN/report]", show_default=False)
+    ] = None,
 ) -> None:
     """Write a run's tables (Markdown, CSV, LaTeX), the figure of identity left, and the contact sheet of the same people."""
     from rich.console import Console
@@ -20,6 +22,7 @@ def report(
 
     console = Console()
     written = write_report(run, out)
-    print_table(load_run(run).results, console)
+    loaded = load_run(run)
+    print_table(loaded.results, console, loaded.command)
     for path in written:
         console.print(str(path), highlight=False, soft_wrap=True)

@@ -3,16 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 
 def run(
-    suite: Annotated[str, typer.Argument(help="A shipped suite (`dp2bench list suites`) or the path of a YAML file.")] = "mini",
-    out: Annotated[Optional[Path], typer.Option(help="Folder for results and report. [default: dp2bench-runs/<suite>]", show_default=False)] = None,  # noqa: UP045 - typer on 3.10
-    data_root: Annotated[Optional[Path], typer.Option(help="Where the datasets lie that you bring (Market-1501, ...).")] = None,  # noqa: UP045
-    threads: Annotated[Optional[int], typer.Option(min=1, help="Processor threads. [default: all this process may use]", show_default=False)] = None,  # noqa: UP045
+    suite: Annotated[
+        str, typer.Argument(help="A shipped suite (`dp2bench list suites`) or the path of a YAML file.")
+    ] = "mini",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for results and report. [default: dp2bench-runs/<suite>]", show_default=False
+        ),
+    ] = None,
+    data_root: Annotated[
+        Path | None, typer.Option(help="Where the datasets lie that you bring (Market-1501, ...).")
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Processor threads. [default: all this process may use]", show_default=False
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
 ) -> None:
     """Run a suite: anonymise, attack, score, and print the table.
@@ -35,16 +49,36 @@ def run(
 
     specification = suites.load(suite)
     if data_root is not None and not data_root.is_dir():
-        raise Dp2benchError(f"The folder {data_root} given as --data-root is not there.", "Give the folder that holds the dataset.")
+        raise Dp2benchError(
+            f"The folder {data_root} given as --data-root is not there.",
+            "Give the folder that holds the dataset.",
+        )
     folder = out or Path("dp2bench-runs") / specification.name
     console = Console()
     store = Store()
-    console.print(f"[bold]{specification.name}[/]: {len(specification.methods)} methods, {len(specification.datasets)} datasets, {len(specification.tasks)} tasks, {len(specification.seeds)} seeds; cache {store.root}", highlight=False, soft_wrap=True)
+    counts = (
+        ("methods", specification.methods),
+        ("datasets", specification.datasets),
+        ("tasks", specification.tasks),
+        ("seeds", specification.seeds),
+    )
+    summary = ", ".join(f"{len(items)} {name if len(items) > 1 else name[:-1]}" for name, items in counts)
+    console.print(
+        f"[bold]{specification.name}[/]: {summary}; cache {store.root}", highlight=False, soft_wrap=True
+    )
     with TerminalObserver(console) as observer:
         finished = run_suite(
-            specification, folder, executor=LocalExecutor(store), store=store, observer=observer, threads=threads or default_threads(), device=pick_device(device),
-            command=f"dp2bench run {suite}", data_root=data_root, prepare_progress=observer.progress("prepare data"),
-        )  # fmt: skip
+            specification,
+            folder,
+            executor=LocalExecutor(store),
+            store=store,
+            observer=observer,
+            threads=threads or default_threads(),
+            device=pick_device(device),
+            command=f"dp2bench run {suite}",
+            data_root=data_root,
+            prepare_progress=observer.progress("prepare data"),
+        )
     if observer.reused:
         console.print(f"[dim]{observer.reused} finished steps reused[/]")
     print_table(finished.results, console)
@@ -53,7 +87,11 @@ def run(
     if finished.failed:
         for result in finished.results:
             if result.error:
-                console.print(f"[red]{result.spec.method} / {result.spec.dataset} / {result.spec.task}[/]: {result.error.message}", highlight=False, soft_wrap=True)
+                console.print(
+                    f"[red]{result.spec.method} / {result.spec.dataset} / {result.spec.task}[/]: {result.error.message}",
+                    highlight=False,
+                    soft_wrap=True,
+                )
         raise typer.Exit(1)
 
 
@@ -65,8 +103,11 @@ def pick_device(wanted: str) -> str:
 
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.split(":")[0] not in ("cpu", "cuda"):
+    if wanted.split(":", maxsplit=1)[0] not in ("cpu", "cuda"):
         raise Dp2benchError(f"Unknown device {wanted!r}.", "Use cpu, cuda, cuda:1, or auto.")
     if wanted != "cpu" and not torch.cuda.is_available():
-        raise Dp2benchError(f"There is no CUDA device for --device {wanted}.", "Use --device cpu, or check the driver with `dp2bench doctor`.")
+        raise Dp2benchError(
+            f"There is no CUDA device for --device {wanted}.",
+            "Use --device cpu, or check the driver with `dp2bench doctor`.",
+        )
     return wanted

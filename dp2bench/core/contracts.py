@@ -48,6 +48,7 @@ class MethodMeta(ComponentMeta):
         sees_hole: the fill may depend on the pixels it replaces (blur, pixelation). A method that says False never receives them.
         detector: name of its own detector, or None to take the run's shared detections.
         description: one line for `dp2bench list methods`.
+
     """
 
     scope: Scope = "body"
@@ -77,6 +78,7 @@ class Training:
         role: the name under which the task finds it again.
         on: the pictures it learns from.
         arguments: everything that changes its outcome, besides pictures, seed and code.
+
     """
 
     role: str
@@ -118,6 +120,7 @@ class RunContext:
         progress: to be called while working.
         units: per-unit values behind a score, {score name: {unit id: value}}; lets the engine pool seeds into one
             bootstrap interval and lets later comparisons be paired.
+
     """
 
     seed: int
@@ -187,7 +190,7 @@ class Dataset(ABC):
     def verify(self) -> None:
         """Raises DatasetError that says exactly what is missing and where to get it."""
 
-    def prepare(self, progress: Progress = no_progress) -> None:
+    def prepare(self, progress: Progress = no_progress) -> None:  # noqa: B027 - doing nothing is the default
         """Make or fetch what is not there yet; does nothing for data that the user brings."""
 
     def fingerprint(self) -> str:

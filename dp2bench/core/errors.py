@@ -9,6 +9,7 @@ class Dp2benchError(Exception):
     Args:
         problem: what is wrong and where, naming the file, key or plug-in.
         remedy: what to do next, as an instruction.
+
     """
 
     def __init__(self, problem: str, remedy: str = "") -> None:

@@ -19,7 +19,9 @@ Kind = Literal["methods", "tasks", "datasets", "detectors"]
 def _entries(kind: Kind) -> Mapping[str, tuple[EntryPoint, ...]]:
     found: dict[str, dict[str, EntryPoint]] = defaultdict(dict)
     for entry in entry_points(group=f"dp2bench.{kind}"):
-        found[entry.name][entry.value] = entry  # the same target twice (an editable install over a wheel) is no conflict
+        found[entry.name][entry.value] = (
+            entry  # the same target twice (an editable install over a wheel) is no conflict
+        )
     return {name: tuple(found[name].values()) for name in sorted(found)}
 
 
@@ -33,6 +35,7 @@ def load(kind: Kind, name: str) -> Callable[..., Any]:
 
     Raises:
         PluginError: unknown (with the nearest names), registered by two packages, or failing to import.
+
     """
     noun = kind.removesuffix("s")
     if ":" in name:
@@ -40,20 +43,32 @@ def load(kind: Kind, name: str) -> Callable[..., Any]:
         try:
             found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
-            raise PluginError(f"The {noun} {name!r} cannot be imported: {error}.", "Check the module's name and that it is installed here.") from error
+            raise PluginError(
+                f"The {noun} {name!r} cannot be imported: {error}.",
+                "Check the module's name and that it is installed here.",
+            ) from error
         return found
     entries = _entries(kind).get(name, ())
     if not entries:
         near = difflib.get_close_matches(name, names(kind), n=3)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(names(kind))}."
-        raise PluginError(f"There is no {noun} called {name!r}.", f"{hint} `dp2bench list {kind}` shows them all; another can be named as package.module:Class.")
+        raise PluginError(
+            f"There is no {noun} called {name!r}.",
+            f"{hint} `dp2bench list {kind}` shows them all; another can be named as package.module:Class.",
+        )
     if len(entries) > 1:
         owners = ", ".join(f"{e.value} ({e.dist.name if e.dist else 'unknown package'})" for e in entries)
-        raise PluginError(f"The {noun} {name!r} is registered more than once: {owners}.", "Uninstall one of the packages, or name the one you mean as package.module:Class.")
+        raise PluginError(
+            f"The {noun} {name!r} is registered more than once: {owners}.",
+            "Uninstall one of the packages, or name the one you mean as package.module:Class.",
+        )
     try:
         loaded: Callable[..., Any] = entries[0].load()
     except Exception as error:  # a third party's module may raise anything while it is imported
-        raise PluginError(f"The {noun} {name!r} ({entries[0].value}) is broken: {type(error).__name__}: {error}.", "Reinstall or update the package that brings it.") from error
+        raise PluginError(
+            f"The {noun} {name!r} ({entries[0].value}) is broken: {type(error).__name__}: {error}.",
+            "Reinstall or update the package that brings it.",
+        ) from error
     return loaded
 
 
@@ -63,4 +78,7 @@ def create(kind: Kind, name: str, arguments: Mapping[str, Any]) -> Any:
     try:
         return factory(**arguments)
     except TypeError as error:
-        raise PluginError(f"The {kind.removesuffix('s')} {name!r} does not take these arguments: {error}.", "Check the arguments in the suite or on the command line.") from error
+        raise PluginError(
+            f"The {kind.removesuffix('s')} {name!r} does not take these arguments: {error}.",
+            "Check the arguments in the suite or on the command line.",
+        ) from error

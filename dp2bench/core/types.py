@@ -34,6 +34,7 @@ class SurfaceMap:
         template: name of the vertex numbering, e.g. ``smpl-27554`` or ``passersby-13380``; each has an embedding table.
         box: (4,) int32, xyxy pixels in the picture that ``vertices`` covers.
         vertices: (h, w) int32 vertex ids, -1 where the pixel shows no body surface.
+
     """
 
     template: str
@@ -54,6 +55,7 @@ class People:
         categories: (N,) int8 of Category.
         scores: (N,) float32 in [0, 1].
         track_ids: (N,) int64 of a video's tracks.
+
     """
 
     boxes: NDArray[np.float32]
@@ -67,13 +69,24 @@ class People:
 
     def __post_init__(self) -> None:
         n = len(self.boxes)
-        shapes = {"boxes": (n, 4), "categories": (n,), "scores": (n,), "keypoints": (n, 17, 3), "faces": (n, 4), "track_ids": (n,)}
+        shapes = {
+            "boxes": (n, 4),
+            "categories": (n,),
+            "scores": (n,),
+            "keypoints": (n, 17, 3),
+            "faces": (n, 4),
+            "track_ids": (n,),
+        }
         for name, shape in shapes.items():
             value = getattr(self, name)
             if value is not None and value.shape != shape:
                 raise ValueError(f"People.{name} has shape {value.shape}, expected {shape} for {n} people")
-        if self.masks is not None and (self.masks.ndim != 3 or len(self.masks) != n or self.masks.dtype != np.bool_):
-            raise ValueError(f"People.masks must be bool of shape ({n}, H, W), got {self.masks.dtype} {self.masks.shape}")
+        if self.masks is not None and (
+            self.masks.ndim != 3 or len(self.masks) != n or self.masks.dtype != np.bool_
+        ):
+            raise ValueError(
+                f"People.masks must be bool of shape ({n}, H, W), got {self.masks.dtype} {self.masks.shape}"
+            )
         if len(self.surfaces) != n:
             raise ValueError(f"People.surfaces has {len(self.surfaces)} entries for {n} people")
 
@@ -130,6 +143,7 @@ class Anonymized(NamedTuple):
         image: (H, W, 3) uint8, same size as the input.
         changed: (H, W) bool, the pixels the method was free to replace.
         missed: people who were found and left, with the reason: nobody is left in the picture silently.
+
     """
 
     image: Image
@@ -145,6 +159,7 @@ class Sample:
         id: unique within the split; becomes the file's name when the dataset is rewritten.
         path: the picture's file.
         labels: what the dataset knows of it (``identity``, ``camera``, ...).
+
     """
 
     id: SampleId
@@ -163,6 +178,7 @@ class CropBatch:
         surfaces: (B, h, w) int32 vertex ids, -1 where unknown, or None.
         templates: the vertex numbering of each crop, None where there is no surface.
         keypoints: (B, 17, 3) float32 in crop pixels, or None.
+
     """
 
     images: NDArray[np.uint8]

@@ -31,7 +31,9 @@ class Folder(Dataset):
             if self.root.is_file():
                 self._samples = [Sample(SampleId(self.root.name), self.root)]
             else:
-                self._samples = [Sample(SampleId(p.relative_to(self.root).as_posix()), p) for p in list_pictures(self.root)]
+                self._samples = [
+                    Sample(SampleId(p.relative_to(self.root).as_posix()), p) for p in list_pictures(self.root)
+                ]
         return self._samples
 
     def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image]]) -> Folder:

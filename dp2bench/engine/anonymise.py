@@ -60,9 +60,15 @@ class Tally:
         """The counts as they are printed beside scores."""
         missed = sum(self.missed.values())
         return Coverage(
-            pictures=self.pictures, found=self.found, anonymised=self.found - missed, missed=missed, missed_reasons=dict(sorted(self.missed.items())),
-            pictures_without_detection=self.empty, unfound=self.unfound, unreadable=len(self.unreadable),
-        )  # fmt: skip
+            pictures=self.pictures,
+            found=self.found,
+            anonymised=self.found - missed,
+            missed=missed,
+            missed_reasons=dict(sorted(self.missed.items())),
+            pictures_without_detection=self.empty,
+            unfound=self.unfound,
+            unreadable=len(self.unreadable),
+        )
 
 
 def unfound_people(annotated: People, found: People) -> int:
@@ -78,7 +84,12 @@ def unfound_people(annotated: People, found: People) -> int:
 
 
 def anonymised_pictures(
-    dataset: Dataset, people: Mapping[str, Mapping[str, People]], method: Anonymizer, run_seed: int, tally: Tally, progress: Progress = no_progress
+    dataset: Dataset,
+    people: Mapping[str, Mapping[str, People]],
+    method: Anonymizer,
+    run_seed: int,
+    tally: Tally,
+    progress: Progress = no_progress,
 ) -> Iterator[tuple[str, SampleId, Image]]:
     """Each readable picture, anonymised. A picture that cannot be read is counted and never copied through."""
     total, done = sum(len(dataset.samples(s)) for s in dataset.meta.splits), 0
@@ -94,7 +105,10 @@ def anonymised_pictures(
             found = people[split][sample.id]
             result = method.anonymize(image, found, seed=derive_seed(run_seed, split, sample.id))
             if result.image.shape != image.shape or result.image.dtype != np.uint8:
-                raise Dp2benchError(f"The method {method.meta.name} returned {result.image.dtype} {result.image.shape} for {sample.path}, a picture of {image.shape}.", "A method must keep size and type; `anonymize` has a defect.")
+                raise Dp2benchError(
+                    f"The method {method.meta.name} returned {result.image.dtype} {result.image.shape} for {sample.path}, a picture of {image.shape}.",
+                    "A method must keep size and type; `anonymize` has a defect.",
+                )
             tally.pictures += 1
             tally.found += len(found)
             tally.empty += len(found) == 0
@@ -105,9 +119,15 @@ def anonymised_pictures(
             yield split, sample.id, result.image
 
 
-def measured_coverage(clear: Dataset, anonymised: Dataset, people: Mapping[str, Mapping[str, People]], progress: Progress = no_progress) -> Coverage:
+def measured_coverage(
+    clear: Dataset,
+    anonymised: Dataset,
+    people: Mapping[str, Mapping[str, People]],
+    progress: Progress = no_progress,
+) -> Coverage:
     """Coverage of a folder that another tool made, by looking: a person counts as anonymised when the pixels inside the mask
-    (or box) differ by more than 8 grey levels on average, which re-encoding as JPEG does not reach."""
+    (or box) differ by more than 8 grey levels on average, which re-encoding as JPEG does not reach.
+    """
     tally = Tally()
     for split in clear.meta.splits:
         others: dict[SampleId, Sample] = {s.id: s for s in anonymised.samples(split)}
@@ -126,7 +146,9 @@ def measured_coverage(clear: Dataset, anonymised: Dataset, people: Mapping[str, 
                 continue
             difference = np.abs(before.astype(np.int16) - after).mean(2)
             for i in range(len(found)):
-                x0, y0, x1, y1 = np.clip(np.round(found.boxes[i]), 0, [before.shape[1], before.shape[0]] * 2).astype(int)
+                x0, y0, x1, y1 = np.clip(
+                    np.round(found.boxes[i]), 0, [before.shape[1], before.shape[0]] * 2
+                ).astype(int)
                 window = difference[y0:y1, x0:x1]
                 inside: Any = window if found.masks is None else window[found.masks[i, y0:y1, x0:x1]]
                 if inside.size == 0 or inside.mean() <= 8:
@@ -137,7 +159,14 @@ def measured_coverage(clear: Dataset, anonymised: Dataset, people: Mapping[str, 
     return tally.coverage()
 
 
-def anonymise_dataset(dataset: Dataset, detector: Detector, method: Anonymizer, out: Path, seed: int, progress: Progress = no_progress) -> Tally:
+def anonymise_dataset(
+    dataset: Dataset,
+    detector: Detector,
+    method: Anonymizer,
+    out: Path,
+    seed: int,
+    progress: Progress = no_progress,
+) -> Tally:
     """Detect and anonymise picture by picture, for those who want the pictures and no benchmark."""
     bound = detector.for_dataset(dataset) if hasattr(detector, "for_dataset") else detector
 
@@ -156,5 +185,10 @@ def anonymise_dataset(dataset: Dataset, detector: Detector, method: Anonymizer, 
             return len(self.samples)
 
     tally = Tally()
-    dataset.rewrite(out, anonymised_pictures(dataset, {s: _Found(s) for s in dataset.meta.splits}, method, seed, tally, progress))
+    dataset.rewrite(
+        out,
+        anonymised_pictures(
+            dataset, {s: _Found(s) for s in dataset.meta.splits}, method, seed, tally, progress
+        ),
+    )
     return tally

@@ -74,7 +74,9 @@ class LocalExecutor:
         try:
             with self.store.working(step.key) as out:
                 if not self.store.has(step.key):
-                    KINDS[step.kind](step, {role: self.store.path(key) for role, key in step.needs.items()}, out, progress)
+                    KINDS[step.kind](
+                        step, {role: self.store.path(key) for role, key in step.needs.items()}, out, progress
+                    )
         except Exception as error:  # noqa: BLE001 - a step may fail in any way; the rest of the run goes on
             message = str(error) if isinstance(error, Dp2benchError) else f"{type(error).__name__}: {error}"
             failure = Failure(step=step.title, kind=type(error).__name__, message=message)

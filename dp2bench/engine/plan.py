@@ -57,7 +57,10 @@ def make_dataset(component: Component, data_root: Path | None) -> Dataset:
     factory = registry.load("datasets", component.name)
     if getattr(factory, "needs_root", False) and "root" not in arguments:
         if data_root is None:
-            raise SuiteError(f"The dataset {component.name} must be brought by you.", "Say where it lies with --data-root, or `root:` under its arguments.")
+            raise SuiteError(
+                f"The dataset {component.name} must be brought by you.",
+                "Say where it lies with --data-root, or `root:` under its arguments.",
+            )
         arguments["root"] = data_root
     if "root" in arguments:
         arguments["root"] = Path(arguments["root"])
@@ -67,26 +70,51 @@ def make_dataset(component: Component, data_root: Path | None) -> Dataset:
 
 def _component_key(component: Component, instance: Any) -> dict[str, Any]:
     meta = instance.meta
-    return {"name": component.name, "arguments": dict(component.arguments), "revision": getattr(meta, "revision", getattr(meta, "version", "")),
-            "weights": [w.sha256 for w in getattr(meta, "weights", ())], "source": plugin_source(instance)}  # fmt: skip
+    return {
+        "name": component.name,
+        "arguments": dict(component.arguments),
+        "revision": getattr(meta, "revision", getattr(meta, "version", "")),
+        "weights": [w.sha256 for w in getattr(meta, "weights", ())],
+        "source": plugin_source(instance),
+    }
 
 
-def make_plan(suite: Suite, *, data_root: Path | None = None, threads: int, device: str, progress: Progress = no_progress) -> Plan:
+def make_plan(
+    suite: Suite,
+    *,
+    data_root: Path | None = None,
+    threads: int,
+    device: str,
+    progress: Progress = no_progress,
+) -> Plan:
     """Construct every component once (so that a wrong name fails before any work), prepare the data, and list the steps."""
-    methods: dict[str, Anonymizer] = {m.label: registry.create("methods", m.name, m.arguments) for m in suite.methods}
+    methods: dict[str, Anonymizer] = {
+        m.label: registry.create("methods", m.name, m.arguments) for m in suite.methods
+    }
     tasks: dict[str, Task] = {t.label: registry.create("tasks", t.name, t.arguments) for t in suite.tasks}
     own = {m.meta.detector for m in methods.values() if m.meta.detector}
     detectors: dict[str, tuple[Component, Detector]] = {}
     for component in (suite.detector, *(Component(name=name) for name in sorted(own))):
-        detectors[component.name] = (component, registry.create("detectors", component.name, component.arguments))
+        detectors[component.name] = (
+            component,
+            registry.create("detectors", component.name, component.arguments),
+        )
     hardware = {"device": device, "threads": threads if device == "cpu" else 0}
     steps: dict[str, Step] = {}
     cells: list[Cell] = []
     fingerprints: dict[str, str] = {}
 
-    def add(kind: str, title: str, needs: Mapping[str, str], payload: Mapping[str, Any], identity: Mapping[str, Any]) -> str:
+    def add(
+        kind: str,
+        title: str,
+        needs: Mapping[str, str],
+        payload: Mapping[str, Any],
+        identity: Mapping[str, Any],
+    ) -> str:
         key = content_key({"kind": kind, "code": code_version(kind), "needs": dict(needs), **identity})
-        steps.setdefault(key, Step(kind, title, key, dict(needs), {**payload, "threads": threads, "device": device}))
+        steps.setdefault(
+            key, Step(kind, title, key, dict(needs), {**payload, "threads": threads, "device": device})
+        )
         return key
 
     for component in suite.datasets:
@@ -94,19 +122,39 @@ def make_plan(suite: Suite, *, data_root: Path | None = None, threads: int, devi
         dataset.prepare(progress)
         dataset.verify()
         fingerprint = fingerprints[component.label] = dataset.fingerprint()
-        data = {"name": component.name, "arguments": {**component.arguments, **({"root": str(dataset.root)} if getattr(type(dataset), "needs_root", False) else {})}}
+        data = {
+            "name": component.name,
+            "arguments": {
+                **component.arguments,
+                **({"root": str(dataset.root)} if getattr(type(dataset), "needs_root", False) else {}),
+            },
+        }
         for method_component in suite.methods:
             method = methods[method_component.label]
             detector_component, detector = detectors[method.meta.detector or suite.detector.name]
             spec = detector_component.model_dump(mode="json")
-            found = add("detect", f"detect people in {component.label} with {detector_component.label}", {}, {"dataset": data, "detector": spec},
-                        {"dataset": fingerprint, "detector": _component_key(detector_component, detector)})  # fmt: skip
+            found = add(
+                "detect",
+                f"detect people in {component.label} with {detector_component.label}",
+                {},
+                {"dataset": data, "detector": spec},
+                {"dataset": fingerprint, "detector": _component_key(detector_component, detector)},
+            )
             anonymised: dict[int, str] = {}
             for seed in suite.seeds:
                 used = 0 if method.meta.deterministic else seed
-                anonymised[seed] = add("anonymise", f"anonymise {component.label} with {method_component.label}" + ("" if method.meta.deterministic else f", seed {seed}"),
-                                       {"people": found}, {"dataset": data, "method": method_component.model_dump(mode="json"), "seed": used},
-                                       {"dataset": fingerprint, "method": _component_key(method_component, method), "seed": used})  # fmt: skip
+                anonymised[seed] = add(
+                    "anonymise",
+                    f"anonymise {component.label} with {method_component.label}"
+                    + ("" if method.meta.deterministic else f", seed {seed}"),
+                    {"people": found},
+                    {"dataset": data, "method": method_component.model_dump(mode="json"), "seed": used},
+                    {
+                        "dataset": fingerprint,
+                        "method": _component_key(method_component, method),
+                        "seed": used,
+                    },
+                )
             for task_component in suite.tasks:
                 task = tasks[task_component.label]
                 if dataset.layout not in task.meta.layouts:
@@ -117,24 +165,75 @@ def make_plan(suite: Suite, *, data_root: Path | None = None, threads: int, devi
                 for seed in suite.seeds:
                     needs = {"anonymised": anonymised[seed]}
                     for training in task.trainings():
-                        needs[f"train:{training.role}"] = _add_training(add, training, component, method_component, data, fingerprint, anonymised[seed], task_component, described, seed, hardware)
-                    evaluations[seed] = add("evaluate", f"{task_component.label}: {method_component.label} on {component.label}, seed {seed}", needs,
-                                            {"dataset": data, "task": task_spec, "seed": seed}, {"dataset": fingerprint, "task": described, "seed": seed, **hardware})  # fmt: skip
-                cells.append(Cell(component, method_component, task_component, detector_component.label, anonymised, evaluations))
+                        needs[f"train:{training.role}"] = _add_training(
+                            add,
+                            training,
+                            component,
+                            method_component,
+                            data,
+                            fingerprint,
+                            anonymised[seed],
+                            task_component,
+                            described,
+                            seed,
+                            hardware,
+                        )
+                    evaluations[seed] = add(
+                        "evaluate",
+                        f"{task_component.label}: {method_component.label} on {component.label}, seed {seed}",
+                        needs,
+                        {"dataset": data, "task": task_spec, "seed": seed},
+                        {"dataset": fingerprint, "task": described, "seed": seed, **hardware},
+                    )
+                cells.append(
+                    Cell(
+                        component,
+                        method_component,
+                        task_component,
+                        detector_component.label,
+                        anonymised,
+                        evaluations,
+                    )
+                )
     if not cells:
-        raise SuiteError(f"No task of the suite {suite.name} can read any of its datasets.", "`dp2bench list tasks` shows which layouts each reads.")
+        raise SuiteError(
+            f"No task of the suite {suite.name} can read any of its datasets.",
+            "`dp2bench list tasks` shows which layouts each reads.",
+        )
     return Plan(tuple(steps.values()), tuple(cells), fingerprints)
 
 
 def _add_training(
-    add: Any, training: Training, dataset: Component, method: Component, data: Mapping[str, Any], fingerprint: str, anonymised: str,
-    task: Component, described: Mapping[str, Any], seed: int, hardware: Mapping[str, Any],
-) -> str:  # fmt: skip
+    add: Any,
+    training: Training,
+    dataset: Component,
+    method: Component,
+    data: Mapping[str, Any],
+    fingerprint: str,
+    anonymised: str,
+    task: Component,
+    described: Mapping[str, Any],
+    seed: int,
+    hardware: Mapping[str, Any],
+) -> str:
     clear = training.on == "clear"
     needs = {} if clear else {"anonymised": anonymised}
-    identity = {"dataset": fingerprint, "task": {k: described[k] for k in ("name", "source")}, "training": training.role, "on": training.on, "arguments": dict(training.arguments), "seed": seed, **hardware}
-    key: str = add("train", f"train {training.role} on {'clear ' + dataset.label if clear else method.label + ' ' + dataset.label}, seed {seed}", needs,
-                   {"dataset": data, "task": task.model_dump(mode="json"), "role": training.role, "seed": seed}, identity)  # fmt: skip
+    identity = {
+        "dataset": fingerprint,
+        "task": {k: described[k] for k in ("name", "source")},
+        "training": training.role,
+        "on": training.on,
+        "arguments": dict(training.arguments),
+        "seed": seed,
+        **hardware,
+    }
+    key: str = add(
+        "train",
+        f"train {training.role} on {'clear ' + dataset.label if clear else method.label + ' ' + dataset.label}, seed {seed}",
+        needs,
+        {"dataset": data, "task": task.model_dump(mode="json"), "role": training.role, "seed": seed},
+        identity,
+    )
     return key
 
 

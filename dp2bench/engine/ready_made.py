@@ -16,11 +16,22 @@ class ReadyMade:
     def __init__(self, root: str) -> None:
         self.root = Path(root)
         if not self.root.is_dir():
-            raise DatasetError(f"The folder {root} is not there.", "Give the folder with the anonymised pictures.")
+            raise DatasetError(
+                f"The folder {root} is not there.", "Give the folder with the anonymised pictures."
+            )
         digest = hashlib.sha256()
         for path in list_pictures(self.root):
-            digest.update(path.relative_to(self.root).as_posix().encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-        self.meta = MethodMeta(name="ready-made", revision=digest.hexdigest(), scope="picture", description="pictures anonymised by another tool")
+            digest.update(
+                path.relative_to(self.root).as_posix().encode()
+                + b"\0"
+                + hashlib.sha256(path.read_bytes()).digest()
+            )
+        self.meta = MethodMeta(
+            name="ready-made",
+            revision=digest.hexdigest(),
+            scope="picture",
+            description="pictures anonymised by another tool",
+        )
 
     def dataset(self, clear: Dataset) -> Dataset:
         """The folder read like the clear dataset; raises DatasetError when a picture of the clear one is not there."""
@@ -30,7 +41,10 @@ class ReadyMade:
             there = {s.id for s in ready.samples(split)}
             gone = [s.id for s in clear.samples(split) if s.id not in there]
             if gone and split != "train":
-                raise DatasetError(f"{self.root} lacks {len(gone)} pictures of the split {split}, e.g. {gone[0]}.", "Anonymise all of them: a score over fewer pictures compares with nothing.")
+                raise DatasetError(
+                    f"{self.root} lacks {len(gone)} pictures of the split {split}, e.g. {gone[0]}.",
+                    "Anonymise all of them: a score over fewer pictures compares with nothing.",
+                )
         return ready
 
     def anonymize(self, image: object, people: object, *, seed: object) -> None:

@@ -40,9 +40,12 @@ class Run:
         return any(r.status != "ok" for r in self.results)
 
 
-def pool_seeds(per_seed: Sequence[Sequence[Score]], units: Sequence[Mapping[str, Mapping[str, float]]]) -> tuple[Score, ...]:
+def pool_seeds(
+    per_seed: Sequence[Sequence[Score]], units: Sequence[Mapping[str, Mapping[str, float]]]
+) -> tuple[Score, ...]:
     """One score a name: the mean over seeds. Its interval is a bootstrap over units (queries, pictures) of the values averaged
-    over seeds, where every seed measured the same units; it speaks of other units, not of other trainings: `per_seed` does."""
+    over seeds, where every seed measured the same units; it speaks of other units, not of other trainings: `per_seed` does.
+    """
     pooled = []
     for score in per_seed[0]:
         same = [next(s for s in scores if s.name == score.name) for scores in per_seed]
@@ -52,47 +55,99 @@ def pool_seeds(per_seed: Sequence[Sequence[Score]], units: Sequence[Mapping[str,
         interval = score.ci95 if len(same) == 1 else None
         first = tables[0]
         if first and all(t is not None and t.keys() == first.keys() for t in tables):
-            interval = bootstrap_interval(np.mean([[t[k] for k in sorted(first)] for t in tables if t], axis=0), seed=0)
-        pooled.append(score.model_copy(update={"value": float(np.mean(values)), "per_seed": values, "ci95": interval, "chance": float(np.mean(chances)) if chances else None}))
+            interval = bootstrap_interval(
+                np.mean([[t[k] for k in sorted(first)] for t in tables if t], axis=0), seed=0
+            )
+        pooled.append(
+            score.model_copy(
+                update={
+                    "value": float(np.mean(values)),
+                    "per_seed": values,
+                    "ci95": interval,
+                    "chance": float(np.mean(chances)) if chances else None,
+                }
+            )
+        )
     return tuple(pooled)
 
 
 def _spec(cell: Cell, suite: Suite) -> ResultSpec:
     return ResultSpec(
-        method=cell.method.label, method_arguments={"plugin": cell.method.name, **cell.method.arguments}, dataset=cell.dataset.label, dataset_arguments=cell.dataset.arguments,
-        task=cell.task.label, task_arguments=cell.task.arguments, detector=cell.detector, seeds=suite.seeds,
-    )  # fmt: skip
+        method=cell.method.label,
+        method_arguments={"plugin": cell.method.name, **cell.method.arguments},
+        dataset=cell.dataset.label,
+        dataset_arguments=cell.dataset.arguments,
+        task=cell.task.label,
+        task_arguments=cell.task.arguments,
+        detector=cell.detector,
+        seeds=suite.seeds,
+    )
 
 
-def _result(cell: Cell, suite: Suite, plan: Plan, outcomes: Mapping[str, Outcome], store: Store, dataset_version: str, device: str, threads: int) -> Result:
+def _result(
+    cell: Cell,
+    suite: Suite,
+    plan: Plan,
+    outcomes: Mapping[str, Outcome],
+    store: Store,
+    dataset_version: str,
+    device: str,
+    threads: int,
+) -> Result:
     spec = _spec(cell, suite)
     run_id = content_key(spec)
     failure = next((o.failure for key in cell.evaluations.values() if (o := outcomes[key]).failure), None)
     if failure is not None:
         return Result(run_id=run_id, spec=spec, status="error", error=failure)
     folders = [store.path(key) for key in cell.evaluations.values()]
-    per_seed = [[Score.model_validate(s) for s in json.loads((f / "scores.json").read_text("utf-8"))] for f in folders]
+    per_seed = [
+        [Score.model_validate(s) for s in json.loads((f / "scores.json").read_text("utf-8"))] for f in folders
+    ]
     units = [json.loads((f / "units.json").read_text("utf-8")) for f in folders]
-    coverages = [Coverage.model_validate_json((store.path(k) / "coverage.json").read_text("utf-8")) for k in cell.anonymised.values()]
+    coverages = [
+        Coverage.model_validate_json((store.path(k) / "coverage.json").read_text("utf-8"))
+        for k in cell.anonymised.values()
+    ]
     method = registry.create("methods", cell.method.name, cell.method.arguments)
     task: Task = registry.create("tasks", cell.task.name, cell.task.arguments)
-    keys = {key for seed in suite.seeds for key in (cell.evaluations[seed], *outcomes[cell.evaluations[seed]].step.needs.values())}
+    keys = {
+        key
+        for seed in suite.seeds
+        for key in (cell.evaluations[seed], *outcomes[cell.evaluations[seed]].step.needs.values())
+    }
     return Result(
-        run_id=run_id, spec=spec, status="ok", main_score=task.meta.main_score, scores=pool_seeds(per_seed, units),
-        coverage=max(coverages, key=lambda c: c.failed_open),  # seeds may differ only where a method is random; the worst is printed
+        run_id=run_id,
+        spec=spec,
+        status="ok",
+        main_score=task.meta.main_score,
+        scores=pool_seeds(per_seed, units),
+        coverage=max(
+            coverages, key=lambda c: c.failed_open
+        ),  # seeds may differ only where a method is random; the worst is printed
         provenance=provenance.collect(
-            dataset_version=dataset_version, dataset_fingerprint=plan.fingerprints[cell.dataset.label], device=device, threads=threads,
-            weights={w.name: w.sha256 for w in method.meta.weights}, arguments_passed=dict(cell.task.arguments), arguments_effective=dict(task.arguments),
-            method={k: v for k, v in vars(method.meta).items() if k != "weights"}, seeds=suite.seeds, steps=tuple(sorted(keys)),
+            dataset_version=dataset_version,
+            dataset_fingerprint=plan.fingerprints[cell.dataset.label],
+            device=device,
+            threads=threads,
+            weights={w.name: w.sha256 for w in method.meta.weights},
+            arguments_passed=dict(cell.task.arguments),
+            arguments_effective=dict(task.arguments),
+            method={k: v for k, v in vars(method.meta).items() if k != "weights"},
+            seeds=suite.seeds,
+            steps=tuple(sorted(keys)),
         ),
-    )  # fmt: skip
+    )
 
 
 def keep_pictures(folder: Path, dataset: Any, label: str, anonymised: Mapping[str, Path]) -> None:
     """Copy a few pictures, evenly spaced over the people, under every method: what the report's contact sheet shows."""
     split = "query" if "query" in dataset.meta.splits else dataset.meta.splits[-1]
     samples = dataset.samples(split)
-    chosen = [samples[i] for i in np.unique(np.linspace(0, len(samples) - 1, PICTURES).round().astype(int))] if samples else []
+    chosen = (
+        [samples[i] for i in np.unique(np.linspace(0, len(samples) - 1, PICTURES).round().astype(int))]
+        if samples
+        else []
+    )
     for method, root in {"clear": None, **anonymised}.items():
         source = {s.id: s.path for s in (dataset if root is None else dataset.open(root)).samples(split)}
         target = folder / "pictures" / method / label / split
@@ -103,9 +158,18 @@ def keep_pictures(folder: Path, dataset: Any, label: str, anonymised: Mapping[st
 
 
 def run_suite(
-    suite: Suite, out: Path, *, executor: Executor, store: Store, observer: Observer, threads: int, device: str, command: str,
-    data_root: Path | None = None, prepare_progress: Progress = no_progress,
-) -> Run:  # fmt: skip
+    suite: Suite,
+    out: Path,
+    *,
+    executor: Executor,
+    store: Store,
+    observer: Observer,
+    threads: int,
+    device: str,
+    command: str,
+    data_root: Path | None = None,
+    prepare_progress: Progress = no_progress,
+) -> Run:
     """Do everything a suite asks for and write ``out/results/<method>/<dataset>/<task>.json``, ``run.json`` and ``journal.jsonl``.
 
     The result files and ``run.json`` are the same bytes for the same work, whether cached, resumed or new; times are in the journal.
@@ -113,7 +177,9 @@ def run_suite(
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise Dp2benchError(f"The run folder {out} cannot be made: {error.strerror}.", "Choose another with --out.") from error
+        raise Dp2benchError(
+            f"The run folder {out} cannot be made: {error.strerror}.", "Choose another with --out."
+        ) from error
     plan = make_plan(suite, data_root=data_root, threads=threads, device=device, progress=prepare_progress)
     journal = Journal(out / "journal.jsonl")
 
@@ -122,8 +188,15 @@ def run_suite(
             return observer.begin(step)
 
         def end(self, outcome: Outcome) -> None:
-            journal.add(key=outcome.step.key, kind=outcome.step.kind, title=outcome.step.title, seconds=round(outcome.seconds, 3), cached=outcome.cached,
-                        error=outcome.failure.message if outcome.failure else None, details=outcome.details)  # fmt: skip
+            journal.add(
+                key=outcome.step.key,
+                kind=outcome.step.kind,
+                title=outcome.step.title,
+                seconds=round(outcome.seconds, 3),
+                cached=outcome.cached,
+                error=outcome.failure.message if outcome.failure else None,
+                details=outcome.details,
+            )
             observer.end(outcome)
 
     outcomes = executor.run(plan.steps, _Journaled())
@@ -131,7 +204,9 @@ def run_suite(
     paths: list[str] = []
     datasets = {c.label: make_dataset(c, data_root) for c in suite.datasets}
     for cell in plan.cells:
-        result = _result(cell, suite, plan, outcomes, store, datasets[cell.dataset.label].meta.version, device, threads)
+        result = _result(
+            cell, suite, plan, outcomes, store, datasets[cell.dataset.label].meta.version, device, threads
+        )
         relative = Path("results", cell.method.label, cell.dataset.label, f"{cell.task.label}.json")
         (out / relative).parent.mkdir(parents=True, exist_ok=True)
         partial = (out / relative).with_suffix(".partial")
@@ -140,7 +215,22 @@ def run_suite(
         results.append(result)
         paths.append(relative.as_posix())
     for label, dataset in datasets.items():
-        done = {c.method.label: store.path(k) / "dataset" for c in plan.cells if c.dataset.label == label for k in list(c.anonymised.values())[:1] if store.has(k)}
+        done = {
+            c.method.label: store.path(k) / "dataset"
+            for c in plan.cells
+            if c.dataset.label == label
+            for k in list(c.anonymised.values())[:1]
+            if store.has(k)
+        }
         keep_pictures(out, dataset, label, done)
-    write_json(out / "run.json", {"schema_version": 1, "suite": suite.name, "command": command, "specification": suite.model_dump(mode="json"), "results": paths})
+    write_json(
+        out / "run.json",
+        {
+            "schema_version": 1,
+            "suite": suite.name,
+            "command": command,
+            "specification": suite.model_dump(mode="json"),
+            "results": paths,
+        },
+    )
     return Run(out, tuple(results), outcomes)

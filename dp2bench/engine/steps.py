@@ -13,8 +13,8 @@ from dp2bench.core import registry
 from dp2bench.core.contracts import Anonymizer, Dataset, Progress, RunContext, Task
 from dp2bench.core.people_io import load_people
 from dp2bench.engine import anonymise as _anonymise
-from dp2bench.engine.ready_made import ReadyMade
 from dp2bench.engine.plan import Step, make_dataset
+from dp2bench.engine.ready_made import ReadyMade
 from dp2bench.engine.suite import Component
 
 
@@ -56,7 +56,10 @@ def anonymise(step: Step, needs: Mapping[str, Path], out: Path, progress: Progre
         write_json(out / "coverage.json", coverage.model_dump(mode="json"))
         return
     tally = _anonymise.Tally()
-    dataset.rewrite(out / "dataset", _anonymise.anonymised_pictures(dataset, people, method, step.payload["seed"], tally, progress))
+    dataset.rewrite(
+        out / "dataset",
+        _anonymise.anonymised_pictures(dataset, people, method, step.payload["seed"], tally, progress),
+    )
     write_json(out / "coverage.json", tally.coverage().model_dump(mode="json"))
     write_json(out / "unreadable.json", tally.unreadable)
 
@@ -68,7 +71,14 @@ def _context(step: Step, needs: Mapping[str, Path], out: Path, progress: Progres
     torch.set_num_threads(threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     trained = {name.removeprefix("train:"): path for name, path in needs.items() if name.startswith("train:")}
-    return RunContext(seed=step.payload["seed"], trained=trained, artefacts=out, device=device, threads=threads, progress=progress)
+    return RunContext(
+        seed=step.payload["seed"],
+        trained=trained,
+        artefacts=out,
+        device=device,
+        threads=threads,
+        progress=progress,
+    )
 
 
 def train(step: Step, needs: Mapping[str, Path], out: Path, progress: Progress) -> None:
@@ -92,4 +102,9 @@ def evaluate(step: Step, needs: Mapping[str, Path], out: Path, progress: Progres
     write_json(out / "units.json", {name: dict(values) for name, values in context.units.items()})
 
 
-KINDS: Mapping[str, Callable[[Step, Mapping[str, Path], Path, Progress], None]] = {"detect": detect, "anonymise": anonymise, "train": train, "evaluate": evaluate}
+KINDS: Mapping[str, Callable[[Step, Mapping[str, Path], Path, Progress], None]] = {
+    "detect": detect,
+    "anonymise": anonymise,
+    "train": train,
+    "evaluate": evaluate,
+}

@@ -48,7 +48,10 @@ class Store:
             work.parent.mkdir(parents=True, exist_ok=True)
             lock = (work.parent / f"{key}.lock").open("w")
         except OSError as error:
-            raise Dp2benchError(f"The cache folder {self.root} cannot be written: {error.strerror}.", "Free some space, or point DP2BENCH_CACHE at a folder you may write to.") from error
+            raise Dp2benchError(
+                f"The cache folder {self.root} cannot be written: {error.strerror}.",
+                "Free some space, or point DP2BENCH_CACHE at a folder you may write to.",
+            ) from error
         with lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             work.mkdir(exist_ok=True)

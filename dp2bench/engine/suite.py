@@ -34,7 +34,9 @@ class Component(_Closed):
         if not self.label:
             object.__setattr__(self, "label", self.name.replace(":", ".").replace("/", "_"))
         if not self.label.replace("-", "").replace("_", "").replace(".", "").isalnum():
-            raise ValueError(f"label {self.label!r} becomes a folder's name: use letters, digits, '.', '_' and '-'")
+            raise ValueError(
+                f"label {self.label!r} becomes a folder's name: use letters, digits, '.', '_' and '-'"
+            )
         return self
 
 
@@ -84,7 +86,11 @@ def _line_of(node: yaml.Node | None, path: tuple[int | str, ...]) -> int:
 
 def names() -> list[str]:
     """The suites that ship with the package."""
-    return sorted(f.name.removesuffix(".yaml") for f in resources.files("dp2bench.suites").iterdir() if f.name.endswith(".yaml"))
+    return sorted(
+        f.name.removesuffix(".yaml")
+        for f in resources.files("dp2bench.suites").iterdir()
+        if f.name.endswith(".yaml")
+    )
 
 
 def load(name_or_path: str) -> Suite:
@@ -92,13 +98,20 @@ def load(name_or_path: str) -> Suite:
 
     Raises:
         SuiteError: no such suite, not YAML, or keys and values that do not validate: each with line and key.
+
     """
     if name_or_path in names():
-        where, text = f"suite {name_or_path}", (resources.files("dp2bench.suites") / f"{name_or_path}.yaml").read_text("utf-8")
+        where, text = (
+            f"suite {name_or_path}",
+            (resources.files("dp2bench.suites") / f"{name_or_path}.yaml").read_text("utf-8"),
+        )
     else:
         path = Path(name_or_path)
         if not path.is_file():
-            raise SuiteError(f"There is no suite called {name_or_path!r} and no such file.", f"Shipped suites: {', '.join(names())}; or give the path of a YAML file.")
+            raise SuiteError(
+                f"There is no suite called {name_or_path!r} and no such file.",
+                f"Shipped suites: {', '.join(names())}; or give the path of a YAML file.",
+            )
         where = str(path)
         try:
             text = path.read_text("utf-8")
@@ -108,7 +121,10 @@ def load(name_or_path: str) -> Suite:
         node, data = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        raise SuiteError(f"{where}:{mark.line + 1 if mark else 1}: not valid YAML: {getattr(error, 'problem', error)}.", "Mend the line.") from error
+        raise SuiteError(
+            f"{where}:{mark.line + 1 if mark else 1}: not valid YAML: {getattr(error, 'problem', error)}.",
+            "Mend the line.",
+        ) from error
     try:
         return Suite.model_validate(data)
     except ValidationError as error:
@@ -116,6 +132,10 @@ def load(name_or_path: str) -> Suite:
         for problem in error.errors():
             loc = problem["loc"]
             key = ".".join(str(part) for part in loc) or "(top)"
-            text_ = "unknown key" if problem["type"] == "extra_forbidden" else problem["msg"].removeprefix("Value error, ")
+            text_ = (
+                "unknown key"
+                if problem["type"] == "extra_forbidden"
+                else problem["msg"].removeprefix("Value error, ")
+            )
             lines.append(f"{where}:{_line_of(node, loc)}: {key}: {text_}")
         raise SuiteError("\n".join(lines), "Known keys: " + ", ".join(Suite.model_fields) + ".") from error

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
+from dp2bench.datasets.market1501 import Market1501
 
 from dp2bench.attacks import reid
 from dp2bench.core.errors import Dp2benchError
-from dp2bench.datasets.market1501 import Market1501
 
 RECIPE = reid.Recipe(epochs=3, batch_size=8, height=64, width=32)
 
@@ -63,4 +63,8 @@ def test_distances_are_those_of_torchreid():
 
     rng = np.random.default_rng(0)
     a, b = rng.normal(size=(5, 16)).astype(np.float32), rng.normal(size=(7, 16)).astype(np.float32)
-    np.testing.assert_allclose(reid.euclidean(a, b), euclidean_squared_distance(torch.from_numpy(a), torch.from_numpy(b)).numpy(), atol=1e-4)
+    np.testing.assert_allclose(
+        reid.euclidean(a, b),
+        euclidean_squared_distance(torch.from_numpy(a), torch.from_numpy(b)).numpy(),
+        atol=1e-4,
+    )

@@ -17,7 +17,15 @@ PROGRAM = str(Path(sys.executable).with_name("dp2bench"))
 
 
 def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([PROGRAM, *map(str, arguments)], capture_output=True, text=True, cwd=cwd, env=os.environ | {"COLUMNS": "80"}, timeout=300, check=False)
+    return subprocess.run(
+        [PROGRAM, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"COLUMNS": "80"},
+        timeout=300,
+        check=False,
+    )
 
 
 def picture(path: Path, size=(40, 60), **save) -> Path:
@@ -27,7 +35,9 @@ def picture(path: Path, size=(40, 60), **save) -> Path:
     return path
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["anonymize"], ["evaluate"], ["report"], ["list"], ["doctor"]])
+@pytest.mark.parametrize(
+    "command", [[], ["run"], ["anonymize"], ["evaluate"], ["report"], ["list"], ["doctor"]]
+)
 def test_help_teaches(command):
     done = run(*command, "--help")
     assert done.returncode == 0
@@ -40,7 +50,13 @@ def test_list_shows_what_is_there(what):
     done = run("list", what)
     assert done.returncode == 0, done.stderr
     assert "broken" not in done.stdout
-    expected = {"methods": "pixelate-16", "tasks": "market1501-reid", "datasets": "passersby-reid", "detectors": "whole-picture", "suites": "mini"}
+    expected = {
+        "methods": "pixelate-16",
+        "tasks": "market1501-reid",
+        "datasets": "passersby-reid",
+        "detectors": "whole-picture",
+        "suites": "mini",
+    }
     assert expected[what] in done.stdout
 
 
@@ -77,7 +93,16 @@ def test_a_folder_with_every_kind_of_bad_file(tmp_path):
     for bad in ("truncated.jpg", "text.jpg", "empty.png"):
         assert bad in done.stdout
         assert not (tmp_path / "out" / bad).exists()
-    for good in ("good.jpg", "deep/down ü.png", "one.png", "sixteen.png", "grey.png", "alpha.png", "cmyk.jpg", "wide.jpg"):
+    for good in (
+        "good.jpg",
+        "deep/down ü.png",
+        "one.png",
+        "sixteen.png",
+        "grey.png",
+        "alpha.png",
+        "cmyk.jpg",
+        "wide.jpg",
+    ):
         assert np.abs(np.asarray(Pillow.open(tmp_path / "out" / good)).astype(int) - 127).max() <= 2, good
     assert Pillow.open(tmp_path / "out" / "wide.jpg").size == (20000, 4)
     assert "3 files left out" in " ".join(done.stdout.split())
@@ -135,12 +160,30 @@ def test_a_dataset_keeps_its_layout_and_can_be_evaluated(tmp_path, market):
         target = tmp_path / "masked" / path.relative_to(tmp_path / "clear")
         target.parent.mkdir(parents=True, exist_ok=True)
         Pillow.new("RGB", (64, 128), (127, 127, 127)).save(target)
-    shutil.copyfile(next((tmp_path / "clear" / "query").iterdir()), tmp_path / "masked" / "query" / next((tmp_path / "clear" / "query").iterdir()).name)
-    done = run("evaluate", "--clear", "clear", "--anonymised", "masked", "-a", "epochs=2", "-a", "batch_size=8", "--out", "run", cwd=tmp_path)
+    shutil.copyfile(
+        next((tmp_path / "clear" / "query").iterdir()),
+        tmp_path / "masked" / "query" / next((tmp_path / "clear" / "query").iterdir()).name,
+    )
+    done = run(
+        "evaluate",
+        "--clear",
+        "clear",
+        "--anonymised",
+        "masked",
+        "-a",
+        "epochs=2",
+        "-a",
+        "batch_size=8",
+        "--out",
+        "run",
+        cwd=tmp_path,
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     from dp2bench.core.results import Result
 
-    result = Result.model_validate_json((tmp_path / "run/results/masked/market1501/market1501-reid.json").read_text())
+    result = Result.model_validate_json(
+        (tmp_path / "run/results/masked/market1501/market1501-reid.json").read_text()
+    )
     assert result.coverage.missed == 1  # the one picture that was left as it was
     assert result.coverage.missed_reasons == {"looks unchanged": 1}
     assert (tmp_path / "run/report/report.md").exists()

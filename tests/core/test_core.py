@@ -16,7 +16,9 @@ from dp2bench.core.types import Category, People, SurfaceMap
 
 
 def test_importing_the_package_imports_no_torch(tmp_path):
-    code = "import sys, dp2bench, dp2bench.cli.main, dp2bench.core.contracts; sys.exit('torch' in sys.modules)"
+    code = (
+        "import sys, dp2bench, dp2bench.cli.main, dp2bench.core.contracts; sys.exit('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path).returncode == 0
 
 
@@ -32,11 +34,22 @@ def crowds(draw):
     n, h, w = draw(st.integers(0, 3)), draw(st.integers(1, 20)), draw(st.integers(1, 20))
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
     maybe = lambda make: make() if draw(st.booleans()) else None  # noqa: E731
-    surfaces = [maybe(lambda: SurfaceMap("t", np.array([0, 0, w, h], np.int32), rng.integers(-1, 9, (h, w)).astype(np.int32))) for _ in range(n)]
+    surfaces = [
+        maybe(
+            lambda: SurfaceMap(
+                "t", np.array([0, 0, w, h], np.int32), rng.integers(-1, 9, (h, w)).astype(np.int32)
+            )
+        )
+        for _ in range(n)
+    ]
     return People.of(
-        rng.random((n, 4)), masks=maybe(lambda: rng.random((n, h, w)) < draw(st.sampled_from([0.0, 0.3, 1.0]))), surfaces=surfaces,
-        keypoints=maybe(lambda: rng.random((n, 17, 3)).astype(np.float32)), faces=maybe(lambda: np.full((n, 4), np.nan, np.float32)), track_ids=maybe(lambda: np.arange(n)),
-    )  # fmt: skip
+        rng.random((n, 4)),
+        masks=maybe(lambda: rng.random((n, h, w)) < draw(st.sampled_from([0.0, 0.3, 1.0]))),
+        surfaces=surfaces,
+        keypoints=maybe(lambda: rng.random((n, 17, 3)).astype(np.float32)),
+        faces=maybe(lambda: np.full((n, 4), np.nan, np.float32)),
+        track_ids=maybe(lambda: np.arange(n)),
+    )
 
 
 @settings(max_examples=40, deadline=None)

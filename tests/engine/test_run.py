@@ -34,7 +34,16 @@ class Quiet:
 
 def go(path: Path, out: Path):
     store = Store()
-    return run_suite(suites.load(str(path)), out, executor=LocalExecutor(store), store=store, observer=Quiet(), threads=1, device="cpu", command="test")
+    return run_suite(
+        suites.load(str(path)),
+        out,
+        executor=LocalExecutor(store),
+        store=store,
+        observer=Quiet(),
+        threads=1,
+        device="cpu",
+        command="test",
+    )
 
 
 def result_bytes(out: Path) -> dict[str, bytes]:
@@ -49,7 +58,14 @@ def test_a_suite_gives_a_result_for_every_cell(tiny_suite, tmp_path):
     run = go(tiny_suite, tmp_path / "run")
     assert [r.status for r in run.results] == ["ok", "ok"]
     identity, mask_out = run.results
-    assert identity.coverage == Coverage(pictures=58, found=58, anonymised=0, missed=58, missed_reasons=identity.coverage.missed_reasons, pictures_without_detection=0)
+    assert identity.coverage == Coverage(
+        pictures=58,
+        found=58,
+        anonymised=0,
+        missed=58,
+        missed_reasons=identity.coverage.missed_reasons,
+        pictures_without_detection=0,
+    )
     assert mask_out.coverage.failed_open == 0
     clear = identity.score("clear-clear.mAP")
     assert len(clear.per_seed) == 2
@@ -67,7 +83,12 @@ def test_a_suite_gives_a_result_for_every_cell(tiny_suite, tmp_path):
 
 def test_trainings_are_shared_and_changed_pictures_make_everything_anew(tiny_suite, tmp_path, market):
     run = go(tiny_suite, tmp_path / "run")
-    assert Counter(o.step.kind for o in run.outcomes.values()) == {"detect": 1, "anonymise": 2, "train": 2, "evaluate": 4}
+    assert Counter(o.step.kind for o in run.outcomes.values()) == {
+        "detect": 1,
+        "anonymise": 2,
+        "train": 2,
+        "evaluate": 4,
+    }
     other = tmp_path / "market"
     shutil.copytree(market, other)
     first = next(iter(sorted((other / "query").iterdir())))
@@ -103,7 +124,10 @@ def test_pooling_averages_units_over_seeds():
     def score(value):
         return Score(name="m", value=value, higher_is_better=False, n=3, ci95=(0, 1), chance=value / 10)
 
-    pooled = pool_seeds([[score(0.2)], [score(0.4)]], [{"m": {"a": 0.2, "b": 0.2, "c": 0.2}}, {"m": {"a": 0.4, "b": 0.4, "c": 0.4}}])[0]
+    pooled = pool_seeds(
+        [[score(0.2)], [score(0.4)]],
+        [{"m": {"a": 0.2, "b": 0.2, "c": 0.2}}, {"m": {"a": 0.4, "b": 0.4, "c": 0.4}}],
+    )[0]
     assert pooled.value == pytest.approx(0.3)
     assert pooled.per_seed == (0.2, 0.4)
     assert pooled.ci95 == pytest.approx((0.3, 0.3))
@@ -119,32 +143,55 @@ def test_killed_anywhere_the_run_goes_on_to_the_same_bytes(tiny_suite, tmp_path)
     """Kills come at random moments of the run; `DP2BENCH_TEST_SEED` varies them."""
     out = tmp_path / "run"
     environment = os.environ | {"DP2BENCH_CACHE": str(tmp_path / "reference cache")}
-    subprocess.run(command("run", tiny_suite, "--out", tmp_path / "reference", "--threads", 1), env=environment, check=True, capture_output=True)
+    subprocess.run(
+        command("run", tiny_suite, "--out", tmp_path / "reference", "--threads", 1),
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
     environment["DP2BENCH_CACHE"] = str(tmp_path / "cache")
     rng = random.Random(int(os.environ.get("DP2BENCH_TEST_SEED", "0")))
     kills = 0
     while kills < 4:
-        process = subprocess.Popen(command("run", tiny_suite, "--out", out, "--threads", 1), env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            command("run", tiny_suite, "--out", out, "--threads", 1),
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         finished = len(journal(out)) if (out / "journal.jsonl").exists() else 0
         deadline = time.monotonic() + 60
-        while process.poll() is None and time.monotonic() < deadline and (not (out / "journal.jsonl").exists() or len(journal(out)) <= finished):
+        while (
+            process.poll() is None
+            and time.monotonic() < deadline
+            and (not (out / "journal.jsonl").exists() or len(journal(out)) <= finished)
+        ):
             time.sleep(0.02)  # until it has finished or reused at least one step
         time.sleep(rng.uniform(0, 1.5))
         process.send_signal(signal.SIGKILL if kills % 2 else signal.SIGINT)
         process.wait(60)
         kills += 1
-    done = subprocess.run(command("run", tiny_suite, "--out", out, "--threads", 1), env=environment, check=True, capture_output=True)
+    done = subprocess.run(
+        command("run", tiny_suite, "--out", out, "--threads", 1),
+        env=environment,
+        check=True,
+        capture_output=True,
+    )
     assert b"Report" in done.stdout
     worked = Counter(e["key"] for e in journal(out) if not e["cached"] and not e["error"])
     assert max(worked.values()) == 1
     reference, resumed = result_bytes(tmp_path / "reference"), result_bytes(out)
-    assert {k: v for k, v in reference.items() if k.startswith("results/")} == {k: v for k, v in resumed.items() if k.startswith("results/")}
+    assert {k: v for k, v in reference.items() if k.startswith("results/")} == {
+        k: v for k, v in resumed.items() if k.startswith("results/")
+    }
 
 
 @pytest.mark.e2e
 def test_exit_code_and_message_for_a_failed_result(tiny_suite, tmp_path):
     text = tiny_suite.read_text().replace("epochs: 2", "epochs: 2, learning_rate: .inf")
     (tmp_path / "bad.yaml").write_text(text)
-    done = subprocess.run(command("run", tmp_path / "bad.yaml", "--out", tmp_path / "run"), capture_output=True, text=True)
+    done = subprocess.run(
+        command("run", tmp_path / "bad.yaml", "--out", tmp_path / "run"), capture_output=True, text=True
+    )
     assert done.returncode == 1
     assert "diverged" in done.stdout

@@ -24,11 +24,17 @@ class Annotations:
     def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
         """The annotated people of each picture."""
         if self.dataset is None:
-            raise DatasetError("The detector 'annotations' looks people up in a dataset, and there is none here.", "Choose another with --detector; `dp2bench list detectors` shows them.")
+            raise DatasetError(
+                "The detector 'annotations' looks people up in a dataset, and there is none here.",
+                "Choose another with --detector; `dp2bench list detectors` shows them.",
+            )
         found = []
         for sample in samples:
             people = self.dataset.people(sample)
             if people is None:
-                raise DatasetError(f"{self.dataset.meta.name} has no annotations of people ({sample.id}).", "Choose another detector, e.g. `detector: whole-picture` for person crops.")
+                raise DatasetError(
+                    f"{self.dataset.meta.name} has no annotations of people ({sample.id}).",
+                    "Choose another detector, e.g. `detector: whole-picture` for person crops.",
+                )
             found.append(people)
         return found

@@ -18,4 +18,7 @@ class WholePicture:
     def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
         """One person for each picture."""
         del samples
-        return [People.of([[0, 0, im.shape[1], im.shape[0]]], masks=np.ones((1, *im.shape[:2]), np.bool_)) for im in images]
+        return [
+            People.of([[0, 0, im.shape[1], im.shape[0]]], masks=np.ones((1, *im.shape[:2]), np.bool_))
+            for im in images
+        ]
