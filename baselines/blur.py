@@ -1,5 +1,4 @@
-"""Gaussian blur: the paper's, on crops of one size, and one at picture level (DeepPrivacy2, section 5,
-"blur")."""
+"""Gaussian blur (DeepPrivacy2, section 5): the paper's on crops of one size, and one at picture level."""
 
 from __future__ import annotations
 
@@ -20,15 +19,17 @@ from dp2bench.deepprivacy2.anonymizer import Fallback, InpaintingAnonymizer
 from dp2bench.deepprivacy2.stitching import Region
 
 
-@dataclass(frozen=True)
+@dataclass
 class BlurFill:
     """Gaussian blur of the crop: sigma 7, kernel min(21, width) made odd, border mirrored about the edge
-    pixel."""
+    pixel.
+    """
 
     meta: MethodMeta
     crop_size: tuple[int, int]
     sigma: float = 7.0
     uses_conditions: bool = False
+    smooth: bool = True
 
     def fill(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:  # noqa: ARG002
         """(B, h, w, 3) uint8, blurred in the rectangle around each hole and as given elsewhere."""
@@ -50,7 +51,7 @@ class BlurFill:
                 min(w, x + width + reach),
                 min(h, y + height + reach),
             )
-            blurred = cv2.sepFilter2D(
+            blurred: NDArray[np.uint8] = cv2.sepFilter2D(
                 image[y0:y1, x0:x1], cv2.CV_8U, kernel, kernel, borderType=cv2.BORDER_REFLECT_101
             )
             made[y : y + height, x : x + width] = blurred[y - y0 : y - y0 + height, x - x0 : x - x0 + width]
@@ -94,7 +95,8 @@ def blur_picture(*, strength: float = 0.1) -> PictureLevel:
 
 def blur_window(image: Image, window: Window, sigma: float) -> NDArray[np.uint8]:
     """The window (x0, y0, x1, y1) of a picture, blurred with a standard deviation of ``sigma`` pixels; (h, w,
-    3)."""
+    3).
+    """
     x0, y0, x1, y1 = window
     reach = math.ceil(3 * sigma)
     left, top = max(0, x0 - reach), max(0, y0 - reach)

@@ -1,5 +1,4 @@
-"""Pixelation: the paper's, which is a smooth resize of the crop, and blocks at picture level (DeepPrivacy2,
-section 5)."""
+"""Pixelation (DeepPrivacy2, section 5): the paper's smooth resize of the crop, and blocks in the picture."""
 
 from __future__ import annotations
 
@@ -24,7 +23,8 @@ from dp2bench.deepprivacy2.stitching import Region
 @lru_cache(maxsize=64)
 def bilinear(size: int, to: int) -> NDArray[np.float32]:
     """(to, size) float32 weights of linear interpolation whose first and last samples are those of the
-    input."""
+    input.
+    """
     at = np.linspace(0, size - 1, to) if to > 1 else np.zeros(1)
     low = np.minimum(at.astype(np.int64), size - 1)
     high = np.minimum(low + 1, size - 1)
@@ -51,15 +51,17 @@ def _taps(size: int, to: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     return index, picked
 
 
-@dataclass(frozen=True)
+@dataclass
 class PixelateFill:
     """Bilinear resize of the whole crop to ``blocks`` x ``blocks`` and back, corners aligned, without
-    averaging."""
+    averaging.
+    """
 
     meta: MethodMeta
     crop_size: tuple[int, int]
     blocks: int
     uses_conditions: bool = False
+    smooth: bool = True
 
     def fill(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:  # noqa: ARG002
         """(B, h, w, 3) uint8, pixelated in the rectangle around each hole and as given elsewhere."""
@@ -87,7 +89,7 @@ def _crop_level(
     meta = MethodMeta(
         name,
         scope="face" if face else "body",
-        description=f"Bilinear resize of every {what}'s {size[0]}x{size[1]} crop to {blocks}x{blocks} and back.",
+        description=f"Bilinear resize of every {what}'s {size[0]}x{size[1]} crop to {blocks}x{blocks}, back.",
     )
     return InpaintingAnonymizer(PixelateFill(meta, size, blocks), fallback=fallback)
 

@@ -29,7 +29,8 @@ from dp2bench.core.types import Image, People
 
 def make_case(width: int, height: int, n: int, seed: int) -> tuple[Image, People]:
     """A textured picture and ``n`` people side by side: elliptic masks four fifths of the picture high, with
-    faces."""
+    faces.
+    """
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, 256, (height // 8 + 1, width // 8 + 1, 3), np.uint8)
     image = cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
@@ -74,7 +75,8 @@ def main() -> int:
     }
     names = given.methods or sorted(found)
     print(
-        f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, OpenCV {cv2.__version__}"
+        f"{platform.processor() or platform.machine()}, "
+        f"Python {platform.python_version()}, OpenCV {cv2.__version__}"
     )
     slow = []
     for width, height, n in ((64, 128, 1), (640, 480, 4)):
@@ -88,7 +90,8 @@ def main() -> int:
             out = Path(folder) / "out.jpg"
             floor = rate(files, people, None, out, given.seconds)
             print(
-                f"\n{width}x{height}, {n} people\n{'method':24}{'pictures/s':>12}{'of floor':>10}{'ms added':>10}"
+                f"\n{width}x{height}, {n} people\n"
+                f"{'method':24}{'pictures/s':>12}{'of floor':>10}{'ms added':>10}"
             )
             print(f"{'read + write':24}{floor:12.0f}{1:10.2f}{0:10.2f}")
             for name in names:

@@ -1,5 +1,4 @@
-"""An anonymiser around an inpainter: cut each person out, have the hole filled, paste it back (DeepPrivacy2,
-section 3)."""
+"""An anonymiser around an inpainter: cut people out, fill the holes, paste them (DeepPrivacy2, section 3)."""
 
 from __future__ import annotations
 
@@ -27,6 +26,9 @@ class InpaintingAnonymizer:
     Where ``inpainter.meta.sees_hole`` is False, holes are grey in the picture before a crop is resized: no
     pixel of the output depends on a pixel in its person's hole, and with ``waiting="blank"`` on a pixel in
     anybody's hole.
+
+    An inpainter may have two more attributes: ``smooth = True`` where its output has no detail, so that its crops can be
+    resized bilinearly, and ``uses_conditions = False`` where it has no use for surfaces and keypoints.
 
     Args:
         inpainter: fills the holes.
@@ -67,6 +69,7 @@ class InpaintingAnonymizer:
         self.waiting = waiting
         self.face_crop = face_crop
         self.batch_size = batch_size
+        self.quick = bool(getattr(inpainter, "smooth", False))
 
     def anonymize(self, image: Image, people: People, *, seed: Seed) -> Anonymized:
         """Replace the people in a picture.
@@ -88,7 +91,7 @@ class InpaintingAnonymizer:
             stitching.paint(out, region)
         hidden: NDArray[np.bool_] | None = None
         if not self.inpainter.meta.sees_hole and self.waiting == "blank":
-            out[changed] = stitching.GREY
+            stitching.blank_out(out, changed.view(np.uint8))
             hidden = changed.copy()
         for layer in stitching.layers(regions):
             for start in range(0, len(layer), self.batch_size):
@@ -98,10 +101,11 @@ class InpaintingAnonymizer:
                 filled = self.inpainter.fill(batch, seeds=seeds)
                 if filled.shape != batch.images.shape or filled.dtype != np.uint8:
                     raise ValueError(
-                        f"{self.meta.name} filled {filled.dtype} {filled.shape}, expected uint8 {batch.images.shape}"
+                        f"{self.meta.name} filled {filled.dtype} {filled.shape}, "
+                        f"expected uint8 {batch.images.shape}"
                     )
                 for region, crop in zip(chunk, filled, strict=True):
-                    stitching.paste(out, region, crop)
+                    stitching.paste(out, region, crop, quick=self.quick)
                     if hidden is not None:
                         hidden[region.slices][region.hole.view(np.bool_)] = False
         return Anonymized(out, changed, tuple(sorted(missed)))
@@ -116,7 +120,7 @@ class InpaintingAnonymizer:
         holes = np.empty(size, np.bool_)
         outside = np.empty(size, np.bool_)
         for i, region in enumerate(regions):
-            images[i] = stitching.cut(image, region, scope=self.scope, blank=blank)
+            images[i] = stitching.cut(image, region, scope=self.scope, blank=blank, quick=self.quick)
             holes[i] = region.crop_hole
             outside[i] = region.outside()
             if hidden is not None:
