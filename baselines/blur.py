@@ -31,7 +31,7 @@ class BlurFill:
     uses_conditions: bool = False
     smooth: bool = True
 
-    def fill(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:  # noqa: ARG002
+    def fill(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
         """(B, h, w, 3) uint8, blurred in the rectangle around each hole and as given elsewhere."""
         h, w = crops.images.shape[1:3]
         # OpenCV takes odd kernels only; torchvision, the reference, refuses even ones.
@@ -40,7 +40,7 @@ class BlurFill:
         reach = size // 2
         # OpenCV's own Gaussian rounds its weights to 1/256: off by a grey level, and slower.
         kernel = cv2.getGaussianKernel(size, self.sigma, cv2.CV_32F)
-        out = crops.images.copy()
+        out: NDArray[np.uint8] = crops.images.copy()
         for image, hole, made in zip(crops.images, crops.holes, out, strict=True):
             x, y, width, height = stitching.bounds(hole.view(np.uint8))
             if not width:
@@ -51,7 +51,7 @@ class BlurFill:
                 min(w, x + width + reach),
                 min(h, y + height + reach),
             )
-            blurred: NDArray[np.uint8] = cv2.sepFilter2D(
+            blurred = cv2.sepFilter2D(
                 image[y0:y1, x0:x1], cv2.CV_8U, kernel, kernel, borderType=cv2.BORDER_REFLECT_101
             )
             made[y : y + height, x : x + width] = blurred[y - y0 : y - y0 + height, x - x0 : x - x0 + width]
@@ -107,7 +107,8 @@ def blur_window(image: Image, window: Window, sigma: float) -> NDArray[np.uint8]
         full = cv2.GaussianBlur(part, (0, 0), sigma, borderType=cv2.BORDER_REFLECT_101)
     else:
         rows, cols = math.ceil(h / block), math.ceil(w / block)
-        part = cv2.copyMakeBorder(part, 0, rows * block - h, 0, cols * block - w, cv2.BORDER_REPLICATE)
+        below, right = rows * block - h, cols * block - w
+        part = np.asarray(cv2.copyMakeBorder(part, 0, below, 0, right, cv2.BORDER_REPLICATE), np.uint8)
         coarse = cv2.resize(part, (cols, rows), interpolation=cv2.INTER_AREA)
         # A block's mean has variance (b^2 - 1) / 12, bilinear enlargement about b^2 / 6.
         left_over = math.sqrt(max(sigma**2 - (block**2 - 1) / 12 - block**2 / 6, 0.25)) / block

@@ -23,7 +23,7 @@ class MaskOut:
         self.crop_size = crop_size
         self.scope: Literal["body", "face"] = "face" if meta.scope == "face" else "body"
 
-    def anonymize(self, image: Image, people: People, *, seed: Seed) -> Anonymized:  # noqa: ARG002
+    def anonymize(self, image: Image, people: People, *, seed: Seed) -> Anonymized:
         """Paint the people of a picture."""
         h, w = image.shape[:2]
         regions, _, missed = stitching.plan(people, (h, w), self.scope, self.crop_size, smallest=0)

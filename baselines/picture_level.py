@@ -32,7 +32,7 @@ class PictureLevel:
         self.meta = meta
         self.effect = effect
 
-    def anonymize(self, image: Image, people: People, *, seed: Seed) -> Anonymized:  # noqa: ARG002
+    def anonymize(self, image: Image, people: People, *, seed: Seed) -> Anonymized:
         """Replace the people of a picture."""
         h, w = image.shape[:2]
         regions, _, missed = stitching.plan(people, (h, w), "body", (288, 160), smallest=0)

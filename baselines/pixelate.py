@@ -63,13 +63,13 @@ class PixelateFill:
     uses_conditions: bool = False
     smooth: bool = True
 
-    def fill(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:  # noqa: ARG002
+    def fill(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
         """(B, h, w, 3) uint8, pixelated in the rectangle around each hole and as given elsewhere."""
         n = self.blocks
         h, w = crops.images.shape[1:3]
         (rows, down_y), (cols, down_x) = _taps(h, n), _taps(w, n)
         up_y, up_x = bilinear(n, h), bilinear(n, w)
-        out = crops.images.copy()
+        out: NDArray[np.uint8] = crops.images.copy()
         for image, hole, made in zip(crops.images, crops.holes, out, strict=True):
             x, y, width, height = stitching.bounds(hole.view(np.uint8))
             if not width:
@@ -117,7 +117,7 @@ def block_means(image: Image, window: Window, block: int) -> NDArray[np.uint8]:
     part = image[y0 : y0 + rows * block, x0 : x0 + cols * block]
     below, right = rows * block - part.shape[0], cols * block - part.shape[1]
     if below or right:
-        part = cv2.copyMakeBorder(part, 0, below, 0, right, cv2.BORDER_REPLICATE)
+        part = np.asarray(cv2.copyMakeBorder(part, 0, below, 0, right, cv2.BORDER_REPLICATE), np.uint8)
     means = cv2.resize(part, (cols, rows), interpolation=cv2.INTER_AREA)
     full = cv2.resize(means, (cols * block, rows * block), interpolation=cv2.INTER_NEAREST)
     return np.ascontiguousarray(full[: y1 - y0, : x1 - x0], np.uint8)
