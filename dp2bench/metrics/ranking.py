@@ -1,0 +1,277 @@
+"""Retrieval scores of person re-identification: mean average precision and the CMC curve.
+
+The protocol is Market-1501's (Zheng et al., ICCV 2015) and the digits are those of torchreid 0.2.5,
+``torchreid.reid.metrics.rank.eval_market1501``. That function sorts the whole gallery for every query; here only the
+ranks of the right answers are counted, which is all that the scores depend on.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+JUNK = -1
+"""Identity that counts neither as right nor as wrong."""
+
+
+@dataclass(frozen=True)
+class RankingScores:
+    """How well queries find their identity in a gallery; Q queries.
+
+    Attributes:
+        mean_average_precision: mean over valid queries, 0..1.
+        cmc: (max_rank,) share of valid queries with a right answer among the first 1, 2, ... max_rank, 0..1; constant
+            beyond the size of the gallery.
+        average_precision: (Q,) 0..1, NaN where not valid.
+        first_match_rank: (Q,) int64 rank of the first right answer, from 1; -1 where not valid.
+        valid: (Q,) bool, False where the gallery holds no right answer.
+
+    """
+
+    mean_average_precision: float
+    cmc: NDArray[np.float64]
+    average_precision: NDArray[np.float64]
+    first_match_rank: NDArray[np.int64]
+    valid: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class ChanceScores:
+    """What a ranking scores that knows nothing of the query: means over permutations.
+
+    Attributes:
+        mean_average_precision: 0..1.
+        cmc: (max_rank,) 0..1.
+
+    """
+
+    mean_average_precision: float
+    cmc: NDArray[np.float64]
+
+
+def rank(
+    distances: NDArray[Any],
+    query_ids: ArrayLike,
+    gallery_ids: ArrayLike,
+    query_cameras: ArrayLike,
+    gallery_cameras: ArrayLike,
+    *,
+    max_rank: int = 50,
+    chunk: int = 256,
+    threads: int = 2,
+) -> RankingScores:
+    """Rank the gallery for each query by distance and score the ranks of the right answers.
+
+    Left out of a query's gallery: pictures of its own identity by its own camera, and junk (identity -1), which
+    torchreid's reader drops before it evaluates. A junk query is not valid.
+
+    Equal distances: an order among right answers, or among the others, changes no score. Where a right answer ties
+    with a wrong one, the order is that of ``np.argsort`` of the row without junk, torchreid's own.
+
+    Args:
+        distances: (Q, G), smaller is more alike; without NaN. May be a memory map.
+        query_ids: (Q,) integers.
+        gallery_ids: (G,) integers.
+        query_cameras: (Q,) integers.
+        gallery_cameras: (G,) integers.
+        max_rank: length of the CMC curve.
+        chunk: queries per unit of work; changes no result.
+        threads: units worked on at once; changes no result.
+
+    Raises:
+        ValueError: shapes disagree, a valid query has a NaN distance, or no query has a right answer in the gallery.
+
+    """
+    q_ids, g_ids = np.asarray(query_ids, np.int64), np.asarray(gallery_ids, np.int64)
+    q_cams, g_cams = np.asarray(query_cameras, np.int64), np.asarray(gallery_cameras, np.int64)
+    queries = len(q_ids)
+    expected = (queries, len(g_ids))
+    if distances.shape != expected or q_cams.shape != q_ids.shape or g_cams.shape != g_ids.shape:
+        raise ValueError(
+            f"distances have shape {distances.shape}, expected {expected} for the ids given; "
+            f"cameras have shapes {q_cams.shape} and {g_cams.shape}"
+        )
+    if max_rank < 1 or chunk < 1 or threads < 1:
+        raise ValueError("max_rank, chunk and threads must be positive")
+    # The members of one identity lie side by side in `by_id`.
+    by_id = np.argsort(g_ids, kind="stable")
+    sorted_ids = g_ids[by_id]
+    starts, ends = np.searchsorted(sorted_ids, q_ids, "left"), np.searchsorted(sorted_ids, q_ids, "right")
+    ends[q_ids == JUNK] = starts[q_ids == JUNK]
+    junk = np.flatnonzero(g_ids == JUNK)
+    real = np.flatnonzero(g_ids != JUNK)
+    precision = np.full(queries, np.nan)
+    first = np.full(queries, -1, np.int64)
+
+    def work(begin: int) -> None:
+        rows = slice(begin, min(begin + chunk, queries))
+        raw = distances[rows]
+        block = np.ascontiguousarray(raw, np.float32 if raw.dtype in (np.float16, np.float32) else np.float64)
+        status = np.zeros(len(block), np.int8)
+        _score_rows(
+            block,
+            by_id,
+            starts[rows],
+            ends[rows],
+            q_cams[rows],
+            g_cams,
+            junk,
+            precision[rows],
+            first[rows],
+            status,
+        )
+        if (status == _NAN).any():
+            raise ValueError(f"distances of query {begin + int(np.argmax(status == _NAN))} hold NaN")
+        for i in np.flatnonzero(status == _TIED):
+            q = begin + int(i)
+            order = real[np.argsort(raw[i][real] if len(junk) else raw[i])]
+            same = g_ids[order] == q_ids[q]
+            hits = same[~(same & (g_cams[order] == q_cams[q]))]
+            ranks = np.flatnonzero(hits) + 1
+            precision[q] = (np.arange(1, len(ranks) + 1) / ranks).sum() / len(ranks)
+            first[q] = ranks[0]
+
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(work, range(0, queries, chunk)))
+    valid = first > 0
+    if not valid.any():
+        raise ValueError("no query has a right answer in the gallery: its identity, seen by another camera")
+    found = np.bincount(np.minimum(first[valid], max_rank + 1), minlength=max_rank + 2)[1 : max_rank + 1]
+    return RankingScores(
+        mean_average_precision=float(precision[valid].mean()),
+        cmc=found.cumsum() / valid.sum(),
+        average_precision=precision,
+        first_match_rank=first,
+        valid=valid,
+    )
+
+
+def chance(
+    distances: NDArray[Any],
+    query_ids: ArrayLike,
+    gallery_ids: ArrayLike,
+    query_cameras: ArrayLike,
+    gallery_cameras: ArrayLike,
+    *,
+    permutations: int = 10,
+    seed: int,
+    max_rank: int = 50,
+    threads: int = 2,
+) -> ChanceScores:
+    """The floor of `rank`: the same distances, with the rows dealt out to the queries at random.
+
+    Identity and camera of a query stay together, so that the same gallery pictures are left out.
+
+    Args:
+        distances: as in `rank`, and so are the next four.
+        query_ids: (Q,).
+        gallery_ids: (G,).
+        query_cameras: (Q,).
+        gallery_cameras: (G,).
+        permutations: how many are averaged.
+        seed: of the permutations.
+        max_rank: length of the CMC curve.
+        threads: as in `rank`.
+
+    """
+    if permutations < 1:
+        raise ValueError(f"permutations must be positive, got {permutations}")
+    ids, cameras = np.asarray(query_ids, np.int64), np.asarray(query_cameras, np.int64)
+    random = np.random.default_rng(seed)
+    scores = []
+    for _ in range(permutations):
+        order = random.permutation(len(ids))
+        scores.append(
+            rank(
+                distances,
+                ids[order],
+                gallery_ids,
+                cameras[order],
+                gallery_cameras,
+                max_rank=max_rank,
+                threads=threads,
+            )
+        )
+    return ChanceScores(
+        mean_average_precision=float(np.mean([s.mean_average_precision for s in scores])),
+        cmc=np.mean([s.cmc for s in scores], axis=0),
+    )
+
+
+_TIED, _NAN = 1, 2
+
+
+# Released GIL and threads of Python rather than numba's: its pools survive neither fork nor two callers at once.
+@numba.njit(cache=True, nogil=True)
+def _at_or_below(ordered: Any, value: Any) -> Any:
+    """How many of the ascending values are <= value; without branches that the processor could mispredict."""
+    base, size = 0, len(ordered)
+    while size > 1:
+        half = size >> 1
+        base += half * (ordered[base + half - 1] <= value)
+        size -= half
+    return base + (ordered[base] <= value)
+
+
+@numba.njit(cache=True, nogil=True)
+def _score_rows(
+    distances: Any,
+    by_id: Any,
+    starts: Any,
+    ends: Any,
+    query_cameras: Any,
+    gallery_cameras: Any,
+    junk: Any,
+    precision: Any,
+    first: Any,
+    status: Any,
+) -> None:
+    """Fill precision and first for each row; status says which rows need the order of ties or hold NaN."""
+    for q in range(distances.shape[0]):
+        row = distances[q]
+        right = np.empty(ends[q] - starts[q], row.dtype)
+        hits = 0
+        for k in range(starts[q], ends[q]):
+            if gallery_cameras[by_id[k]] != query_cameras[q]:
+                right[hits] = row[by_id[k]]
+                hits += 1
+        if hits == 0:
+            continue
+        right = np.sort(right[:hits])
+        # counts[b]: wrong answers at or behind b right ones; what is left out is counted first and taken off then.
+        counts = np.zeros(hits + 1, np.int64)
+        ties = 0
+        broken = False
+        for g in range(row.shape[0]):
+            value = row[g]
+            broken |= np.isnan(value)
+            b = _at_or_below(right, value)
+            counts[b] += 1
+            ties += right[max(b - 1, 0)] == value
+        if broken:
+            status[q] = 2
+            continue
+        for k in range(starts[q], ends[q]):
+            value = row[by_id[k]]
+            b = _at_or_below(right, value)
+            counts[b] -= 1
+            ties -= right[max(b - 1, 0)] == value
+        for g in junk:
+            b = _at_or_below(right, row[g])
+            counts[b] -= 1
+            ties -= right[max(b - 1, 0)] == row[g]
+        if ties > 0:
+            status[q] = 1
+            continue
+        wrong = 0
+        total = 0.0
+        for k in range(hits):
+            wrong += counts[k]
+            total += (k + 1) / (k + 1 + wrong)
+        precision[q] = total / hits
+        first[q] = counts[0] + 1
