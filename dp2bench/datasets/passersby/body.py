@@ -43,14 +43,17 @@ class Zone(IntEnum):
 
 def rotation(vector: Any) -> Floats:
     """(3, 3) rotation about a vector by its length in radians."""
-    v = np.asarray(vector, np.float64)
+    v: Floats = np.asarray(vector, np.float64)
     angle = float(np.sqrt((v**2).sum()))
     if angle < 1e-9:
         return np.eye(3)
     x, y, z = v / angle
     k = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    kk = np.array([[-z * z - y * y, x * y, x * z], [x * y, -z * z - x * x, y * z], [x * z, y * z, -y * y - x * x]])
-    return np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * kk
+    kk = np.array(
+        [[-z * z - y * y, x * y, x * z], [x * y, -z * z - x * x, y * z], [x * z, y * z, -y * y - x * x]]
+    )
+    turned: Floats = np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * kk
+    return turned
 
 
 class BodyKit:
@@ -111,7 +114,9 @@ class BodyKit:
         self.hair_mesh = hair[~before_face]
         self.nearest = np.arange(ALL_VERTICES)
         """(19158,) the body vertex that a vertex stands for: itself, or under a helper the closest one."""
-        self.nearest[SKIN_VERTICES:] = cKDTree(self.template[:SKIN_VERTICES]).query(self.template[SKIN_VERTICES:])[1]
+        self.nearest[SKIN_VERTICES:] = cKDTree(self.template[:SKIN_VERTICES]).query(
+            self.template[SKIN_VERTICES:]
+        )[1]
         m = self.skin_mesh
         rows = np.concatenate([m[:, [0, 1]], m[:, [1, 2]], m[:, [2, 0]]])
         rows = np.unique(np.concatenate([rows, rows[:, ::-1]]), axis=0)
@@ -148,7 +153,9 @@ class BodyKit:
 
     def skin(self, points: Floats, transforms: Floats) -> Floats:
         """(19158, 3) posed vertices."""
-        posed: Floats = raster.skin(np.ascontiguousarray(points), self._weights, self._weight_bones, transforms)
+        posed: Floats = raster.skin(
+            np.ascontiguousarray(points), self._weights, self._weight_bones, transforms
+        )
         return posed
 
     def keypoints(self, posed: Floats) -> Floats:

@@ -52,9 +52,15 @@ class Size:
 
 
 SIZES = {
-    "smoke": Size(train=12, test=12, cameras=3, per_camera=1, query_cameras=2, gallery=1, distractors=4, junk=2),
-    "mini": Size(train=64, test=48, cameras=6, per_camera=2, query_cameras=3, gallery=1, distractors=60, junk=20),
-    "large": Size(train=400, test=400, cameras=6, per_camera=4, query_cameras=3, gallery=2, distractors=1000, junk=200),
+    "smoke": Size(
+        train=12, test=12, cameras=3, per_camera=1, query_cameras=2, gallery=1, distractors=4, junk=2
+    ),
+    "mini": Size(
+        train=64, test=48, cameras=6, per_camera=2, query_cameras=3, gallery=1, distractors=60, junk=20
+    ),
+    "large": Size(
+        train=400, test=400, cameras=6, per_camera=4, query_cameras=3, gallery=2, distractors=1000, junk=200
+    ),
 }
 
 
@@ -81,14 +87,23 @@ class Shot:
 def plan(size: str) -> list[list[Shot]]:
     """The pictures of a size, in chunks that are made together (about one identity each)."""
     n = SIZES[size]
-    chunks: list[list[Shot]] = []
-    for i in range(n.train):
-        chunks.append([Shot("train", i + 1, c, 100 * i + k, "reid-train", i) for c in range(n.cameras) for k in range(n.per_camera)])
+    chunks = [
+        [
+            Shot("train", i + 1, c, 100 * i + k, "reid-train", i)
+            for c in range(n.cameras)
+            for k in range(n.per_camera)
+        ]
+        for i in range(n.train)
+    ]
     for i in range(n.test):
         identity, first = n.train + 1 + i, 100 * (n.train + i)
         turn = generator(derive_seed("passersby-reid", "query", i)).permutation(n.cameras)
         shots = [Shot("query", identity, int(c), first, "reid-test", i) for c in turn[: n.query_cameras]]
-        shots += [Shot("gallery", identity, c, first + 1 + k, "reid-test", i) for c in range(n.cameras) for k in range(n.gallery)]
+        shots += [
+            Shot("gallery", identity, c, first + 1 + k, "reid-test", i)
+            for c in range(n.cameras)
+            for k in range(n.gallery)
+        ]
         chunks.append(shots)
     extra = [Shot("gallery", 0, k % n.cameras, 900_000 + k, "reid-stranger", k) for k in range(n.distractors)]
     extra += [Shot("gallery", -1, k % n.cameras, 950_000 + k, "reid-test", k % n.test) for k in range(n.junk)]
@@ -111,7 +126,9 @@ def shoot(shot: Shot) -> tuple[Image, list[Seen]]:
         away = 0.55 if r.random() < 0.75 else 2.0
         yaw = style.facing + float(r.normal(0, away))
         dressed = dress(look(stream, person), bag=bag)
-        return act(dressed, pose(r, kinds[int(r.choice(6, p=[0.3, 0.22, 0.2, 0.14, 0.1, 0.04]))]), yaw=yaw, at=at)
+        return act(
+            dressed, pose(r, kinds[int(r.choice(6, p=[0.3, 0.22, 0.2, 0.14, 0.1, 0.04]))]), yaw=yaw, at=at
+        )
 
     main = somebody(shot.stream, shot.person, (0.0, 0.0), bag and who.bag != "none")
     shift = float(r.normal(0, 0.035)), float(r.normal(0, 0.02))
@@ -121,11 +138,20 @@ def shoot(shot: Shot) -> tuple[Image, list[Seen]]:
         # A detector's box that misses the feet.
         zoom, drop = float(r.uniform(1.08, 1.25)), float(r.uniform(0.0, 0.06))
         x, y = camera.centre
-        camera = replace(camera, focal=camera.focal * zoom, centre=(w / 2 + (x - w / 2) * zoom, (y + drop * h) * zoom))
+        camera = replace(
+            camera, focal=camera.focal * zoom, centre=(w / 2 + (x - w / 2) * zoom, (y + drop * h) * zoom)
+        )
     if shot.identity <= 0:
-        zoom = float(r.uniform(1.3, 2.2))
+        zoom = float(r.uniform(1.2, 1.8))
         x, y = camera.centre
-        camera = replace(camera, focal=camera.focal * zoom, centre=((x + w * float(r.choice([-0.35, 0.35]))) * zoom - w * (zoom - 1) / 2, y * zoom - h * float(r.uniform(0, zoom - 1))))
+        camera = replace(
+            camera,
+            focal=camera.focal * zoom,
+            centre=(
+                (x + w * float(r.choice([-0.28, 0.28]))) * zoom - w * (zoom - 1) / 2,
+                y * zoom - h * float(r.uniform(0, zoom - 1)),
+            ),
+        )
     if shot.identity == 0 and r.random() < 0.4:
         empty: list[Seen] = []
         picture, _ = render([], camera, style, r)
@@ -134,7 +160,11 @@ def shoot(shot: Shot) -> tuple[Image, list[Seen]]:
     if r.random() < 0.18:
         side = float(r.choice([-1, 1]))
         near = r.random() < 0.45
-        at = (side * float(r.uniform(0.34, 0.55)), -float(r.uniform(0.45, 0.9))) if near else (side * float(r.uniform(0.25, 0.6)), float(r.uniform(0.5, 2)))
+        at = (
+            (side * float(r.uniform(0.34, 0.55)), -float(r.uniform(0.45, 0.9)))
+            if near
+            else (side * float(r.uniform(0.25, 0.6)), float(r.uniform(0.5, 2)))
+        )
         actors.append(somebody("reid-stranger", 1_000_000 + int(r.integers(1 << 20)), at, True))
     return render(actors, camera, style, r, thing=bool(r.random() < 0.14))
 
@@ -196,10 +226,12 @@ class _Worker:
     """A process of ours that makes chunks until its standard input ends, be it because we were killed."""
 
     def __init__(self, size: str, parts: Path) -> None:
-        single = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1")
+        single = dict.fromkeys(
+            ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
+        )
         path = os.pathsep.join(p for p in sys.path if p)
         # A child of our own rather than multiprocessing: that would run the caller's main script again.
-        self.process = subprocess.Popen(
+        self.process = subprocess.Popen(  # noqa: S603 - our own module
             [sys.executable, "-m", "dp2bench.datasets.passersby.making", size, str(parts)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -217,7 +249,10 @@ class _Worker:
             answer = ""
         if answer.strip() != "ok":
             said = json.loads(answer) if answer else f"it ended with exit status {self.process.wait()}"
-            raise DatasetError(f"A worker that renders pictures failed: {said}", "Run the command again: it goes on where it stopped.")
+            raise DatasetError(
+                f"A worker that renders pictures failed: {said}",
+                "Run the command again: it goes on where it stopped.",
+            )
 
     def _pipes(self) -> tuple[IO[str], IO[str]]:
         if self.process.stdin is None or self.process.stdout is None:
@@ -339,14 +374,25 @@ def _assemble(size: str, parts: list[Path], whole: Path) -> None:
     for part in parts:
         with np.load(part, allow_pickle=False) as file:
             data = {name: file[name] for name in file.files}
-        picture_end, surface_end, person_end = (np.cumsum(data[k]) for k in ("picture_bytes", "surface_bytes", "people"))
+        picture_end, surface_end, person_end = (
+            np.cumsum(data[k]) for k in ("picture_bytes", "surface_bytes", "people")
+        )
         pictures, surfaces = data["pictures"].tobytes(), data["surfaces"].tobytes()
         for i, full in enumerate(data["names"]):
             split, name = str(full).split("/")
-            put(f"{FOLDERS[split]}/{name}", pictures[picture_end[i] - data["picture_bytes"][i] : picture_end[i]])
+            put(
+                f"{FOLDERS[split]}/{name}",
+                pictures[picture_end[i] - data["picture_bytes"][i] : picture_end[i]],
+            )
             mine = range(person_end[i] - data["people"][i], person_end[i])
             people = [{k: data[k][j] for k in ("boxes", "keypoints", "faces", "main")} for j in mine]
-            rows[split].append((name, people, [surfaces[surface_end[j] - data["surface_bytes"][j] : surface_end[j]] for j in mine]))
+            rows[split].append(
+                (
+                    name,
+                    people,
+                    [surfaces[surface_end[j] - data["surface_bytes"][j] : surface_end[j]] for j in mine],
+                )
+            )
     for split, pictures_of in rows.items():
         pictures_of.sort(key=lambda row: row[0])
         people = [p for _, persons, _ in pictures_of for p in persons]
@@ -366,7 +412,12 @@ def _assemble(size: str, parts: list[Path], whole: Path) -> None:
     attributes = {i + 1: look("reid-train", i).attributes() for i in range(n.train)}
     attributes |= {n.train + 1 + i: look("reid-test", i).attributes() for i in range(n.test)}
     put("annotations/attributes.json", json.dumps(attributes, indent=1).encode())
-    manifest = {"dataset": "passersby-reid", "version": VERSION, "size": size, "sha256": dict(sorted(hashes.items()))}
+    manifest = {
+        "dataset": "passersby-reid",
+        "version": VERSION,
+        "size": size,
+        "sha256": dict(sorted(hashes.items())),
+    }
     (whole / "manifest.json").write_text(json.dumps(manifest, indent=1))
 
 

@@ -78,11 +78,22 @@ def _any_look(r: np.random.Generator) -> Look:
     body = int(r.integers(len(kit().coefficients)))
     female = bool(kit().phenotypes[body][kit().phenotype_names.index("gender")] > 0.5)
     top = _one(r, {"tee": 0.36, "shirt": 0.22, "jacket": 0.26, "coat": 0.1, "tank": 0.06})
-    sleeve = {"tee": 0.34, "shirt": 1.0, "jacket": 1.03, "coat": 1.03, "tank": 0.04}[top] + float(r.uniform(-0.05, 0.05))
-    bottom = _one(r, {"trousers": 0.5, "shorts": 0.14, "skirt": 0.22, "dress": 0.14} if female else {"trousers": 0.76, "shorts": 0.24})
+    sleeve = {"tee": 0.34, "shirt": 1.0, "jacket": 1.03, "coat": 1.03, "tank": 0.04}[top] + float(
+        r.uniform(-0.05, 0.05)
+    )
+    bottom = _one(
+        r,
+        {"trousers": 0.5, "shorts": 0.14, "skirt": 0.22, "dress": 0.14}
+        if female
+        else {"trousers": 0.76, "shorts": 0.24},
+    )
     if bottom == "dress" and top in ("jacket", "coat"):
         bottom = "skirt"
-    styles = {"short": 0.22, "bob": 0.3, "long": 0.42, "cap": 0.06} if female else {"short": 0.6, "bob": 0.12, "long": 0.05, "bald": 0.11, "cap": 0.12}
+    styles = (
+        {"short": 0.22, "bob": 0.3, "long": 0.42, "cap": 0.06}
+        if female
+        else {"short": 0.6, "bob": 0.12, "long": 0.05, "bald": 0.11, "cap": 0.12}
+    )
     return Look(
         body=body,
         female=female,
@@ -121,7 +132,19 @@ def look(stream: str, index: int) -> Look:
     own = _any_look(r)
     while own.female != base.female:
         own = _any_look(r)
-    keep = ("top", "sleeve", "pattern", "top_colour", "second_colour", "collar", "bottom", "bottom_colour", "length", "looseness", "pitch")
+    keep = (
+        "top",
+        "sleeve",
+        "pattern",
+        "top_colour",
+        "second_colour",
+        "collar",
+        "bottom",
+        "bottom_colour",
+        "length",
+        "looseness",
+        "pitch",
+    )
     mixed = replace(own, **{name: getattr(base, name) for name in keep})
     changes: tuple[tuple[str, ...], ...] = (
         ("bottom_colour",), ("pattern", "second_colour"), ("top_colour",), ("sleeve", "top"), ("bottom", "length"),
@@ -172,7 +195,9 @@ def _garments(who: Look, p: Any, zone: Any, arm: Any) -> tuple[Any, Any]:
         from_neck = from_neck - 0.045 * _step(0.028, 0.0, np.abs(p[:, 0])) * (p[:, 1] < c[1])
     trunk = np.isin(zone, (Zone.TORSO, Zone.LEG, Zone.HEAD)) & (p[:, 2] < 0.76)
     waist = 0.1 if who.top != "coat" else 0.0
-    top = (trunk & (p[:, 2] > waist) & (from_neck > who.collar)) | (np.isin(zone, (Zone.ARM, Zone.HAND)) & (arm < who.sleeve))
+    top = (trunk & (p[:, 2] > waist) & (from_neck > who.collar)) | (
+        np.isin(zone, (Zone.ARM, Zone.HAND)) & (arm < who.sleeve)
+    )
     if who.top == "tank":
         top &= (np.abs(p[:, 0]) < 0.135) | (p[:, 2] < 0.5)
     low = np.isin(zone, (Zone.LEG, Zone.TORSO, Zone.FOOT)) & (p[:, 2] <= 0.2) & ~top
@@ -188,6 +213,7 @@ class Dressed:
         clothed: (V, 3) vertices with clothes; bare: (19158, 3) without.
         template: (V, 3) the coordinates clothes are painted in; zone: (V,); arm: (V,).
         triangles: (T, 3) int32.
+
     """
 
     look: Look
@@ -204,12 +230,23 @@ class Dressed:
 def _bag_mesh() -> tuple[Floats, NDArray[np.int32]]:
     """A rounded box of half size 1."""
     rows, columns = 9, 14
-    lat, lon = np.meshgrid(np.linspace(-np.pi / 2, np.pi / 2, rows), np.linspace(0, 2 * np.pi, columns, endpoint=False), indexing="ij")
+    lat, lon = np.meshgrid(
+        np.linspace(-np.pi / 2, np.pi / 2, rows),
+        np.linspace(0, 2 * np.pi, columns, endpoint=False),
+        indexing="ij",
+    )
 
     def power(x: Any) -> Any:
         return np.sign(x) * np.abs(x) ** 0.45
 
-    v = np.stack([power(np.cos(lat)) * power(np.cos(lon)), power(np.cos(lat)) * power(np.sin(lon)), power(np.sin(lat))], -1)
+    v = np.stack(
+        [
+            power(np.cos(lat)) * power(np.cos(lon)),
+            power(np.cos(lat)) * power(np.sin(lon)),
+            power(np.sin(lat)),
+        ],
+        -1,
+    )
     i, j = np.meshgrid(np.arange(rows - 1), np.arange(columns), indexing="ij")
     a, b = i * columns + j, i * columns + (j + 1) % columns
     c, d = a + columns, b + columns
@@ -234,13 +271,17 @@ def dress(who: Look, *, bag: bool = True) -> Dressed:
     head = (zone == Zone.HEAD) & body.body
     if who.hair_style != "bald":
         fluff = {"short": 0.014, "cap": 0.016, "bob": 0.026, "long": 0.018}[who.hair_style]
-        off = np.where(head & ~top, fluff * _step(-0.004, 0.03, _hairline(p, who.hair_style)) * (1 + 0.25 * _noise(p, 70, who.seed)), off)
+        off = np.where(
+            head & ~top,
+            fluff * _step(-0.004, 0.03, _hairline(p, who.hair_style)) * (1 + 0.25 * _noise(p, 70, who.seed)),
+            off,
+        )
     off = body.smooth(off, body.body, 2, 0.6)
     off += np.where(top | low, 0.004 * _noise(p, 38, who.seed + 1), 0)
     v = v + n * off[:, None]
     meshes = [body.skin_mesh, body.eye_mesh]
     hem = who.length if who.bottom == "dress" else _hem(who)
-    height = p[body.skirt_mesh, 2].mean(1)
+    height = p[body.skirt_mesh, 2].min(1)  # both halves of a quad end at one height: a straight hem
     if who.bottom == "skirt":
         meshes.append(body.skirt_mesh[height > min(who.length, hem)])
     elif who.bottom == "dress" or who.top != "tank":
@@ -258,16 +299,31 @@ def dress(who: Look, *, bag: bool = True) -> Dressed:
         unit, t = _bag_mesh()
         if who.bag == "backpack":
             near = body.body & (np.abs(p[:, 0]) < 0.1) & (np.abs(p[:, 2] - 0.42) < 0.1) & (zone == Zone.TORSO)
-            size, centre = np.array([0.135, 0.075, 0.19]), np.array([0, v[near, 1].max() + 0.045, v[near, 2].mean()])
+            size, centre = (
+                np.array([0.135, 0.075, 0.19]),
+                np.array([0, v[near, 1].max() + 0.045, v[near, 2].mean()]),
+            )
         else:
             near = body.body & (np.abs(p[:, 2] - 0.1) < 0.06) & (zone != Zone.HAND) & (zone != Zone.ARM)
-            size, centre = np.array([0.05, 0.15, 0.12]), np.array([v[near, 0].max() + 0.05, 0.03, v[near, 2].mean() - 0.02])
+            size, centre = (
+                np.array([0.05, 0.15, 0.12]),
+                np.array([v[near, 0].max() + 0.05, 0.03, v[near, 2].mean() - 0.02]),
+            )
         meshes.append(t + ALL_VERTICES)
         clothed = np.concatenate([v, unit * size + centre])
         template = np.concatenate([p, unit])
         zones = np.concatenate([zone, np.full(len(unit), Zone.BAG, np.int8)])
         arms = np.concatenate([arm, np.full(len(unit), -1.0)])
-    return Dressed(who, clothed, bare, heads, template, zones, arms, np.ascontiguousarray(np.concatenate(meshes), np.int32))
+    return Dressed(
+        who,
+        clothed,
+        bare,
+        heads,
+        template,
+        zones,
+        arms,
+        np.ascontiguousarray(np.concatenate(meshes), np.int32),
+    )
 
 
 @cache
@@ -285,7 +341,11 @@ def _finger_axes() -> dict[str, Floats]:
 
 def pose(r: np.random.Generator, kind: str) -> dict[str, Floats]:
     """Bone rotations of somebody who walks, stands, phones or waves."""
-    stride = float(r.uniform(-0.1, 0.1)) if kind in ("stand", "wave") else float(r.choice([-1, 1]) * r.uniform(0.18, 0.42))
+    stride = (
+        float(r.uniform(-0.1, 0.1))
+        if kind in ("stand", "wave")
+        else float(r.choice([-1, 1]) * r.uniform(0.18, 0.42))
+    )
     hang = float(r.uniform(0.54, 0.66))
     elbow = r.uniform(0.1, 0.55, 2)
     if kind == "phone":
@@ -304,7 +364,9 @@ def pose(r: np.random.Generator, kind: str) -> dict[str, Floats]:
         "lowerleg01.L": turn(max(stride, 0) * 1.1 + 0.06, 0, 0),
         "lowerleg01.R": turn(max(-stride, 0) * 1.1 + 0.06, 0, 0),
         "spine03": turn(float(r.uniform(-0.02, 0.1)), 0, float(r.uniform(-0.1, 0.1)) + stride * 0.2),
-        "head": turn(float(r.uniform(-0.1, 0.25)), float(r.uniform(-0.08, 0.08)), float(r.uniform(-0.45, 0.45))),
+        "head": turn(
+            float(r.uniform(-0.1, 0.25)), float(r.uniform(-0.08, 0.08)), float(r.uniform(-0.45, 0.45))
+        ),
     }
     if kind == "wave":
         turns["upperarm01.R"] = turn(-0.4, 0, 0).dot(turn(0, 0.9, 0))
@@ -313,7 +375,9 @@ def pose(r: np.random.Generator, kind: str) -> dict[str, Floats]:
         curl = float(r.uniform(0.25, 0.5))
         for finger in range(2, 6):
             for joint in range(1, 4):
-                turns[f"finger{finger}-{joint}.{side}"] = rotation(_finger_axes()[side] * (curl + 0.05 * finger))
+                turns[f"finger{finger}-{joint}.{side}"] = rotation(
+                    _finger_axes()[side] * (curl + 0.05 * finger)
+                )
     return turns
 
 
@@ -327,7 +391,9 @@ class Actor:
     keypoints: Floats
 
 
-def act(dressed: Dressed, turns: dict[str, Floats], *, yaw: float = 0.0, at: tuple[float, float] = (0.0, 0.0)) -> Actor:
+def act(
+    dressed: Dressed, turns: dict[str, Floats], *, yaw: float = 0.0, at: tuple[float, float] = (0.0, 0.0)
+) -> Actor:
     """Pose somebody, turn them about the vertical by ``yaw`` radians and stand them on the ground at (x, y)."""
     body = kit()
     moves = body.transforms(dressed.heads, turns)
@@ -341,7 +407,9 @@ def act(dressed: Dressed, turns: dict[str, Floats], *, yaw: float = 0.0, at: tup
     c, s = np.cos(yaw), np.sin(yaw)
 
     def place(v: Floats) -> Floats:
-        return np.stack([c * v[:, 0] - s * v[:, 1] + at[0], s * v[:, 0] + c * v[:, 1] + at[1], v[:, 2] - floor], 1)
+        return np.stack(
+            [c * v[:, 0] - s * v[:, 1] + at[0], s * v[:, 0] + c * v[:, 1] + at[1], v[:, 2] - floor], 1
+        )
 
     points = place(points)
     return Actor(dressed, points, raster.normals(points, dressed.triangles), place(keypoints))
@@ -370,7 +438,9 @@ def paint(dressed: Dressed, vertices: Any, weights: Any) -> tuple[Any, Any, Any]
         chin = face & (dy < 0.075) & (dz < -0.05 - 0.5 * np.clip(0.03 - x, 0, 1)) & (dz > -0.13)
         chin |= front & (np.abs(dz + 0.05) < 0.006) & (x < 0.028)
         out[chin] = 0.3 * skin + 0.7 * hair
-    out[front & (np.abs(dz - 0.024 - 0.1 * (x - 0.03)) < 0.005) & (x > 0.012) & (x < 0.05)] = 0.2 * skin + 0.7 * hair
+    out[front & (np.abs(dz - 0.024 - 0.1 * (x - 0.03)) < 0.005) & (x > 0.012) & (x < 0.05)] = (
+        0.2 * skin + 0.7 * hair
+    )
     if who.glasses:
         rim = ((x - 0.033) / 0.026) ** 2 + ((dz + 0.002) / 0.019) ** 2
         out[front & (rim > 0.62) & (rim < 1.15)] = 0.06
@@ -427,18 +497,26 @@ def paint(dressed: Dressed, vertices: Any, weights: Any) -> tuple[Any, Any, Any]
         out[low & (p[:, 1] < 0) & (np.abs(x - 0.15) < 0.004)] *= 0.85
     shoe = (zone == Zone.FOOT) & ~low
     out[shoe] = who.shoes
-    out[shoe & (p[:, 2] < body.template[:SKIN_VERTICES, 2].min() + 0.02)] = 0.75 if sum(who.shoes) < 1 else 0.25
+    out[shoe & (p[:, 2] < body.template[:SKIN_VERTICES, 2].min() + 0.02)] = (
+        0.75 if sum(who.shoes) < 1 else 0.25
+    )
     locks = zone == Zone.HAIR
     out[locks] = hair * strands[locks][:, None]
     carried = zone == Zone.BAG
     if who.bag != "none":
         bag = np.array(who.bag_colour)
-        strap = (np.abs(x - 0.095) < 0.016) & (p[:, 2] > 0.36) if who.bag == "backpack" else np.abs(p[:, 0] * 0.85 + 0.32 - p[:, 2] + 0.1) < 0.016
+        strap = (
+            (np.abs(x - 0.095) < 0.016) & (p[:, 2] > 0.36)
+            if who.bag == "backpack"
+            else np.abs(p[:, 0] * 0.85 + 0.32 - p[:, 2] + 0.1) < 0.016
+        )
         if len(dressed.template) > ALL_VERTICES:
             out[top & strap & (zone == Zone.TORSO)] = 0.75 * bag
         q = p[carried]
         out[carried] = bag * np.where((np.abs(q[:, 2] - 0.25) < 0.06) | (q[:, 2] < -0.55), 0.7, 1.0)[:, None]
     cloth_any = upper | bottom
-    wrinkles = np.where(cloth_any, 0.5 * _noise(p, 48, who.seed + 1) + 0.35 * _noise(p, 110, who.seed + 2), 0.0)
+    wrinkles = np.where(
+        cloth_any, 0.5 * _noise(p, 48, who.seed + 1) + 0.35 * _noise(p, 110, who.seed + 2), 0.0
+    )
     ids = np.where(carried, -2, body.nearest[np.minimum(nearest, ALL_VERTICES - 1)])
     return out.clip(0, 1), wrinkles, ids

@@ -22,8 +22,14 @@ def _raster(x: Any, y: Any, near: Any, tri: Any, depth: Any, owner: Any, bary: A
         area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
         if abs(area) < 1e-9:
             continue
-        left, right = max(0, int(np.ceil(min(x0, x1, x2) - 0.5))), min(width - 1, int(np.floor(max(x0, x1, x2) - 0.5)))
-        top, bottom = max(0, int(np.ceil(min(y0, y1, y2) - 0.5))), min(height - 1, int(np.floor(max(y0, y1, y2) - 0.5)))
+        left, right = (
+            max(0, int(np.ceil(min(x0, x1, x2) - 0.5))),
+            min(width - 1, int(np.floor(max(x0, x1, x2) - 0.5))),
+        )
+        top, bottom = (
+            max(0, int(np.ceil(min(y0, y1, y2) - 0.5))),
+            min(height - 1, int(np.floor(max(y0, y1, y2) - 0.5))),
+        )
         for py in range(top, bottom + 1):
             for px in range(left, right + 1):
                 u, v = px + 0.5, py + 0.5
@@ -66,7 +72,9 @@ def skin(points: Any, weights: Any, bones: Any, transforms: Any) -> Any:
                 continue
             m = transforms[bones[v, k]]
             for r in range(3):
-                out[v, r] += w * (m[r, 0] * points[v, 0] + m[r, 1] * points[v, 1] + m[r, 2] * points[v, 2] + m[r, 3])
+                out[v, r] += w * (
+                    m[r, 0] * points[v, 0] + m[r, 1] * points[v, 1] + m[r, 2] * points[v, 2] + m[r, 3]
+                )
     return out
 
 

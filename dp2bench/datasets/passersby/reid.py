@@ -30,6 +30,7 @@ class PassersbyReID(Market1501):
     Args:
         size: ``smoke`` (seconds, for tests), ``mini`` (112 identities) or ``large`` (800).
         root: a copy in this layout (e.g. an anonymised one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
+
     """
 
     layout: ClassVar[str] = "market1501"
@@ -42,7 +43,7 @@ class PassersbyReID(Market1501):
         cache = Path(os.environ.get("DP2BENCH_CACHE") or platformdirs.user_cache_dir("dp2bench"))
         self.original = cache / "datasets" / f"passersby-reid-{VERSION}-{size}"
         """Where the untouched dataset is: annotations of a copy are looked up there."""
-        super().__init__(root=self.original if root is None else Path(root))
+        super().__init__(self.original if root is None else Path(root), official=False)
         self.meta = DatasetMeta(
             name="passersby-reid",
             version=f"{VERSION}-{size}",
@@ -82,9 +83,16 @@ class PassersbyReID(Market1501):
             expected = json.loads((self.root / "manifest.json").read_text())["sha256"]
         except (OSError, ValueError, KeyError) as error:
             raise DatasetError(f"The manifest of {self.root} cannot be read ({error}).", remedy) from error
-        there = {p.relative_to(self.root).as_posix() for folder in FOLDERS.values() for p in (self.root / folder).glob("*")}
+        there = {
+            p.relative_to(self.root).as_posix()
+            for folder in FOLDERS.values()
+            for p in (self.root / folder).glob("*")
+        }
         if extra := sorted(there - set(expected)):
-            raise DatasetError(f"{len(extra)} files do not belong to passersby-reid, the first is {self.root / extra[0]}.", remedy)
+            raise DatasetError(
+                f"{len(extra)} files do not belong to passersby-reid, the first is {self.root / extra[0]}.",
+                remedy,
+            )
         for name, digest in expected.items():
             path = self.root / name
             if not path.is_file():
@@ -104,14 +112,19 @@ class PassersbyReID(Market1501):
         data = self._of_split(self._split(sample))
         i = data["index"].get(str(sample.id))
         if i is None:
-            raise DatasetError(f"passersby-reid ({self.size}) has no picture {sample.id}.", "Open the copy with the size it was made from.")
+            raise DatasetError(
+                f"passersby-reid ({self.size}) has no picture {sample.id}.",
+                "Open the copy with the size it was made from.",
+            )
         mine = range(int(data["first"][i]), int(data["first"][i + 1]))
         masks = np.zeros((len(mine), HEIGHT, WIDTH), bool)
         surfaces = []
         for mask, j in zip(masks, mine, strict=True):
             box: NDArray[np.int32] = data["boxes"][j]
             x0, y0, x1, y1 = (int(v) for v in box)
-            blob = data["surfaces"][int(data["surface_first"][j]) : int(data["surface_first"][j + 1])].tobytes()
+            blob = data["surfaces"][
+                int(data["surface_first"][j]) : int(data["surface_first"][j + 1])
+            ].tobytes()
             ids = np.frombuffer(zlib.decompress(blob), np.int16).reshape(y1 - y0, x1 - x0)
             mask[y0:y1, x0:x1] = ids != -1
             surfaces.append(SurfaceMap(TEMPLATE, box.copy(), np.maximum(ids, -1).astype(np.int32)))

@@ -49,7 +49,12 @@ class Camera:
 
     def scaled(self, k: int) -> Camera:
         """The same view in k times as many pixels each way."""
-        return replace(self, focal=self.focal * k, centre=(self.centre[0] * k, self.centre[1] * k), size=(self.size[0] * k, self.size[1] * k))
+        return replace(
+            self,
+            focal=self.focal * k,
+            centre=(self.centre[0] * k, self.centre[1] * k),
+            size=(self.size[0] * k, self.size[1] * k),
+        )
 
     def framing(self, points: Floats, fill: float, shift: tuple[float, float]) -> Camera:
         """Zoomed so that points fill a share of the picture, moved by a share of its size."""
@@ -57,7 +62,11 @@ class Camera:
         low, high = (f(self.project(points)[:, :2], axis=0) for f in (np.min, np.max))
         zoom = min(fill * h / (high[1] - low[1]), 1.25 * w / (high[0] - low[0]))
         mid = (low + high) / 2 - self.centre
-        return replace(self, focal=self.focal * zoom, centre=(w * (0.5 + shift[0]) - mid[0] * zoom, h * (0.5 + shift[1]) - mid[1] * zoom))
+        return replace(
+            self,
+            focal=self.focal * zoom,
+            centre=(w * (0.5 + shift[0]) - mid[0] * zoom, h * (0.5 + shift[1]) - mid[1] * zoom),
+        )
 
 
 @dataclass(frozen=True)
@@ -79,33 +88,104 @@ class Style:
 
 
 STYLES = (
-    Style("street", (2.0, 2.8), 0.2, (0.5, -0.8, 0.9), 0.55, (1.05, 1.0, 0.92), 1.05, 1.0, 0.35, 0.010, (80, 95)),
-    Style("plaza", (3.2, 4.2), 2.6, (-0.8, -0.2, 0.8), 0.35, (0.92, 0.99, 1.09), 0.92, 0.92, 0.5, 0.014, (70, 90)),
-    Style("underpass", (2.4, 3.0), 1.4, (0.2, -0.5, 1.2), 0.15, (1.12, 0.99, 0.82), 0.74, 1.05, 0.55, 0.022, (65, 88)),
-    Style("park", (1.6, 2.2), -0.9, (-0.7, -0.8, 0.6), 0.65, (0.99, 1.03, 0.95), 1.12, 1.08, 0.3, 0.010, (80, 95)),
-    Style("carpark", (3.8, 4.8), -2.2, (0.9, 0.1, 0.7), 0.5, (0.96, 1.0, 1.03), 0.98, 0.86, 0.6, 0.016, (65, 85)),
-    Style("shops", (2.0, 2.6), 0.9, (0.3, -0.9, 0.7), 0.25, (1.03, 0.97, 1.02), 0.86, 1.12, 0.45, 0.014, (72, 92)),
+    Style(
+        "street", (2.0, 2.8), 0.2, (0.5, -0.8, 0.9), 0.55, (1.05, 1.0, 0.92), 1.05, 1.0, 0.35, 0.010, (80, 95)
+    ),
+    Style(
+        "plaza",
+        (3.2, 4.2),
+        2.6,
+        (-0.8, -0.2, 0.8),
+        0.35,
+        (0.92, 0.99, 1.09),
+        0.92,
+        0.92,
+        0.5,
+        0.014,
+        (70, 90),
+    ),
+    Style(
+        "underpass",
+        (2.4, 3.0),
+        1.4,
+        (0.2, -0.5, 1.2),
+        0.15,
+        (1.12, 0.99, 0.82),
+        0.74,
+        1.05,
+        0.55,
+        0.022,
+        (65, 88),
+    ),
+    Style(
+        "park",
+        (1.6, 2.2),
+        -0.9,
+        (-0.7, -0.8, 0.6),
+        0.65,
+        (0.99, 1.03, 0.95),
+        1.12,
+        1.08,
+        0.3,
+        0.010,
+        (80, 95),
+    ),
+    Style(
+        "carpark", (3.8, 4.8), -2.2, (0.9, 0.1, 0.7), 0.5, (0.96, 1.0, 1.03), 0.98, 0.86, 0.6, 0.016, (65, 85)
+    ),
+    Style(
+        "shops",
+        (2.0, 2.6),
+        0.9,
+        (0.3, -0.9, 0.7),
+        0.25,
+        (1.03, 0.97, 1.02),
+        0.86,
+        1.12,
+        0.45,
+        0.014,
+        (72, 92),
+    ),
 )
 
 
 def _cells(r: np.random.Generator, h: int, w: int, size: float) -> Any:
     """(h, w) smooth noise about 0 with features of ``size`` pixels."""
     rows, columns = max(2, round(h / size) + 2), max(2, round(w / size) + 2)
-    return cv2.resize(r.normal(size=(rows, columns)).astype(np.float32), (w, h), interpolation=cv2.INTER_CUBIC)
+    return cv2.resize(
+        r.normal(size=(rows, columns)).astype(np.float32), (w, h), interpolation=cv2.INTER_CUBIC
+    )
 
 
 _GROUNDS = {
     "street": (0.44, 0.43, 0.42), "plaza": (0.60, 0.56, 0.51), "underpass": (0.40, 0.39, 0.37),
     "park": (0.52, 0.47, 0.38), "carpark": (0.30, 0.30, 0.31), "shops": (0.55, 0.53, 0.51),
 }  # fmt: skip
-_WALLS = ((0.62, 0.55, 0.46), (0.55, 0.30, 0.24), (0.72, 0.70, 0.66), (0.46, 0.47, 0.50), (0.66, 0.60, 0.42), (0.38, 0.42, 0.44))
-_CARS = ((0.7, 0.7, 0.72), (0.1, 0.1, 0.11), (0.5, 0.08, 0.08), (0.12, 0.2, 0.4), (0.85, 0.85, 0.84), (0.3, 0.32, 0.3))
+_WALLS = (
+    (0.62, 0.55, 0.46),
+    (0.55, 0.30, 0.24),
+    (0.72, 0.70, 0.66),
+    (0.46, 0.47, 0.50),
+    (0.66, 0.60, 0.42),
+    (0.38, 0.42, 0.44),
+)
+_CARS = (
+    (0.7, 0.7, 0.72),
+    (0.1, 0.1, 0.11),
+    (0.5, 0.08, 0.08),
+    (0.12, 0.2, 0.4),
+    (0.85, 0.85, 0.84),
+    (0.3, 0.32, 0.3),
+)
 
 
 def background(camera: Camera, style: Style, r: np.random.Generator) -> Any:
     """((H, W, 3) reflectance, (H, W) bool where it is ground): another spot of the camera's place every time."""
     w, h = camera.size
-    x, y = np.meshgrid((np.arange(w) + 0.5 - camera.centre[0]) / camera.focal, (np.arange(h) + 0.5 - camera.centre[1]) / camera.focal)
+    x, y = np.meshgrid(
+        (np.arange(w) + 0.5 - camera.centre[0]) / camera.focal,
+        (np.arange(h) + 0.5 - camera.centre[1]) / camera.focal,
+    )
     rot = camera.rotation
     dx, dy, dz = (x * rot[0, k] + y * rot[1, k] + rot[2, k] for k in range(3))
     eye = camera.position
@@ -149,13 +229,20 @@ def background(camera: Camera, style: Style, r: np.random.Generator) -> Any:
         back = green * (1 + leaves).clip(0.35, 1.9)[..., None]
         tall = float(r.uniform(1.2, 7)) + 0.5 * _cells(r, h, w, w / 4)
         trunk = (np.abs((u % 3.7) - 1.2) < 0.16) & (v < 2.6)
-        back = np.where(trunk[..., None], np.array([0.26, 0.2, 0.15]) * (1 + 0.15 * _cells(r, h, w, 4))[..., None], back)
+        back = np.where(
+            trunk[..., None], np.array([0.26, 0.2, 0.15]) * (1 + 0.15 * _cells(r, h, w, 4))[..., None], back
+        )
     else:
         if r.random() < 0.45:
             course, brick = 0.11, 0.3
             row = np.floor(v / course)
             mortar = ((v / course) % 1 < 0.13) | ((u / brick + 0.5 * (row % 2)) % 1 < 0.06)
-            back = back * np.where(mortar, 0.86, 1 + 0.05 * np.sin(7.3 * row + 3.1 * np.floor(u / brick + 0.5 * (row % 2))))[..., None]
+            back = (
+                back
+                * np.where(
+                    mortar, 0.86, 1 + 0.05 * np.sin(7.3 * row + 3.1 * np.floor(u / brick + 0.5 * (row % 2)))
+                )[..., None]
+            )
         if r.random() < {"underpass": 0.25, "shops": 1.0}.get(style.place, 0.75):
             wide, storey = float(r.uniform(1.6, 3.4)), 2.9
             shop = style.place == "shops" or r.random() < 0.25
@@ -163,14 +250,28 @@ def background(camera: Camera, style: Style, r: np.random.Generator) -> Any:
             sill = np.where((v < storey) & shop, 0.12, 0.33)
             glass = (a > 0.2) & (a < 0.86) & (b > sill) & (b < 0.8)
             frame = (a > 0.16) & (a < 0.9) & (b > sill - 0.03) & (b < 0.84) & ~glass
-            pane = np.array([0.22, 0.27, 0.32]) * r.uniform(0.6, 1.5) * (1 + 0.5 * (b - 0.5) + 0.2 * _cells(r, h, w, h / 7))[..., None]
+            pane = (
+                np.array([0.22, 0.27, 0.32])
+                * r.uniform(0.6, 1.5)
+                * (1 + 0.5 * (b - 0.5) + 0.2 * _cells(r, h, w, h / 7))[..., None]
+            )
             if shop:
-                pane = pane + (v < storey)[..., None] * np.array(r.uniform(0, 0.3, 3)) * (0.6 + 0.5 * _cells(r, h, w, h / 16))[..., None]
-            back = np.where(glass[..., None], pane, np.where(frame[..., None], float(r.choice([0.2, 0.75, 0.5])), back))
+                pane = (
+                    pane
+                    + (v < storey)[..., None]
+                    * np.array(r.uniform(0, 0.3, 3))
+                    * (0.6 + 0.5 * _cells(r, h, w, h / 16))[..., None]
+                )
+            back = np.where(
+                glass[..., None], pane, np.where(frame[..., None], float(r.choice([0.2, 0.75, 0.5])), back)
+            )
         if r.random() < 0.3:
             door = (np.abs(u - np.median(u) - float(r.uniform(-1.5, 1.5))) < 0.5) & (v < 2.1)
             back = np.where(door[..., None], np.array(_WALLS[int(r.integers(6))]) * 0.6, back)
-    sky = np.array([0.60, 0.72, 0.88]) * r.uniform(0.9, 1.1) + (np.clip(0.35 * _cells(r, h, w, h / 3), 0, 0.3))[..., None]
+    sky = (
+        np.array([0.60, 0.72, 0.88]) * r.uniform(0.9, 1.1)
+        + (np.clip(0.35 * _cells(r, h, w, h / 3), 0, 0.3))[..., None]
+    )
     far = np.where((v > tall)[..., None], sky, back)
     im = np.where(is_ground[..., None], low, far)
     if style.place in ("carpark", "street") and r.random() < 0.55:
@@ -183,7 +284,9 @@ def background(camera: Camera, style: Style, r: np.random.Generator) -> Any:
         wheels = (np.abs(cu) - 1.3) ** 2 + (cv - 0.31) ** 2 < 0.31**2
         paint_ = np.array(_CARS[int(r.integers(6))])
         im = np.where(((np.abs(cu) < 2.2) & (cv > -0.12) & (cv < 0.25))[..., None], im * 0.45, im)
-        im = np.where(cabin[..., None], np.where(((cv > 0.86) & (cv < 1.34))[..., None], [0.12, 0.15, 0.18], paint_), im)
+        im = np.where(
+            cabin[..., None], np.where(((cv > 0.86) & (cv < 1.34))[..., None], [0.12, 0.15, 0.18], paint_), im
+        )
         im = np.where(shell[..., None], paint_ * (0.75 + 0.4 * cv)[..., None], im)
         im = np.where(wheels[..., None], 0.07, im)
         is_ground = is_ground & ~(shell | cabin | wheels)
@@ -193,7 +296,9 @@ def background(camera: Camera, style: Style, r: np.random.Generator) -> Any:
         q = (-eye[1] + away) / np.maximum(dy, 1e-3)
         pu, pv = q * dx - float(r.uniform(-1.2, 1.2)), eye[2] + q * dz
         post = (np.abs(pu) < float(r.choice([0.05, 0.08, 0.16]))) & (pv > 0)
-        im = np.where(post[..., None], np.array([0.3, 0.29, 0.28]) * (1 + 2 * pu)[..., None] * r.uniform(0.5, 1.5), im)
+        im = np.where(
+            post[..., None], np.array([0.3, 0.29, 0.28]) * (1 + 2 * pu)[..., None] * r.uniform(0.5, 1.5), im
+        )
     return im, is_ground
 
 
@@ -214,10 +319,17 @@ def _thing_in_front(h: int, w: int, r: np.random.Generator) -> Any:
     elif kind == 2:
         top = float(r.uniform(0.62, 0.82)) + 0.03 * _cells(r, h, w, w / 6)
         mask = y > top
-        im = np.array([0.18, 0.3, 0.11]) * (1 + 0.35 * _cells(r, h, w, 7) + 0.3 * _cells(r, h, w, 3)).clip(0.3, 2)[..., None]
+        im = (
+            np.array([0.18, 0.3, 0.11])
+            * (1 + 0.35 * _cells(r, h, w, 7) + 0.3 * _cells(r, h, w, 3)).clip(0.3, 2)[..., None]
+        )
     elif kind == 3:
         top = float(r.uniform(0.5, 0.68))
-        mask = (np.abs(y - top) < 0.012) | (np.abs(y - top - 0.17) < 0.012) | ((np.abs((x + r.uniform(0, 1)) % 0.5 - 0.25) < 0.03) & (y > top))
+        mask = (
+            (np.abs(y - top) < 0.012)
+            | (np.abs(y - top - 0.17) < 0.012)
+            | ((np.abs((x + r.uniform(0, 1)) % 0.5 - 0.25) < 0.03) & (y > top))
+        )
     else:
         top = float(r.uniform(0.66, 0.84))
         mask = y > top + 0.25 * (x - r.uniform(0, 1)) ** 2
@@ -236,6 +348,7 @@ class Seen:
         surface: (h, w) int16 within the box: vertex id, -2 on what is carried, -1 elsewhere.
         keypoints: (17, 3) float32 x, y, visibility (0 outside, 1 hidden, 2 visible).
         face: (4,) float32 xyxy, NaN unless the face is seen.
+
     """
 
     actor: int
@@ -245,13 +358,21 @@ class Seen:
     face: NDArray[np.float32]
 
 
-def render(actors: Sequence[Actor], camera: Camera, style: Style, r: np.random.Generator, *, thing: bool = False) -> tuple[Image, list[Seen]]:
+def render(
+    actors: Sequence[Actor], camera: Camera, style: Style, r: np.random.Generator, *, thing: bool = False
+) -> tuple[Image, list[Seen]]:
     """Draw actors before a background; (H, W, 3) uint8 and who is seen, in the order of the actors."""
     big = camera.scaled(SS)
     w, h = big.size
     turn = float(r.uniform(-0.7, 0.7))
     lx, ly, lz = style.light
-    light = np.array([np.cos(turn) * lx - np.sin(turn) * ly, np.sin(turn) * lx + np.cos(turn) * ly, lz * r.uniform(0.8, 1.25)])
+    light = np.array(
+        [
+            np.cos(turn) * lx - np.sin(turn) * ly,
+            np.sin(turn) * lx + np.cos(turn) * ly,
+            lz * r.uniform(0.8, 1.25),
+        ]
+    )
     light /= np.sqrt((light**2).sum())
     sun = float(np.clip(style.sun * r.uniform(0.5, 1.25), 0, 0.75))
     z = ZBuffer(h, w)
@@ -328,7 +449,7 @@ def _develop(im: Any, style: Style, r: np.random.Generator) -> Image:
     im = im.astype(np.float32)
     blur = style.blur * SS * float(r.uniform(0.4, 1.5))
     if r.random() < 0.15:
-        blur *= 2.2
+        blur *= 1.7
     im = cv2.GaussianBlur(im, (0, 0), max(blur, 0.2))
     if r.random() < 0.12:
         length = int(r.integers(3, 8))
@@ -336,13 +457,18 @@ def _develop(im: Any, style: Style, r: np.random.Generator) -> Image:
     im = im.reshape(h, SS, w, SS, 3).mean((1, 3))
     if r.random() < 0.15:
         k = float(r.uniform(0.45, 0.75))
-        im = cv2.resize(cv2.resize(im, (int(w * k), int(h * k)), interpolation=cv2.INTER_AREA), (w, h), interpolation=cv2.INTER_LINEAR)
+        im = cv2.resize(
+            cv2.resize(im, (int(w * k), int(h * k)), interpolation=cv2.INTER_AREA),
+            (w, h),
+            interpolation=cv2.INTER_LINEAR,
+        )
     im = im * np.array(style.balance) * r.uniform(0.97, 1.03, 3) * style.gain * r.uniform(0.85, 1.15)
     grey = im.mean(-1, keepdims=True)
     im = grey + (im - grey) * r.uniform(0.82, 1.08)
     im = 0.4 + (np.clip(im, 0, 2) - 0.4) * style.contrast * r.uniform(0.92, 1.08)
     im = np.clip(im, 0, 1) ** (1 / 1.12) + r.normal(0, style.noise * r.uniform(0.6, 1.4), im.shape)
-    return (np.clip(im, 0, 1) * 255 + 0.5).astype(np.uint8)
+    picture: Image = (np.clip(im, 0, 1) * 255 + 0.5).astype(np.uint8)
+    return picture
 
 
 def _keypoints(actor: Actor, camera: Camera, z: ZBuffer, hides: Any) -> NDArray[np.float32]:

@@ -1,0 +1,190 @@
+import hashlib
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as PILImage
+
+from dp2bench.core.errors import DatasetError
+from dp2bench.datasets.passersby import making
+from dp2bench.datasets.passersby.body import SKIN_VERTICES
+from dp2bench.datasets.passersby.people import look
+from dp2bench.datasets.passersby.reid import TEMPLATE, PassersbyReID
+
+FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
+
+
+def digest(root: Path) -> dict[str, str]:
+    return {
+        p.relative_to(root).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(root.rglob("*"))
+        if p.is_file()
+    }
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    where = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DP2BENCH_CACHE", str(where))
+        yield where
+
+
+@pytest.fixture(scope="module")
+def dataset(cache):
+    calls = []
+    d = PassersbyReID("smoke")
+    d.prepare(lambda done, total: calls.append((done, total)))
+    assert calls[0][0] == 0
+    assert calls[-1][0] == calls[-1][1]
+    assert [c[0] for c in calls] == sorted(c[0] for c in calls)
+    return d
+
+
+def test_layout_and_names_are_those_of_market1501(dataset):
+    names = re.compile(r"(-1|\d{4})_c[1-6]s1_\d{6}_\d{2}\.jpg")
+    for split, folder in FOLDERS.items():
+        files = sorted(p.name for p in (dataset.root / folder).iterdir())
+        assert files
+        assert all(names.fullmatch(n) for n in files)
+        assert sorted(s.id for s in dataset.samples(split)) == files
+        with PILImage.open(dataset.samples(split)[0].path) as im:
+            assert im.size == (64, 128)
+    assert sum(map(len, making.plan("smoke"))) == sum(len(dataset.samples(s)) for s in FOLDERS)
+
+
+def test_every_name_of_every_size_is_unique():
+    for size in making.SIZES:
+        names = [(s.split, s.name) for chunk in making.plan(size) for s in chunk]
+        assert len(set(names)) == len(names)
+
+
+def test_identities_are_disjoint_and_every_query_has_an_answer(dataset):
+    who = {split: {s.labels["identity"] for s in dataset.samples(split)} for split in FOLDERS}
+    assert not who["train"] & (who["query"] | who["gallery"])
+    assert {0, -1} <= who["gallery"]
+    assert not {0, -1} & (who["train"] | who["query"])
+    gallery = {(s.labels["identity"], s.labels["camera"]) for s in dataset.samples("gallery")}
+    for s in dataset.samples("query"):
+        assert any(i == s.labels["identity"] and c != s.labels["camera"] for i, c in gallery)
+    shown = [look(stream, i) for stream in ("reid-train", "reid-test") for i in range(12)]
+    assert len({(a.seed, a.body) for a in shown}) == len(shown)
+    assert set(dataset.attributes()) == {i for i in who["train"] | who["query"] if i > 0}
+
+
+def test_people_fit_their_picture(dataset):
+    counted = 0
+    for split in FOLDERS:
+        for s in dataset.samples(split):
+            people = dataset.people(s)
+            counted += len(people) > 1
+            if s.labels["identity"] > 0:
+                assert len(people) >= 1
+            assert people.masks is None or people.masks.shape == (len(people), 128, 64)
+            assert not len(people) or people.masks.sum(0).max() <= 1
+            for i in range(len(people)):
+                ys, xs = np.nonzero(people.masks[i])
+                assert people.boxes[i].tolist() == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
+                surface = people.surfaces[i]
+                assert surface.template == TEMPLATE
+                assert surface.vertices.max() < SKIN_VERTICES
+                x0, y0, x1, y1 = surface.box
+                on_body = surface.vertices >= 0
+                assert not (on_body & ~people.masks[i, y0:y1, x0:x1]).any()
+                assert on_body.sum() > 0.5 * people.masks[i].sum() or s.labels["identity"] <= 0 or i > 0
+                k = people.keypoints[i]
+                inside = (k[:, 0] >= 0) & (k[:, 0] < 64) & (k[:, 1] >= 0) & (k[:, 1] < 128)
+                assert (inside | (k[:, 2] == 0)).all()
+                assert set(np.unique(k[:, 2])) <= {0.0, 1.0, 2.0}
+    assert counted
+
+
+def test_faces_are_boxed_only_when_seen(dataset):
+    faces = [dataset.people(s).faces[0] for s in dataset.samples("train")]
+    seen = np.array([not np.isnan(f).any() for f in faces])
+    assert 0.1 < seen.mean() < 0.95
+    for f in np.array(faces)[seen]:
+        assert 0 <= f[0] < f[2] <= 64
+        assert 0 <= f[1] < f[3] <= 128
+
+
+def test_a_copy_has_the_people_of_the_original(dataset, tmp_path):
+    shutil.copytree(dataset.root / "query", tmp_path / "copy" / "query")
+    for folder in ("bounding_box_train", "bounding_box_test"):
+        shutil.copytree(dataset.root / folder, tmp_path / "copy" / folder)
+    copy = dataset.open(tmp_path / "copy")
+    a, b = dataset.samples("query")[3], copy.samples("query")[3]
+    assert b.path != a.path
+    np.testing.assert_array_equal(dataset.people(a).masks, copy.people(b).masks)
+
+
+def test_a_shot_is_the_same_bytes_alone_and_in_its_dataset(dataset, tmp_path):
+    chunks = making.plan("smoke")
+    for k in (0, len(chunks) - 1):
+        making.make_chunk(chunks[k], tmp_path / f"{k}.npz")
+        with np.load(tmp_path / f"{k}.npz") as part:
+            ends = np.cumsum(part["picture_bytes"])
+            data = part["pictures"].tobytes()
+            for name, start, end in zip(part["names"], [0, *ends[:-1]], ends, strict=True):
+                split, file = str(name).split("/")
+                assert (dataset.root / FOLDERS[split] / file).read_bytes() == data[start:end]
+
+
+def test_a_killed_generation_is_not_taken_for_whole_and_goes_on(dataset, tmp_path):
+    root = tmp_path / "datasets" / dataset.root.name
+    code = f"from pathlib import Path; from dp2bench.datasets.passersby.making import make; make('smoke', Path({str(root)!r}), lambda d, n: None)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+    )
+    parts = root.with_name(root.name + ".partial") / "parts"
+    deadline = time.monotonic() + 120
+    while len(list(parts.glob("*.npz"))) < 3 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not root.exists()
+    kept = sorted(parts.glob("*.npz"))
+    assert len(kept) >= 3
+    kept[0].write_bytes(kept[0].read_bytes()[:1000])
+    (parts / "00007.npz.1.tmp").write_bytes(b"half")
+    done = []
+    making.make("smoke", root, lambda d, n: done.append(d))
+    assert done[0] > 0
+    assert digest(root) == digest(dataset.root)
+    assert not parts.exists()
+
+
+def test_verify_detects_tampering(dataset):
+    dataset.verify()
+    picture = dataset.samples("query")[0].path
+    before = picture.read_bytes()
+    try:
+        picture.write_bytes(before + b"x")
+        with pytest.raises(DatasetError, match=re.escape(picture.name)):
+            dataset.verify()
+        picture.unlink()
+        with pytest.raises(DatasetError, match="missing"):
+            dataset.verify()
+    finally:
+        picture.write_bytes(before)
+    extra = picture.with_name("0001_c1s1_999999_00.jpg")
+    extra.write_bytes(before)
+    try:
+        with pytest.raises(DatasetError, match="do not belong"):
+            dataset.verify()
+    finally:
+        extra.unlink()
+    dataset.verify()
+
+
+def test_an_unknown_size_is_refused():
+    with pytest.raises(DatasetError, match="smoke, mini, large"):
+        PassersbyReID("huge")
