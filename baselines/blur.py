@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import cv2
 import numpy as np
@@ -19,6 +20,15 @@ from dp2bench.deepprivacy2.anonymizer import Fallback, InpaintingAnonymizer
 from dp2bench.deepprivacy2.stitching import Region
 
 
+def _blur_matrix(length: int, sigma: float) -> NDArray[np.float32]:
+    """(length, length) float32 of the crop's blur along one axis."""
+    kernel = cv2.getGaussianKernel(int(sigma * 3), sigma, cv2.CV_32F)
+    one = np.ones((1, 1), np.float32)
+    eye = np.eye(length, dtype=np.float32)
+    blurred = cv2.sepFilter2D(eye, cv2.CV_32F, one, kernel, borderType=cv2.BORDER_REFLECT_101)
+    return np.asarray(blurred, np.float32)
+
+
 @dataclass
 class BlurFill:
     """Gaussian blur of the crop: sigma 7, kernel min(21, width) made odd, border mirrored about the edge
@@ -31,30 +41,21 @@ class BlurFill:
     uses_conditions: bool = False
     smooth: bool = True
 
+    @property
+    def operator(self) -> stitching.Operator | None:
+        """The blur along one axis; None where the kernel depends on the crop's width."""
+        return partial(_blur_matrix, sigma=self.sigma) if min(self.crop_size) >= int(self.sigma * 3) else None
+
     def fill(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
-        """(B, h, w, 3) uint8, blurred in the rectangle around each hole and as given elsewhere."""
-        h, w = crops.images.shape[1:3]
+        """(B, h, w, 3) uint8: the whole crops, blurred."""
         # OpenCV takes odd kernels only; torchvision, the reference, refuses even ones.
-        size = min(int(self.sigma * 3), w)
+        size = min(int(self.sigma * 3), crops.images.shape[2])
         size -= 1 - size % 2
-        reach = size // 2
         # OpenCV's own Gaussian rounds its weights to 1/256: off by a grey level, and slower.
         kernel = cv2.getGaussianKernel(size, self.sigma, cv2.CV_32F)
-        out: NDArray[np.uint8] = crops.images.copy()
-        for image, hole, made in zip(crops.images, crops.holes, out, strict=True):
-            x, y, width, height = stitching.bounds(hole.view(np.uint8))
-            if not width:
-                continue
-            x0, y0, x1, y1 = (
-                max(0, x - reach),
-                max(0, y - reach),
-                min(w, x + width + reach),
-                min(h, y + height + reach),
-            )
-            blurred = cv2.sepFilter2D(
-                image[y0:y1, x0:x1], cv2.CV_8U, kernel, kernel, borderType=cv2.BORDER_REFLECT_101
-            )
-            made[y : y + height, x : x + width] = blurred[y - y0 : y - y0 + height, x - x0 : x - x0 + width]
+        out = np.empty_like(crops.images)
+        for image, made in zip(crops.images, out, strict=True):
+            made[...] = cv2.sepFilter2D(image, cv2.CV_8U, kernel, kernel, borderType=cv2.BORDER_REFLECT_101)
         return out
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import cv2
 import numpy as np
@@ -51,6 +51,10 @@ def _taps(size: int, to: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     return index, picked
 
 
+def _pixelate_matrix(length: int, blocks: int) -> NDArray[np.float32]:
+    return np.asarray(bilinear(blocks, length) @ bilinear(length, blocks), np.float32)
+
+
 @dataclass
 class PixelateFill:
     """Bilinear resize of the whole crop to ``blocks`` x ``blocks`` and back, corners aligned, without
@@ -63,22 +67,23 @@ class PixelateFill:
     uses_conditions: bool = False
     smooth: bool = True
 
+    @property
+    def operator(self) -> stitching.Operator:
+        """The resize along one axis, there and back."""
+        return partial(_pixelate_matrix, blocks=self.blocks)
+
     def fill(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
-        """(B, h, w, 3) uint8, pixelated in the rectangle around each hole and as given elsewhere."""
+        """(B, h, w, 3) uint8: the whole crops, pixelated."""
         n = self.blocks
         h, w = crops.images.shape[1:3]
         (rows, down_y), (cols, down_x) = _taps(h, n), _taps(w, n)
         up_y, up_x = bilinear(n, h), bilinear(n, w)
-        out: NDArray[np.uint8] = crops.images.copy()
-        for image, hole, made in zip(crops.images, crops.holes, out, strict=True):
-            x, y, width, height = stitching.bounds(hole.view(np.uint8))
-            if not width:
-                continue
+        out = np.empty_like(crops.images)
+        for image, made in zip(crops.images, out, strict=True):
             seen = image[rows[:, None], cols].astype(np.float32).transpose(2, 0, 1)
             small = down_y @ seen @ down_x.T
-            wide = (small @ up_x[x : x + width].T).transpose(1, 2, 0).reshape(n, width * 3)
-            large = up_y[y : y + height] @ np.ascontiguousarray(wide)
-            made[y : y + height, x : x + width] = cv2.convertScaleAbs(large).reshape(height, width, 3)
+            wide = (small @ up_x.T).transpose(1, 2, 0).reshape(n, w * 3)
+            made[...] = cv2.convertScaleAbs(up_y @ np.ascontiguousarray(wide)).reshape(h, w, 3)
         return out
 
 

@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 import pytest
-from dp2bench.baselines.blur import BlurFill, blur_face, blur_picture, blur_window
+from dp2bench.baselines.blur import BlurFill, blur_body, blur_face, blur_picture, blur_window
 from dp2bench.baselines.identity import Identity
 from dp2bench.baselines.mask_out import mask_out_body, mask_out_face
 from dp2bench.baselines.pixelate import (
@@ -9,7 +9,9 @@ from dp2bench.baselines.pixelate import (
     bilinear,
     block_means,
     pixelate_8_body,
+    pixelate_8_face,
     pixelate_8_picture,
+    pixelate_16_body,
 )
 
 from dp2bench.core.contracts import MethodMeta
@@ -139,3 +141,20 @@ def test_face_blur_leaves_the_body():
     got = blur_face().anonymize(image, people, seed=SEED)
     assert got.changed.sum() == 40 * 50
     assert got.image[20:60, 55:85].std() < image[20:60, 55:85].std() / 2
+
+
+@pytest.mark.parametrize("make", [blur_body, blur_face, pixelate_8_body, pixelate_8_face, pixelate_16_body])
+@pytest.mark.parametrize("shift", [0, -25, 30])
+def test_the_short_way_is_the_long_way(make, shift):
+    rng = np.random.default_rng(0)
+    image = cv2.resize(rng.integers(0, 256, (32, 16, 3), np.uint8), (64, 128), interpolation=cv2.INTER_LINEAR)
+    box = np.array([[15.0, 20, 50, 110]], np.float32) + shift
+    people = People.of(box, faces=box * 0.5 + 3)
+    short, long = make(), make()
+    assert short.operator is not None
+    long.operator = None
+    a, b = (m.anonymize(image, people, seed=SEED) for m in (short, long))
+    assert np.array_equal(a.changed, b.changed)
+    difference = np.abs(a.image.astype(int) - b.image)
+    assert difference.max() <= 4
+    assert difference[a.changed].mean() < 1

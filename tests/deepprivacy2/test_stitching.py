@@ -219,3 +219,16 @@ def test_wrong_fill_is_refused():
     fill.fill = lambda crops, seeds: crops.images[..., :2]
     with pytest.raises(ValueError, match="expected uint8"):
         method.anonymize(*scene(2), seed=SEED)
+
+
+@pytest.mark.parametrize("crop_size", [(288, 160), (72, 40)])
+def test_only_the_holes_of_a_fill_are_used(crop_size):
+    image, people = scene(5)
+    pictures = []
+    for outside in (0, 255):
+        fill, method = probe(crop_size=crop_size)
+        fill.fill = lambda crops, seeds, v=outside: np.where(
+            crops.holes[..., None], np.uint8([90] * 3), np.uint8(v)
+        )
+        pictures.append(method.anonymize(image, people, seed=SEED).image)
+    assert np.array_equal(*pictures)
