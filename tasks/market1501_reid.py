@@ -130,7 +130,7 @@ class Market1501ReID(Task):
         first = ranking.first_match_rank[valid]
         values = {
             "mAP": ranking.average_precision[valid],
-            **{f"rank-{k}": (first < k).astype(float) for k in RANKS},
+            **{f"rank-{k}": (first <= k).astype(float) for k in RANKS},
         }
         floors = {
             "mAP": floor.mean_average_precision,

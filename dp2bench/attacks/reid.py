@@ -6,6 +6,7 @@ Protocol: torchreid's model zoo (softmax, label smoothing, random flip, euclidea
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -65,7 +66,9 @@ def _normalise(batch: torch.Tensor) -> torch.Tensor:
 
 def build(recipe: Recipe, identities: int) -> torch.nn.Module:
     """The untrained network (or with ImageNet weights, which torchreid downloads) for that many training identities."""
-    from torchreid.reid.models import build_model
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Cython evaluation")  # the ranking is ours
+        from torchreid.reid.models import build_model
 
     try:
         model: torch.nn.Module = build_model(
