@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from dp2bench.cli import anonymize, doctor, evaluate, list_, report, run
+from dp2bench.cli import anonymize, compare, doctor, evaluate, list_, report, run
 from dp2bench.core.errors import Dp2benchError
 
 app = typer.Typer(
@@ -21,6 +21,8 @@ app.command("run")(run.run)
 app.command("anonymize")(anonymize.anonymize)
 app.command("evaluate")(evaluate.evaluate)
 app.command("report")(report.report)
+app.command("compare")(compare.compare)
+app.command("accept")(compare.accept)
 app.command("list")(list_.list_)
 app.command("doctor")(doctor.doctor)
 
@@ -43,7 +45,7 @@ def _options(
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done, 1 a result is missing, 2 the input cannot be used, 130 stopped by Ctrl-C."""
+    """Entry point. Exit codes: 0 done, 1 a result is missing or a comparison failed, 2 the input cannot be used, 130 stopped by Ctrl-C."""
     try:
         app(standalone_mode=True)
     except Dp2benchError as error:
