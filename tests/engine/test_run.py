@@ -167,7 +167,7 @@ def test_killed_anywhere_the_run_goes_on_to_the_same_bytes(tiny_suite, tmp_path)
             and (not (out / "journal.jsonl").exists() or len(journal(out)) <= finished)
         ):
             time.sleep(0.02)  # until it has finished or reused at least one step
-        time.sleep(rng.uniform(0, 1.5))
+        time.sleep(rng.uniform(0, 4))
         process.send_signal(signal.SIGKILL if kills % 2 else signal.SIGINT)
         process.wait(60)
         kills += 1
