@@ -30,7 +30,7 @@ from dp2bench.core.types import Image
 from dp2bench.datasets.passersby.people import act, dress, look, pose
 from dp2bench.datasets.passersby.scene import STYLES, Camera, Seen, render
 
-VERSION = "1.0"
+VERSION = "1.1"
 """Changes when pixels or labels do."""
 
 WIDTH, HEIGHT = 64, 128
@@ -116,7 +116,7 @@ def shoot(shot: Shot) -> tuple[Image, list[Seen]]:
     who = look(shot.stream, shot.person)
     # Whether the bag is carried is a matter of the day, that is of person and camera.
     day = generator(derive_seed("passersby-reid", "day", shot.stream, shot.person, shot.camera))
-    bag = bool(day.random() < 0.8)
+    bag = bool(day.random() < 0.9)
     r = generator(derive_seed("passersby-reid", "shot", shot.split, shot.identity, shot.camera, shot.frame))
     style = STYLES[shot.camera]
     camera = Camera.looking(float(r.uniform(4.5, 9)), float(r.uniform(*style.height)), 0.9, (WIDTH, HEIGHT))
@@ -134,7 +134,7 @@ def shoot(shot: Shot) -> tuple[Image, list[Seen]]:
     shift = float(r.normal(0, 0.035)), float(r.normal(0, 0.02))
     camera = camera.framing(main.points, float(r.uniform(0.84, 0.97)), shift)
     w, h = camera.size
-    if r.random() < 0.14:
+    if r.random() < 0.12:
         # A detector's box that misses the feet.
         zoom, drop = float(r.uniform(1.08, 1.25)), float(r.uniform(0.0, 0.06))
         x, y = camera.centre
@@ -157,7 +157,7 @@ def shoot(shot: Shot) -> tuple[Image, list[Seen]]:
         picture, _ = render([], camera, style, r)
         return picture, empty
     actors = [main]
-    if r.random() < 0.18:
+    if r.random() < 0.14:
         side = float(r.choice([-1, 1]))
         near = r.random() < 0.45
         at = (
@@ -166,7 +166,7 @@ def shoot(shot: Shot) -> tuple[Image, list[Seen]]:
             else (side * float(r.uniform(0.25, 0.6)), float(r.uniform(0.5, 2)))
         )
         actors.append(somebody("reid-stranger", 1_000_000 + int(r.integers(1 << 20)), at, True))
-    return render(actors, camera, style, r, thing=bool(r.random() < 0.14))
+    return render(actors, camera, style, r, thing=bool(r.random() < 0.1))
 
 
 def _pack(arrays: dict[str, Any]) -> bytes:

@@ -120,8 +120,8 @@ def _any_look(r: np.random.Generator) -> Look:
     )
 
 
-GROUP = 4
-"""Identities that share their wardrobe: look-alikes differ in body, head, shoes, bag and one garment."""
+GROUP = 2
+"""Identities that share their wardrobe: look-alikes differ in body, head, shoes, bag and two garments."""
 
 
 @cache
@@ -149,8 +149,8 @@ def look(stream: str, index: int) -> Look:
     changes: tuple[tuple[str, ...], ...] = (
         ("bottom_colour",), ("pattern", "second_colour"), ("top_colour",), ("sleeve", "top"), ("bottom", "length"),
     )  # fmt: skip
-    change = changes[int(r.integers(len(changes)))]
-    mixed = replace(mixed, **{name: getattr(own, name) for name in change})
+    for change in r.permutation(len(changes))[:2]:
+        mixed = replace(mixed, **{name: getattr(own, name) for name in changes[int(change)]})
     if mixed.bottom == "dress" and mixed.top in ("jacket", "coat"):
         mixed = replace(mixed, bottom="skirt")
     return mixed
@@ -266,6 +266,8 @@ def dress(who: Look, *, bag: bool = True) -> Dressed:
     off = np.zeros(ALL_VERTICES)
     off[top] = who.looseness + {"jacket": 0.012, "coat": 0.014}.get(who.top, 0.0)
     flare = 0.010 + who.looseness * 0.75 + 0.014 * _step(-0.15, -0.62, p[:, 2])
+    if who.bottom == "shorts":
+        flare = flare + 0.012 * _step(0.05, who.length, p[:, 2])
     off[low] = flare[low]
     off[(zone == Zone.FOOT) & ~low] = 0.010
     head = (zone == Zone.HEAD) & body.body

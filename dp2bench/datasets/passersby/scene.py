@@ -89,62 +89,52 @@ class Style:
 
 STYLES = (
     Style(
-        "street", (2.0, 2.8), 0.2, (0.5, -0.8, 0.9), 0.55, (1.05, 1.0, 0.92), 1.05, 1.0, 0.35, 0.010, (80, 95)
+        "street", (2.0, 2.8), 0.2, (0.5, -0.8, 0.9), 0.5, (1.03, 1.0, 0.95), 1.04, 1.0, 0.3, 0.006, (82, 95)
     ),
     Style(
-        "plaza",
-        (3.2, 4.2),
-        2.6,
-        (-0.8, -0.2, 0.8),
-        0.35,
-        (0.92, 0.99, 1.09),
-        0.92,
-        0.92,
-        0.5,
-        0.014,
-        (70, 90),
+        "plaza", (3.0, 3.8), 2.6, (-0.8, -0.2, 0.8), 0.4, (0.95, 0.99, 1.05), 0.96, 0.95, 0.4, 0.008, (76, 92)
     ),
     Style(
         "underpass",
         (2.4, 3.0),
         1.4,
         (0.2, -0.5, 1.2),
-        0.15,
-        (1.12, 0.99, 0.82),
-        0.74,
-        1.05,
-        0.55,
-        0.022,
-        (65, 88),
-    ),
-    Style(
-        "park",
-        (1.6, 2.2),
-        -0.9,
-        (-0.7, -0.8, 0.6),
-        0.65,
-        (0.99, 1.03, 0.95),
-        1.12,
-        1.08,
         0.3,
-        0.010,
-        (80, 95),
+        (1.06, 1.0, 0.91),
+        0.9,
+        1.04,
+        0.4,
+        0.012,
+        (74, 90),
     ),
     Style(
-        "carpark", (3.8, 4.8), -2.2, (0.9, 0.1, 0.7), 0.5, (0.96, 1.0, 1.03), 0.98, 0.86, 0.6, 0.016, (65, 85)
+        "park", (1.6, 2.2), -0.9, (-0.7, -0.8, 0.6), 0.55, (1.0, 1.02, 0.97), 1.06, 1.04, 0.3, 0.006, (82, 95)
+    ),
+    Style(
+        "carpark",
+        (3.2, 4.2),
+        -2.2,
+        (0.9, 0.1, 0.7),
+        0.45,
+        (0.97, 1.0, 1.02),
+        1.0,
+        0.93,
+        0.45,
+        0.009,
+        (74, 88),
     ),
     Style(
         "shops",
         (2.0, 2.6),
         0.9,
         (0.3, -0.9, 0.7),
-        0.25,
-        (1.03, 0.97, 1.02),
-        0.86,
-        1.12,
-        0.45,
-        0.014,
-        (72, 92),
+        0.35,
+        (1.02, 0.98, 1.01),
+        0.95,
+        1.06,
+        0.35,
+        0.008,
+        (76, 92),
     ),
 )
 
@@ -260,7 +250,7 @@ def background(camera: Camera, style: Style, r: np.random.Generator) -> Any:
                     pane
                     + (v < storey)[..., None]
                     * np.array(r.uniform(0, 0.3, 3))
-                    * (0.6 + 0.5 * _cells(r, h, w, h / 16))[..., None]
+                    * (0.6 + 0.22 * _cells(r, h, w, h / 14) + 0.15 * _cells(r, h, w, h / 40))[..., None]
                 )
             back = np.where(
                 glass[..., None], pane, np.where(frame[..., None], float(r.choice([0.2, 0.75, 0.5])), back)
@@ -374,7 +364,7 @@ def render(
         ]
     )
     light /= np.sqrt((light**2).sum())
-    sun = float(np.clip(style.sun * r.uniform(0.5, 1.25), 0, 0.75))
+    sun = float(np.clip(style.sun * r.uniform(0.7, 1.2), 0, 0.75))
     z = ZBuffer(h, w)
     shade = ZBuffer(h, w)
     bases = []
@@ -447,25 +437,25 @@ def _develop(im: Any, style: Style, r: np.random.Generator) -> Image:
     """From light to bytes: lens, sensor, white balance; (H * SS, W * SS, 3) to (H, W, 3)."""
     h, w = im.shape[0] // SS, im.shape[1] // SS
     im = im.astype(np.float32)
-    blur = style.blur * SS * float(r.uniform(0.4, 1.5))
-    if r.random() < 0.15:
+    blur = style.blur * SS * float(r.uniform(0.5, 1.4))
+    if r.random() < 0.1:
         blur *= 1.7
     im = cv2.GaussianBlur(im, (0, 0), max(blur, 0.2))
-    if r.random() < 0.12:
-        length = int(r.integers(3, 8))
+    if r.random() < 0.08:
+        length = int(r.integers(3, 7))
         im = cv2.blur(im, (length, 1))
     im = im.reshape(h, SS, w, SS, 3).mean((1, 3))
-    if r.random() < 0.15:
-        k = float(r.uniform(0.45, 0.75))
+    if r.random() < 0.1:
+        k = float(r.uniform(0.5, 0.75))
         im = cv2.resize(
             cv2.resize(im, (int(w * k), int(h * k)), interpolation=cv2.INTER_AREA),
             (w, h),
             interpolation=cv2.INTER_LINEAR,
         )
-    im = im * np.array(style.balance) * r.uniform(0.97, 1.03, 3) * style.gain * r.uniform(0.85, 1.15)
+    im = im * np.array(style.balance) * r.uniform(0.98, 1.02, 3) * style.gain * r.uniform(0.92, 1.08)
     grey = im.mean(-1, keepdims=True)
-    im = grey + (im - grey) * r.uniform(0.82, 1.08)
-    im = 0.4 + (np.clip(im, 0, 2) - 0.4) * style.contrast * r.uniform(0.92, 1.08)
+    im = grey + (im - grey) * r.uniform(0.92, 1.06)
+    im = 0.4 + (np.clip(im, 0, 2) - 0.4) * style.contrast * r.uniform(0.95, 1.05)
     im = np.clip(im, 0, 1) ** (1 / 1.12) + r.normal(0, style.noise * r.uniform(0.6, 1.4), im.shape)
     picture: Image = (np.clip(im, 0, 1) * 255 + 0.5).astype(np.uint8)
     return picture
