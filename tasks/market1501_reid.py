@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from dp2bench.metrics.intervals import bootstrap_interval
-from dp2bench.metrics.ranking import chance, rank
 
 from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta, Training
 from dp2bench.core.errors import DatasetError, Dp2benchError
 from dp2bench.core.results import Score
 from dp2bench.core.seeds import derive_seed
 from dp2bench.core.types import Sample
+from dp2bench.metrics.intervals import bootstrap_interval
+from dp2bench.metrics.ranking import chance, rank
 
 SCENARIOS = ("clear-clear", "clear-anonymised", "anonymised-anonymised")
 """query-gallery. The first is the control: what the attacker does with nothing anonymised."""
@@ -139,7 +139,7 @@ class Market1501ReID(Task):
         scores = []
         for metric, per_query in values.items():
             name = f"{scenario}.{metric}"
-            context.units[name] = {ids[i]: float(v) for i, v in zip(valid, per_query, strict=True)}
+            context.units[name] = {ids[int(i)]: float(v) for i, v in zip(valid, per_query, strict=True)}
             scores.append(
                 Score(
                     name=name,
