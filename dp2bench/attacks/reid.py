@@ -5,6 +5,7 @@ Protocol: torchreid's model zoo (softmax, label smoothing, random flip, euclidea
 
 from __future__ import annotations
 
+import json
 import os
 import warnings
 from collections.abc import Sequence
@@ -171,7 +172,8 @@ def train(
     save_file(
         {k: v.contiguous().cpu() for k, v in model.state_dict().items()},
         out / "model.safetensors",
-        metadata={"identities": str(len(names)), **{k: str(v) for k, v in asdict(recipe).items()}},
+        # one key: the order of several is not the same in every process, and equal work must give equal bytes
+        metadata={"recipe": json.dumps({"identities": len(names), **asdict(recipe)}, sort_keys=True)},
     )
     (out / "curve.csv").write_text(
         "epoch,loss,accuracy\n"
