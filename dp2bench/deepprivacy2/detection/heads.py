@@ -266,4 +266,5 @@ class VertexEmbedder(nn.Module):
     def forward(self) -> Tensor:
         """(V, 16) of length 1."""
         table: Tensor = self.features @ self.embeddings
-        return table / table.norm(dim=1, keepdim=True).clamp(min=1e-6)
+        out: Tensor = F.normalize(table, dim=1, eps=1e-6)
+        return out

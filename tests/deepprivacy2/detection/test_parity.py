@@ -3,11 +3,13 @@
 import hashlib
 import json
 import zlib
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torchvision.ops import box_iou
 
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.deepprivacy2.detection import rcnn
@@ -45,6 +47,7 @@ def _weight(key, shape):
     return torch.from_numpy(np.asarray(noise, np.float32))
 
 
+@lru_cache(maxsize=1)
 def load(name):
     with torch.device("meta"):
         network = rcnn.build(name)
@@ -112,3 +115,30 @@ def test_parity(name):
     }
     print(name, worst)
     assert max(worst.values()) < 1e-3, worst
+
+
+@pytest.mark.parametrize("name", ["cse_R_50_FPN_s1x", "mask_rcnn_R_50_FPN_3x"])
+def test_whole_inference(name):
+    """Random weights see people anywhere; what they see must still fit the picture and the thresholds."""
+    network = load(name)
+    image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 90, 120), np.uint8))
+    found = network(image, score_threshold=0.0, short=96, long=120, most=30)
+    n = len(found.boxes)
+    assert 0 < n <= 30
+    assert found.boxes.shape == (n, 4)
+    assert found.boxes.min() >= 0
+    assert (found.boxes[:, 2:] > found.boxes[:, :2]).all()
+    assert found.boxes[:, 0::2].max() <= 120
+    assert found.boxes[:, 1::2].max() <= 90
+    assert (found.scores[:-1] >= found.scores[1:]).all()
+    overlap = box_iou(found.boxes, found.boxes).fill_diagonal_(0)
+    assert overlap.max() <= 0.5 + 1e-4
+    if network.architecture.surface:
+        assert found.embedding.shape == (n, 16, 112, 112)
+        assert set(found.segmentation.unique().tolist()) <= {0, 1}
+        assert network.vertex_embeddings().norm(dim=1).allclose(torch.ones(27554))
+    else:
+        assert found.masks.shape == (n, 28, 28)
+        assert found.masks.min() >= 0
+        assert found.masks.max() <= 1
+    assert len(network(image, score_threshold=1.0, short=96, long=120).boxes) == 0

@@ -1,0 +1,216 @@
+"""DeepPrivacy2's detection: three detectors of different modality, and what they offer a generator together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dp2bench.core import registry
+from dp2bench.core.contracts import ComponentMeta, Dataset, Detector
+from dp2bench.core.types import Category, Image, People, Sample, SurfaceMap
+from dp2bench.deepprivacy2 import stitching
+from dp2bench.deepprivacy2.detection import matching
+from dp2bench.deepprivacy2.detection.detectors import CSEDetector, MaskRCNNDetector
+
+_BODY_CROP = (288, 160)
+
+
+class Ensemble:
+    """Persons with a surface, persons without, and faces of nobody else's.
+
+    A person whose mask matches a surface detection gets the union of both masks and the surface. The published code
+    drops surface detections that match no mask, and faces inside the box of a dilated person even where that person
+    has a face already; ``keep_unmatched`` keeps both.
+
+    Args:
+        instance: finds persons with masks.
+        surface: finds persons with masks and surfaces.
+        face: finds faces (``faces``, or ``boxes`` where it gives none).
+        iou: from which a mask and a surface detection are one person.
+        keep_unmatched: nobody whom any detector found is dropped.
+
+    """
+
+    def __init__(
+        self,
+        instance: Detector,
+        surface: Detector | None = None,
+        face: Detector | None = None,
+        *,
+        iou: float = matching.COMBINE_IOU,
+        keep_unmatched: bool = False,
+    ) -> None:
+        if not 0 < iou <= 1:
+            raise ValueError(f"iou must be in (0, 1], got {iou}")
+        self.instance, self.surface, self.face = instance, surface, face
+        self.iou = iou
+        self.keep_unmatched = keep_unmatched
+        metas = [d.meta for d in (instance, surface, face) if d is not None]
+        self.meta = ComponentMeta(
+            "deepprivacy2",
+            "+".join(["1", *(f"{m.name}:{m.revision}" for m in metas)]),
+            tuple(w for m in metas for w in m.weights),
+        )
+
+    def for_dataset(self, dataset: Dataset) -> Ensemble:
+        """The same detector for one dataset."""
+        return Ensemble(
+            _bound(self.instance, dataset),
+            None if self.surface is None else _bound(self.surface, dataset),
+            None if self.face is None else _bound(self.face, dataset),
+            iou=self.iou,
+            keep_unmatched=self.keep_unmatched,
+        )
+
+    def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
+        """The people of each picture: persons in the order of ``instance``, then what only others found."""
+        return [self._detect(image, sample) for image, sample in zip(images, samples, strict=True)]
+
+    def _detect(self, image: Image, sample: Sample) -> People:
+        # One picture at a time: full-size masks of a whole batch, three times over, would fill the memory.
+        instance, surface, face = (
+            People.none() if d is None else d.detect([image], [sample])[0]
+            for d in (self.instance, self.surface, self.face)
+        )
+        size = (image.shape[0], image.shape[1])
+        return combine(instance, surface, face, size, iou=self.iou, keep_unmatched=self.keep_unmatched)
+
+
+def deepprivacy2(
+    *,
+    mask_rcnn: str | Path | None = None,
+    cse: str | Path | None = None,
+    face: str | None = None,
+    face_arguments: Mapping[str, Any] | None = None,
+    person_score: float = 0.1,
+    surface_score: float = 0.3,
+    device: str | None = None,
+    **given: Any,
+) -> Ensemble:
+    """The published ensemble.
+
+    Args:
+        mask_rcnn: path to Mask R-CNN's checkpoint.
+        cse: path to the CSE network's checkpoint.
+        face: registered name of a detector of faces, or None for none.
+        face_arguments: its arguments.
+        person_score: Mask R-CNN's detections must score higher.
+        surface_score: CSE's must score higher.
+        device: torch device of both.
+        given: further arguments of `Ensemble`.
+
+    """
+    return Ensemble(
+        MaskRCNNDetector(weights=mask_rcnn, score_threshold=person_score, device=device),
+        CSEDetector(weights=cse, score_threshold=surface_score, device=device),
+        None if face is None else registry.create("detectors", face, dict(face_arguments or {})),
+        **given,
+    )
+
+
+def combine(
+    instance: People,
+    surface: People,
+    face: People,
+    size: tuple[int, int],
+    *,
+    iou: float = matching.COMBINE_IOU,
+    keep_unmatched: bool = False,
+) -> People:
+    """One picture's people from three detectors' answers; see `Ensemble`. ``size`` is (H, W)."""
+    masks, others = matching.masks_of(instance, size), matching.masks_of(surface, size)
+    pairs = matching.match(matching.pairwise_iou(masks, others), iou)
+    boxes, scores = instance.boxes.copy(), instance.scores.copy()
+    surfaces: list[SurfaceMap | None] = list(instance.surfaces)
+    masks = masks.copy()
+    for i, j in pairs:
+        masks[i] |= others[j]
+        tight = _tight(masks[i], boxes[i])
+        boxes[i, :2] = np.minimum(tight[:2], surface.boxes[j, :2])
+        boxes[i, 2:] = np.maximum(tight[2:], surface.boxes[j, 2:])
+        surfaces[i] = surface.surfaces[j]
+    if keep_unmatched:
+        alone = sorted(set(range(len(surface))) - {j for _, j in pairs})
+        boxes = np.concatenate((boxes, surface.boxes[alone]))
+        scores = np.concatenate((scores, surface.scores[alone]))
+        masks = np.concatenate((masks, others[alone]))
+        surfaces += [surface.surfaces[j] for j in alone]
+    persons = People.of(boxes, masks=masks, surfaces=surfaces, scores=scores)
+    return _with_faces(persons, *_faces(face), size, keep_unmatched=keep_unmatched)
+
+
+def _with_faces(
+    persons: People,
+    faces: NDArray[np.float32],
+    face_scores: NDArray[np.float32],
+    size: tuple[int, int],
+    *,
+    keep_unmatched: bool,
+) -> People:
+    """Persons with the faces inside them, and the other faces as detections of their own.
+
+    A face belongs to the smallest person around it who has none yet.
+    """
+    who, outer = _dilated_boxes(persons, size)
+    inside = matching.covered(faces, outer)
+    areas = (outer[:, 2:] - outer[:, :2]).prod(1)
+    own = np.full((len(persons), 4), np.nan, np.float32)
+    free = []
+    for i in range(len(faces)):
+        around = np.flatnonzero(inside[i])
+        without = [j for j in around if np.isnan(own[who[j], 0])]
+        if without:
+            own[who[min(without, key=lambda j: areas[j])]] = faces[i]
+        elif not len(around) or keep_unmatched:
+            free.append(i)
+    assert persons.masks is not None
+    return People.of(
+        np.concatenate((persons.boxes, faces[free])),
+        masks=np.concatenate((persons.masks, matching.fill_boxes(faces[free], size))),
+        faces=np.concatenate((own, faces[free])),
+        surfaces=(*persons.surfaces, *(None for _ in free)),
+        categories=np.concatenate((persons.categories, np.full(len(free), Category.FACE, np.int8))),
+        scores=np.concatenate((persons.scores, face_scores[free])),
+    )
+
+
+def _bound(detector: Detector, dataset: Dataset) -> Detector:
+    bind = getattr(detector, "for_dataset", None)
+    out: Detector = detector if bind is None else bind(dataset)
+    return out
+
+
+def _dilated_boxes(persons: People, size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """(K,) indices of the persons who get a crop, and (K, 4) the pixels' box of their dilated masks."""
+    who, boxes = [], []
+    for region in stitching.plan(persons, size, "body", _BODY_CROP).regions:
+        x, y, w, h = stitching.bounds(region.crop_hole)
+        x0, y0, x1, y1 = region.box
+        rows, columns = region.crop_hole.shape
+        boxes.append(
+            (
+                x0 + x * (x1 - x0) // columns,
+                y0 + y * (y1 - y0) // rows,
+                x0 + (x + w) * (x1 - x0) // columns,
+                y0 + (y + h) * (y1 - y0) // rows,
+            )
+        )
+        who.append(region.person)
+    return np.array(who, np.int64), np.array(boxes, np.int64).reshape(-1, 4)
+
+
+def _faces(found: People) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """((N, 4) faces, (N,) scores) of those who have one."""
+    faces = found.boxes if found.faces is None else found.faces
+    seen = np.isfinite(faces).all(1)
+    return faces[seen], found.scores[seen]
+
+
+def _tight(mask: NDArray[np.bool_], box: NDArray[np.float32]) -> NDArray[np.float32]:
+    """(4,) box of a mask's pixels, or the given one where there are none."""
+    x, y, w, h = stitching.bounds(mask.view(np.uint8))
+    return np.array([x, y, x + w, y + h], np.float32) if w else box
