@@ -47,10 +47,14 @@ def build(config: str | Mapping[str, Any]) -> InferenceMixin:
     if isinstance(config, str):
         known = catalogue()
         if config not in known:
-            raise PluginError(f"There is no network named {config!r}.", f"Take one of: {', '.join(sorted(known))}.")
+            raise PluginError(
+                f"There is no network named {config!r}.", f"Take one of: {', '.join(sorted(known))}."
+            )
         config = known[config]
     kind = DeepPrivacy1 if not config else Discriminator if "input_condition" in config else StyleUNet
     try:
         return kind(**config)
     except TypeError as error:
-        raise PluginError(f"This is no configuration of {kind.__name__}: {error}.", "Compare it with catalogue().") from error
+        raise PluginError(
+            f"This is no configuration of {kind.__name__}: {error}.", "Compare it with catalogue()."
+        ) from error

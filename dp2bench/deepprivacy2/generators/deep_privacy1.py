@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -65,7 +66,7 @@ class PixelNorm(nn.Module):
 
 def _convolutions(*channels: int, kernel_size: int) -> nn.Sequential:
     layers: list[nn.Module] = []
-    for a, b in zip(channels[:-1], channels[1:], strict=True):
+    for a, b in pairwise(channels):
         layers += [ScaledConv2d(a, b, kernel_size), nn.LeakyReLU(LEAK), PixelNorm()]
     return nn.Sequential(*layers)
 
@@ -76,8 +77,8 @@ class _Layers(nn.Module):
         self.layers = _convolutions(*channels, kernel_size=kernel_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.layers(x)
-        return x
+        out: Tensor = self.layers(x)
+        return out
 
 
 class _Skip(nn.Module):
@@ -86,8 +87,8 @@ class _Skip(nn.Module):
         self.conv = _Layers(2 * channels, channels, kernel_size=1)
 
     def forward(self, x: Tensor, skip: Tensor) -> Tensor:
-        x = self.conv(torch.cat((x, skip), dim=1))
-        return x
+        out: Tensor = self.conv(torch.cat((x, skip), dim=1))
+        return out
 
 
 class _Pose(nn.Module):
@@ -151,18 +152,24 @@ class DeepPrivacy1(InferenceMixin):
                 if size != SIZES[0]:
                     x = F.avg_pool2d(x, 2)
             pose = self.decoder["pose_fcnn"](keypoints[:, :, :2].flatten(1).clip(-1, 1))
-            x = torch.cat((x, z.view(-1, LATENT_CHANNELS, SIZES[0], SIZES[0]).to(x.dtype), pose.to(x.dtype)), dim=1)
+            x = torch.cat(
+                (x, z.view(-1, LATENT_CHANNELS, SIZES[0], SIZES[0]).to(x.dtype), pose.to(x.dtype)), dim=1
+            )
             rgb: Tensor | None = None
             for size in SIZES:
                 if size != SIZES[0]:
-                    x = self.decoder[f"skip_connection{size}"](F.interpolate(x, scale_factor=2.0), features[size])
+                    x = self.decoder[f"skip_connection{size}"](
+                        F.interpolate(x, scale_factor=2.0), features[size]
+                    )
                 x = self.decoder[f"basic_block{size}"](x)
                 part = self.rgb_convolutions[str(size)](x)
                 rgb = part if rgb is None else F.interpolate(rgb, scale_factor=2.0) + part
         assert rgb is not None
         return {"img": known * mask + (1 - mask) * rgb.to(condition.dtype) / len(SIZES)}
 
-    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
         """As in torch; also takes checkpoints of the first release, see `current_keys`."""
         return super().load_state_dict(current_keys(state_dict), strict=strict, assign=assign)
 
@@ -179,6 +186,8 @@ def current_keys(state_dict: Mapping[str, Any]) -> dict[str, Any]:
     def renamed(key: str) -> str:
         if "from_rgb" in key:
             return key.replace("encoder.", "").replace(".conv.layers", "")
-        return re.sub(r"(basic_block|skip_connection)(\d+)", lambda m: f"{m[1]}{SIZES[int(m[2])]}", key, count=1)
+        return re.sub(
+            r"(basic_block|skip_connection)(\d+)", lambda m: f"{m[1]}{SIZES[int(m[2])]}", key, count=1
+        )
 
     return {renamed(key): value for key, value in state_dict.items() if "decoder.to_rgb" not in key}

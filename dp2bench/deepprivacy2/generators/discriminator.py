@@ -8,7 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from dp2bench.deepprivacy2.generators.layers import ConvPair, EqualConv2d, EqualLinear, InferenceMixin, ResidualBlock, fir_kernel
+from dp2bench.deepprivacy2.generators.layers import (
+    ConvPair,
+    EqualConv2d,
+    EqualLinear,
+    InferenceMixin,
+    ResidualBlock,
+    fir_kernel,
+)
 from dp2bench.deepprivacy2.generators.style_unet import channels_at
 
 
@@ -36,8 +43,8 @@ class _Output(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(append_batch_deviation(x))
-        x = self.out(self.fc(x.flatten(1)))
-        return x
+        out: Tensor = self.out(self.fc(x.flatten(1)))
+        return out
 
 
 class Discriminator(InferenceMixin):
@@ -85,7 +92,11 @@ class Discriminator(InferenceMixin):
             size = longest // 2**i
             out = channels_at(max(size // 2, min_fmap_resolution), cnum, longest, max_cnum_mul)
             block = ResidualBlock(
-                channels_at(size, cnum, longest, max_cnum_mul), out, down=i > 0, clamp=conv_clamp, linear_skip=fix_residual
+                channels_at(size, cnum, longest, max_cnum_mul),
+                out,
+                down=i > 0,
+                clamp=conv_clamp,
+                linear_skip=fix_residual,
             )
             self.layers.append(block)
         scale = 2 ** (levels - 1)

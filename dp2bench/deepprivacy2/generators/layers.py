@@ -54,7 +54,10 @@ def instance_norm(x: Tensor, gain: Tensor | None = None, shift: Tensor | None = 
     if x.device.type == "cpu" and not torch.is_grad_enabled():
         # The CPU kernel of instance_norm copies channels-last input to another layout; batch_norm of one picture is the
         # same sum and keeps it.
-        parts = [F.batch_norm(x[i : i + 1], None, None, gain, shift, training=True, eps=NORM_EPS) for i in range(len(x))]
+        parts = [
+            F.batch_norm(x[i : i + 1], None, None, gain, shift, training=True, eps=NORM_EPS)
+            for i in range(len(x))
+        ]
         return parts[0] if len(parts) == 1 else torch.cat(parts)
     return F.instance_norm(x, weight=gain, bias=shift, eps=NORM_EPS)
 
@@ -105,7 +108,13 @@ class EqualLinear(_Fusable):
     fused_bias: Tensor
 
     def __init__(
-        self, in_features: int, out_features: int, *, activate: bool = False, lr_multiplier: float = 1.0, bias_init: float = 0.0
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        activate: bool = False,
+        lr_multiplier: float = 1.0,
+        bias_init: float = 0.0,
     ) -> None:
         super().__init__()
         self.activate = activate
@@ -143,9 +152,8 @@ class EqualConv2d(_Fusable):
         in_channels: channels in.
         out_channels: channels out.
         kernel_size: 1 or 3.
-        resample: 1, or 2 to double height and width ("up"), or "down" to halve them.
-        up: double the resolution.
-        down: halve the resolution.
+        up: double height and width.
+        down: halve height and width.
         activate: leaky ReLU of slope 0.2 with gain sqrt(2); otherwise linear.
         bias: has a bias.
         norm: instance norm after the convolution.
@@ -200,13 +208,20 @@ class EqualConv2d(_Fusable):
         self.preconvolved = preconvolve and self.kernel_size == 3 and (self.up or self.down)
         if self.preconvolved:
             kernel = self.resample_filter * (4 if self.up else 1)
-            weight = F.conv2d(weight.flatten(0, 1)[:, None], kernel[None, None], padding=3).view(*weight.shape[:2], 6, 6)
+            weight = F.conv2d(weight.flatten(0, 1)[:, None], kernel[None, None], padding=3).view(
+                *weight.shape[:2], 6, 6
+            )
         if self.up and self.kernel_size == 3:
             weight = weight.transpose(0, 1)
-        weight = weight.contiguous(memory_format=torch.channels_last if channels_last else torch.contiguous_format)
+        weight = weight.contiguous(
+            memory_format=torch.channels_last if channels_last else torch.contiguous_format
+        )
         self._keep("fused_weight", weight)
         self._keep("fused_bias", None if self.bias is None else self.bias * self.gain)
-        self._keep("fused_gain", torch.full_like(self.bias, self.gain) if self.norm and self.bias is not None else None)
+        self._keep(
+            "fused_gain",
+            torch.full_like(self.bias, self.gain) if self.norm and self.bias is not None else None,
+        )
         if self.modulated:
             scale, shift = self.affine.scaled(), self.affine_beta.scaled()
             self._keep("fused_style_weight", torch.cat((scale[0], shift[0])))
@@ -279,8 +294,8 @@ class ConvPair(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) to (B, out, H, W)."""
-        x = self.conv1(self.conv0(x))
-        return x
+        out: Tensor = self.conv1(self.conv0(x))
+        return out
 
 
 class ResidualBlock(nn.Module):
@@ -308,8 +323,12 @@ class ResidualBlock(nn.Module):
     ) -> None:
         super().__init__()
         self.conv0 = EqualConv2d(in_channels, out_channels, down=down, norm=norm, w_dim=w_dim, clamp=clamp)
-        self.conv1 = EqualConv2d(out_channels, out_channels, up=up, norm=norm, w_dim=w_dim, clamp=clamp, gain=gain)
-        self.skip = EqualConv2d(in_channels, out_channels, 1, up=up, down=down, bias=False, activate=not linear_skip, gain=gain)
+        self.conv1 = EqualConv2d(
+            out_channels, out_channels, up=up, norm=norm, w_dim=w_dim, clamp=clamp, gain=gain
+        )
+        self.skip = EqualConv2d(
+            in_channels, out_channels, 1, up=up, down=down, bias=False, activate=not linear_skip, gain=gain
+        )
 
     def forward(self, x: Tensor, w: Tensor | None = None) -> Tensor:
         """(B, in, H, W) and styles (B, w_dim) where modulated, to (B, out, H', W')."""

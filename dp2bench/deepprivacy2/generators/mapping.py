@@ -18,7 +18,10 @@ def sample_latents(seeds: Sequence[int], z_dim: int = 512) -> Tensor:
         seeds: one non-negative integer per person.
         z_dim: length of a latent code.
     """
-    rows = [np.random.Generator(np.random.PCG64(int(seed))).standard_normal(z_dim, dtype=np.float32) for seed in seeds]
+    rows = [
+        np.random.Generator(np.random.PCG64(int(seed))).standard_normal(z_dim, dtype=np.float32)
+        for seed in seeds
+    ]
     return torch.from_numpy(np.stack(rows)) if rows else torch.empty(0, z_dim)
 
 
@@ -37,7 +40,13 @@ class MappingNetwork(nn.Module):
     w_centers: Tensor | None
 
     def __init__(
-        self, z_dim: int, w_dim: int, *, layers: int = 2, lr_multiplier: float = 0.01, average_decay: float = 0.998
+        self,
+        z_dim: int,
+        w_dim: int,
+        *,
+        layers: int = 2,
+        lr_multiplier: float = 0.01,
+        average_decay: float = 0.998,
     ) -> None:
         super().__init__()
         self.z_dim, self.w_dim, self.layers, self.average_decay = z_dim, w_dim, layers, average_decay
@@ -49,7 +58,7 @@ class MappingNetwork(nn.Module):
         self.register_buffer("w_centers", None, persistent=False)
 
     def forward(self, z: Tensor, *, update_average: bool = False) -> Tensor:
-        """z (B, z_dim) to w (B, w_dim), float32; ``update_average`` moves w_avg toward this batch's mean."""
+        """Map z (B, z_dim) to w (B, w_dim), float32; ``update_average`` moves w_avg toward this batch's mean."""
         x = z.to(torch.float32)
         x = x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
         for i in range(self.layers):
@@ -63,7 +72,9 @@ class MappingNetwork(nn.Module):
         """Interpolate w (B, w_dim) from the mean w_avg: psi 0 gives everyone the mean, 1 leaves w as it is."""
         return torch.lerp(self.w_avg.to(w.dtype), w, _checked(psi))
 
-    def truncate_multi_modal(self, w: Tensor, psi: float, centers: Tensor | None = None, which: Tensor | None = None) -> Tensor:
+    def truncate_multi_modal(
+        self, w: Tensor, psi: float, centers: Tensor | None = None, which: Tensor | None = None
+    ) -> Tensor:
         """Interpolate each w (B, w_dim) from a cluster centre (multi-modal truncation, Mokady et al. 2022).
 
         Args:
@@ -83,7 +94,9 @@ class MappingNetwork(nn.Module):
         return torch.lerp(centers[which], w, _checked(psi))
 
     @torch.no_grad()
-    def compute_centers(self, n_centers: int = 512, *, n_samples: int = 60_000, iterations: int = 20, seed: int = 0) -> Tensor:
+    def compute_centers(
+        self, n_centers: int = 512, *, n_samples: int = 60_000, iterations: int = 20, seed: int = 0
+    ) -> Tensor:
         """Cluster styles of random z by k-means and keep the centres.
 
         Args:
@@ -97,11 +110,15 @@ class MappingNetwork(nn.Module):
         """
         if not 0 < n_centers <= n_samples:
             raise ValueError(f"n_centers must lie in 1..n_samples={n_samples}, not {n_centers}")
-        z = np.random.Generator(np.random.PCG64(seed)).standard_normal((n_samples, self.z_dim), dtype=np.float32)
-        w: Tensor = torch.cat([self(part) for part in torch.from_numpy(z).to(self.w_avg.device).split(4096)])
+        z = np.random.Generator(np.random.PCG64(seed)).standard_normal(
+            (n_samples, self.z_dim), dtype=np.float32
+        )
+        w: Tensor = torch.cat(
+            [self(part) for part in torch.split(torch.from_numpy(z).to(self.w_avg.device), 4096)]
+        )
         centers = w[:n_centers].clone()
         for _ in range(iterations):
-            nearest = torch.cat([torch.cdist(part, centers).argmin(1) for part in w.split(4096)])
+            nearest = torch.cat([torch.cdist(part, centers).argmin(1) for part in torch.split(w, 4096)])
             counts = torch.bincount(nearest, minlength=n_centers)
             sums = torch.zeros_like(centers).index_add_(0, nearest, w)
             filled = counts > 0
@@ -112,7 +129,9 @@ class MappingNetwork(nn.Module):
     @torch.no_grad()
     def estimate_average(self, *, n_samples: int = 10_000, seed: int = 0) -> Tensor:
         """Replace w_avg (w_dim,) by the mean style of random z; for networks that did not track it in training."""
-        z = np.random.Generator(np.random.PCG64(seed)).standard_normal((n_samples, self.z_dim), dtype=np.float32)
+        z = np.random.Generator(np.random.PCG64(seed)).standard_normal(
+            (n_samples, self.z_dim), dtype=np.float32
+        )
         self.w_avg.copy_(self(torch.from_numpy(z).to(self.w_avg.device)).mean(0))
         return self.w_avg
 

@@ -20,7 +20,7 @@ def channels_at(size: int, cnum: int, max_size: int, max_cnum_mul: int) -> int:
 
 
 def keep_known(condition: Tensor, filled: Tensor, mask: Tensor, *, scale_grad: bool = True) -> Tensor:
-    """condition where mask is 1, ``filled`` where it is 0. Shapes (B, 3, H, W), (B, 3, H, W), (B, 1, H, W).
+    """Condition where mask is 1, ``filled`` where it is 0. Shapes (B, 3, H, W), (B, 3, H, W), (B, 1, H, W).
 
     Args:
         condition: the known picture.
@@ -31,7 +31,7 @@ def keep_known(condition: Tensor, filled: Tensor, mask: Tensor, *, scale_grad: b
     """
     if scale_grad and filled.requires_grad:
         hole = (1 - mask).flatten(1).mean(1).clamp_min(1e-8).view(-1, 1, 1, 1)
-        filled.register_hook(lambda grad: grad / hole)
+        filled.register_hook(lambda grad: grad / hole)  # type: ignore[no-untyped-call]
     return condition * mask + (1 - mask) * filled
 
 
@@ -41,7 +41,8 @@ def draw_keypoints(keypoints: Tensor, height: int, width: int) -> Tensor:
     column = (x * width).round().long().clamp(0, width - 1)
     row = (y * height).round().long().clamp(0, height - 1)
     maps = torch.zeros(*keypoints.shape[:2], height * width, device=keypoints.device)
-    return maps.scatter_(2, (row * width + column)[..., None], visible.round()[..., None].float()).unflatten(2, (height, width))
+    maps.scatter_(2, (row * width + column)[..., None], visible.round()[..., None].float())
+    return maps.view(*keypoints.shape[:2], height, width)
 
 
 class StyleUNet(InferenceMixin):
@@ -116,7 +117,9 @@ class StyleUNet(InferenceMixin):
         for i in range(levels):
             size = longest // 2**i
             out = width(size) if i == levels - 1 else width(size // 2)
-            self.encoder.append(ResidualBlock(width(size), out, down=i > 0, clamp=conv_clamp, linear_skip=fix_errors))
+            self.encoder.append(
+                ResidualBlock(width(size), out, down=i > 0, clamp=conv_clamp, linear_skip=fix_errors)
+            )
         for i in range(levels):
             size = longest // 2 ** (levels - 1 - i)
             in_channels = width(size) if i == 0 else width(size // 2)
@@ -127,7 +130,11 @@ class StyleUNet(InferenceMixin):
             self.decoder.append(block)
             if i > 0:
                 gain = third if fix_errors else SQRT_HALF
-                setattr(self, f"unet_block{i}", EqualConv2d(in_channels, in_channels, 1, clamp=conv_clamp, norm=True, gain=gain))
+                setattr(
+                    self,
+                    f"unet_block{i}",
+                    EqualConv2d(in_channels, in_channels, 1, clamp=conv_clamp, norm=True, gain=gain),
+                )
         if n_middle_blocks:
             channels = width(min_fmap_resolution)
             gain = SQRT_HALF if fix_errors else third
@@ -173,8 +180,8 @@ class StyleUNet(InferenceMixin):
             if i > 0:
                 x = x + getattr(self, f"unet_block{i}")(features[-i])
             x = block(x, w)
-        x = self.to_rgb(x)
-        return x
+        out: Tensor = self.to_rgb(x)
+        return out
 
     def forward(
         self,
@@ -206,11 +213,15 @@ class StyleUNet(InferenceMixin):
         if (z is None) == (w is None):
             raise ValueError("hand over exactly one of z (B, z_channels) and w (B, w_dim)")
         if tuple(condition.shape[2:]) != self.imsize:
-            raise ValueError(f"this network takes crops of {self.imsize} pixels, not {tuple(condition.shape[2:])}")
+            raise ValueError(
+                f"this network takes crops of {self.imsize} pixels, not {tuple(condition.shape[2:])}"
+            )
         with self._precision(condition):
             if w is None:
                 w = self.style_net(z, update_average=update_average)
-            x, features = self.encode(condition, mask, w, embedding=embedding, E_mask=E_mask, keypoints=keypoints)
+            x, features = self.encode(
+                condition, mask, w, embedding=embedding, E_mask=E_mask, keypoints=keypoints
+            )
             out = self.decode(x, features, w).to(condition.dtype)
         if self.mask_output:
             out = keep_known(condition.masked_fill(mask == 0, 0), out, mask, scale_grad=self.scale_grad)
