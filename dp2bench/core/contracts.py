@@ -172,6 +172,8 @@ class Dataset(ABC):
 
     layout: ClassVar[str]
     """Name of the on-disk format: ``market1501``, ``coco``, ``cityscapes``, ``folder``, ..."""
+    needs_root: ClassVar[bool] = False
+    """The user brings it and says where it lies; otherwise it is made or found without being told."""
     meta: DatasetMeta
     root: Path
 

@@ -43,6 +43,7 @@ class Market1501(Dataset):
     """
 
     layout = "market1501"
+    needs_root: ClassVar[bool] = True
     expected_counts: ClassVar[Mapping[str, tuple[int, int]] | None] = {
         "train": (12_936, 751),
         "query": (3_368, 750),

@@ -126,7 +126,7 @@ def make_plan(
             "name": component.name,
             "arguments": {
                 **component.arguments,
-                **({"root": str(dataset.root)} if getattr(type(dataset), "needs_root", False) else {}),
+                **({"root": str(dataset.root)} if dataset.needs_root else {}),
             },
         }
         for method_component in suite.methods:
