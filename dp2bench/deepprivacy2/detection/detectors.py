@@ -199,12 +199,15 @@ def nearest_vertices(embeddings: Tensor, table: Tensor, *, most: int = 1 << 24) 
 
     ``most`` bounds the distances held at once (64 MiB as it is), whatever P and V are.
     """
-    half = (table * table).sum(1) * 0.5
-    step = max(1, most // len(table))
-    out = torch.empty(len(embeddings), dtype=torch.int32, device=embeddings.device)
-    for start in range(0, len(embeddings), step):
-        part = embeddings[start : start + step]
-        out[start : start + step] = torch.addmm(half[None], part, table.T, beta=-1).argmax(1)
+    # |e - t|^2 = |e|^2 - 2 (e.t - |t|^2 / 2): the last term rides along as one more dimension.
+    points = torch.cat((embeddings, embeddings.new_full((len(embeddings), 1), -1.0)), 1)
+    vertices = torch.cat((table, (table * table).sum(1, keepdim=True) * 0.5), 1).T.contiguous()
+    step = min(max(1, most // len(table)), max(1, len(points)))
+    closeness = table.new_empty(step, len(table))
+    out = torch.empty(len(points), dtype=torch.int32, device=points.device)
+    for start in range(0, len(points), step):
+        part = points[start : start + step]
+        out[start : start + step] = torch.mm(part, vertices, out=closeness[: len(part)]).argmax(1)
     return out
 
 
