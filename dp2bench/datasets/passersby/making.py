@@ -30,7 +30,7 @@ from dp2bench.core.types import Image
 from dp2bench.datasets.passersby.people import act, dress, look, pose
 from dp2bench.datasets.passersby.scene import STYLES, Camera, Seen, render
 
-VERSION = "1.1"
+VERSION = "1.2"
 """Changes when pixels or labels do."""
 
 WIDTH, HEIGHT = 64, 128
@@ -56,7 +56,7 @@ SIZES = {
         train=12, test=12, cameras=3, per_camera=1, query_cameras=2, gallery=1, distractors=4, junk=2
     ),
     "mini": Size(
-        train=64, test=48, cameras=6, per_camera=2, query_cameras=3, gallery=1, distractors=60, junk=20
+        train=80, test=48, cameras=6, per_camera=2, query_cameras=3, gallery=2, distractors=60, junk=20
     ),
     "large": Size(
         train=400, test=400, cameras=6, per_camera=4, query_cameras=3, gallery=2, distractors=1000, junk=200
@@ -123,15 +123,15 @@ def shoot(shot: Shot) -> tuple[Image, list[Seen]]:
     kinds = ("walk", "stand", "walk", "phone", "walk", "wave")
 
     def somebody(stream: str, person: int, at: tuple[float, float], bag: bool) -> Any:
-        away = 0.55 if r.random() < 0.75 else 2.0
+        away = 0.4 if r.random() < 0.8 else 2.0
         yaw = style.facing + float(r.normal(0, away))
-        dressed = dress(look(stream, person), bag=bag)
+        dressed = dress(look(stream, person), bag)
         return act(
             dressed, pose(r, kinds[int(r.choice(6, p=[0.3, 0.22, 0.2, 0.14, 0.1, 0.04]))]), yaw=yaw, at=at
         )
 
     main = somebody(shot.stream, shot.person, (0.0, 0.0), bag and who.bag != "none")
-    shift = float(r.normal(0, 0.035)), float(r.normal(0, 0.02))
+    shift = float(r.normal(0, 0.025)), float(r.normal(0, 0.02))
     camera = camera.framing(main.points, float(r.uniform(0.84, 0.97)), shift)
     w, h = camera.size
     if r.random() < 0.12:
@@ -157,7 +157,7 @@ def shoot(shot: Shot) -> tuple[Image, list[Seen]]:
         picture, _ = render([], camera, style, r)
         return picture, empty
     actors = [main]
-    if r.random() < 0.14:
+    if r.random() < 0.1:
         side = float(r.choice([-1, 1]))
         near = r.random() < 0.45
         at = (
@@ -166,7 +166,7 @@ def shoot(shot: Shot) -> tuple[Image, list[Seen]]:
             else (side * float(r.uniform(0.25, 0.6)), float(r.uniform(0.5, 2)))
         )
         actors.append(somebody("reid-stranger", 1_000_000 + int(r.integers(1 << 20)), at, True))
-    return render(actors, camera, style, r, thing=bool(r.random() < 0.1))
+    return render(actors, camera, style, r, thing=bool(r.random() < 0.08))
 
 
 def _pack(arrays: dict[str, Any]) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,11 +19,11 @@ Colour = tuple[float, float, float]
 SKINS = ((241, 204, 180), (224, 177, 145), (198, 145, 110), (160, 108, 78), (117, 76, 54), (80, 52, 38))
 HAIRS = ((28, 22, 20), (60, 40, 28), (105, 70, 40), (176, 136, 80), (128, 128, 130), (130, 52, 28))
 TOPS = (
-    (170, 36, 44), (38, 62, 130), (226, 226, 220), (34, 34, 38), (48, 96, 66), (204, 170, 66), (122, 122, 126),
-    (196, 108, 52), (96, 56, 110), (92, 146, 172), (132, 96, 66), (208, 140, 156), (92, 92, 58), (28, 38, 68),
+    (186, 30, 40), (32, 60, 146), (236, 236, 230), (28, 28, 32), (46, 112, 66), (222, 182, 50), (120, 120, 124),
+    (222, 112, 36), (104, 50, 116), (74, 152, 186), (144, 98, 62), (220, 138, 162), (92, 92, 52), (22, 36, 70),
 )  # fmt: skip
 BOTTOMS = (
-    (40, 50, 84), (34, 34, 38), (92, 92, 96), (164, 146, 114), (66, 66, 48), (112, 74, 52), (206, 202, 190), (84, 102, 138),
+    (36, 48, 92), (28, 28, 32), (92, 92, 96), (172, 152, 116), (66, 66, 44), (118, 70, 46), (220, 216, 206), (78, 102, 148),
 )  # fmt: skip
 SHOES = ((30, 30, 30), (226, 226, 226), (110, 72, 46), (140, 40, 44), (60, 70, 110))
 PATTERNS = ("plain", "stripes", "bars", "check", "print", "block", "dots")
@@ -121,7 +121,10 @@ def _any_look(r: np.random.Generator) -> Look:
 
 
 GROUP = 2
-"""Identities that share their wardrobe: look-alikes differ in body, head, shoes, bag and two garments."""
+"""Size of a group of look-alikes: the same wardrobe, but another body, head, shoes, bag and two garments.
+
+Every other group is one of look-alikes, the rest are strangers to each other.
+"""
 
 
 @cache
@@ -145,6 +148,8 @@ def look(stream: str, index: int) -> Look:
         "looseness",
         "pitch",
     )
+    if index // GROUP % 2:
+        return own
     mixed = replace(own, **{name: getattr(base, name) for name in keep})
     changes: tuple[tuple[str, ...], ...] = (
         ("bottom_colour",), ("pattern", "second_colour"), ("top_colour",), ("sleeve", "top"), ("bottom", "length"),
@@ -254,7 +259,8 @@ def _bag_mesh() -> tuple[Floats, NDArray[np.int32]]:
     return v.reshape(-1, 3), t.astype(np.int32)
 
 
-def dress(who: Look, *, bag: bool = True) -> Dressed:
+@lru_cache(maxsize=4)
+def dress(who: Look, bag: bool = True) -> Dressed:
     """Put clothes on the body of an identity."""
     body = kit()
     p, zone, arm = body.template, body.zone, body.arm

@@ -28,7 +28,7 @@ class PassersbyReID(Market1501):
     """Rendered passers-by: re-identification with exact masks, keypoints, faces and body surface.
 
     Args:
-        size: ``smoke`` (seconds, for tests), ``mini`` (112 identities) or ``large`` (800).
+        size: ``smoke`` (seconds, for tests), ``mini`` (128 identities) or ``large`` (800).
         root: a copy in this layout (e.g. an anonymised one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
 
     """

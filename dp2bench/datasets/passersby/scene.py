@@ -364,7 +364,7 @@ def render(
         ]
     )
     light /= np.sqrt((light**2).sum())
-    sun = float(np.clip(style.sun * r.uniform(0.7, 1.2), 0, 0.75))
+    sun = float(np.clip(style.sun * r.uniform(0.8, 1.15), 0, 0.75))
     z = ZBuffer(h, w)
     shade = ZBuffer(h, w)
     bases = []
@@ -376,6 +376,8 @@ def render(
         shade.draw(big.project(fallen), a.dressed.triangles)
         base += len(a.dressed.triangles)
     im, ground = background(big, style, r)
+    # People are in focus, what lies behind is duller and softer.
+    im = cv2.GaussianBlur(0.3 * im.mean(-1, keepdims=True) + 0.7 * im, (0, 0), h / 150)
     cast = cv2.GaussianBlur((shade.depth > 0).astype(np.float32), (0, 0), h / 110)
     im = im * (1 - ground * cast * (0.15 + 0.75 * sun))[..., None]
     rows, columns = np.mgrid[:h, :w]
@@ -437,22 +439,22 @@ def _develop(im: Any, style: Style, r: np.random.Generator) -> Image:
     """From light to bytes: lens, sensor, white balance; (H * SS, W * SS, 3) to (H, W, 3)."""
     h, w = im.shape[0] // SS, im.shape[1] // SS
     im = im.astype(np.float32)
-    blur = style.blur * SS * float(r.uniform(0.5, 1.4))
-    if r.random() < 0.1:
+    blur = style.blur * SS * float(r.uniform(0.5, 1.2))
+    if r.random() < 0.06:
         blur *= 1.7
     im = cv2.GaussianBlur(im, (0, 0), max(blur, 0.2))
-    if r.random() < 0.08:
+    if r.random() < 0.05:
         length = int(r.integers(3, 7))
         im = cv2.blur(im, (length, 1))
     im = im.reshape(h, SS, w, SS, 3).mean((1, 3))
-    if r.random() < 0.1:
+    if r.random() < 0.06:
         k = float(r.uniform(0.5, 0.75))
         im = cv2.resize(
             cv2.resize(im, (int(w * k), int(h * k)), interpolation=cv2.INTER_AREA),
             (w, h),
             interpolation=cv2.INTER_LINEAR,
         )
-    im = im * np.array(style.balance) * r.uniform(0.98, 1.02, 3) * style.gain * r.uniform(0.92, 1.08)
+    im = im * np.array(style.balance) * r.uniform(0.99, 1.01, 3) * style.gain * r.uniform(0.95, 1.05)
     grey = im.mean(-1, keepdims=True)
     im = grey + (im - grey) * r.uniform(0.92, 1.06)
     im = 0.4 + (np.clip(im, 0, 2) - 0.4) * style.contrast * r.uniform(0.95, 1.05)
