@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dp2bench.core.errors import SuiteError
+from dp2bench.core.results import canonical_json
 
 
 class _Closed(BaseModel):
@@ -28,6 +29,17 @@ class Component(_Closed):
     @classmethod
     def _bare_name(cls, value: Any) -> Any:
         return {"name": value} if isinstance(value, str) else value
+
+    @field_validator("arguments")
+    @classmethod
+    def _plain(cls, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        try:
+            canonical_json(value)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"arguments must be finite numbers, texts, lists and mappings ({error})"
+            ) from error
+        return value
 
     @model_validator(mode="after")
     def _default_label(self) -> Component:

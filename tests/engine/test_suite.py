@@ -41,6 +41,10 @@ def test_a_bare_name_is_a_plugin_with_defaults(tmp_path):
         (GOOD.replace("methods:", "methods: ["), "not valid YAML"),
         (GOOD.replace("tasks: [market1501-reid]\n", ""), "tasks: Field required"),
         ("", "valid"),
+        (
+            GOOD.replace("{name: blur}", "{name: blur, arguments: {strength: .nan}}"),
+            ":5: methods.1.arguments: arguments must be finite",
+        ),
     ],
 )
 def test_errors_point_at_line_and_key(tmp_path, text, expected):
