@@ -187,7 +187,7 @@ def test_killed_anywhere_the_run_goes_on_to_the_same_bytes(tiny_suite, tmp_path)
 
 @pytest.mark.e2e
 def test_exit_code_and_message_for_a_failed_result(tiny_suite, tmp_path):
-    text = tiny_suite.read_text().replace("epochs: 2", "epochs: 2, learning_rate: 1.0e+38")
+    text = tiny_suite.read_text().replace("epochs: 2", "epochs: 2, learning_rate: 1.0e+20")
     (tmp_path / "bad.yaml").write_text(text)
     done = subprocess.run(
         command("run", tmp_path / "bad.yaml", "--out", tmp_path / "run"), capture_output=True, text=True
