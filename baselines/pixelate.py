@@ -9,9 +9,9 @@ from functools import lru_cache, partial
 
 import cv2
 import numpy as np
-from dp2bench.baselines.picture_level import PictureLevel, Window
 from numpy.typing import NDArray
 
+from dp2bench.baselines.picture_level import PictureLevel, Window
 from dp2bench.core.contracts import MethodMeta
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import CropBatch, Image

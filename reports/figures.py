@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
+
 from dp2bench.reports.load import Run
 from dp2bench.reports.tables import Group, find_score, groups, needs_coverage, printable
-from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 # Okabe and Ito: told apart by colour-blind readers
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")

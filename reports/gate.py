@@ -17,12 +17,12 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import yaml
-from dp2bench.reports.load import Run, load_run
-from dp2bench.reports.tables import _markdown_cell, failure_text, needs_coverage
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.results import Coverage, Result, Score, canonical_json
+from dp2bench.reports.load import Run, load_run
+from dp2bench.reports.tables import _markdown_cell, failure_text, needs_coverage
 
 Verdict = Literal["ok", "better", "worse", "missing", "changed"]
 ACCEPTED = "accepted.json"

@@ -6,8 +6,9 @@ from importlib import resources
 from typing import Any
 
 import yaml
-from dp2bench.reports.load import ReportError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from dp2bench.reports.load import ReportError
 
 
 class _Closed(BaseModel):

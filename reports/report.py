@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from dp2bench.reports import figures, tables
-from dp2bench.reports.load import load_run
 from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from dp2bench.core.results import Result
+from dp2bench.reports import figures, tables
+from dp2bench.reports.load import load_run
 
 FILES = (
     "report.md",

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 import torch
-from dp2bench.datasets.market1501 import Market1501
 
 from dp2bench.attacks import reid
 from dp2bench.core.errors import Dp2benchError
+from dp2bench.datasets.market1501 import Market1501
 
 RECIPE = reid.Recipe(epochs=3, batch_size=8, height=64, width=32)
 

@@ -1,6 +1,7 @@
 import cv2
 import numpy as np
 import pytest
+
 from dp2bench.baselines.blur import BlurFill, blur_body, blur_face, blur_picture, blur_window
 from dp2bench.baselines.identity import Identity
 from dp2bench.baselines.mask_out import mask_out_body, mask_out_face
@@ -13,7 +14,6 @@ from dp2bench.baselines.pixelate import (
     pixelate_8_picture,
     pixelate_16_body,
 )
-
 from dp2bench.core.contracts import MethodMeta
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import CropBatch, People

@@ -11,12 +11,12 @@ from xml.etree import ElementTree as ET
 import numpy as np
 import pytest
 import typer
-from dp2bench.reports import gate
-from dp2bench.reports.load import ReportError, Run
 from typer.testing import CliRunner
 
 from dp2bench.cli import compare as commands
 from dp2bench.core.results import Coverage, Failure, Provenance, Result, ResultSpec, Score
+from dp2bench.reports import gate
+from dp2bench.reports.load import ReportError, Run
 
 QUERIES = 750
 PEOPLE = Coverage(pictures=400, found=815, anonymised=812, missed=3, pictures_without_detection=0, unfound=5)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from dp2bench.reports.load import ReportError, load_run
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from dp2bench.reports.load import ReportError
 from dp2bench.reports.published import load_expected, parse_expected
 

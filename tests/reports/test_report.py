@@ -3,11 +3,12 @@ from __future__ import annotations
 import io
 
 import pytest
+from PIL import Image
+from rich.console import Console
+
 from dp2bench.reports import figures
 from dp2bench.reports.load import load_run
 from dp2bench.reports.report import FILES, print_table, write_report
-from PIL import Image
-from rich.console import Console
 
 
 def test_report_is_complete_and_deterministic(run_folder, tmp_path):

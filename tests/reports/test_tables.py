@@ -6,9 +6,9 @@ import math
 import re
 
 import pytest
-from dp2bench.reports import tables
 
 from dp2bench.core.results import Coverage
+from dp2bench.reports import tables
 
 
 @pytest.mark.parametrize(

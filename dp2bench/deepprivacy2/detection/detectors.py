@@ -194,6 +194,7 @@ def surface_vertices(
     return np.asarray(_numpy(vertices), np.int32)
 
 
+@torch.no_grad()
 def nearest_vertices(embeddings: Tensor, table: Tensor, *, most: int = 1 << 24) -> Tensor:
     """(P,) int32: the row of ``table`` (V, D) nearest to each of ``embeddings`` (P, D).
 
