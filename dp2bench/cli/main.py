@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import sys
+from collections.abc import Callable
 
 import typer
 
@@ -17,14 +19,32 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("run")(run.run)
-app.command("anonymize")(anonymize.anonymize)
-app.command("evaluate")(evaluate.evaluate)
-app.command("report")(report.report)
-app.command("compare")(compare.compare)
-app.command("accept")(compare.accept)
-app.command("list")(list_.list_)
-app.command("doctor")(doctor.doctor)
+
+
+def _command(name: str, function: Callable[..., None]) -> None:
+    """Register a command that ends on Ctrl-C with a word on how to go on."""
+
+    @functools.wraps(function)
+    def interruptible(*args: object, **kwargs: object) -> None:
+        try:
+            function(*args, **kwargs)
+        except KeyboardInterrupt:
+            sys.stderr.write(
+                "\nStopped. Finished steps are kept: the same `dp2bench run` goes on from here.\n"
+            )
+            raise typer.Exit(130) from None
+
+    app.command(name)(interruptible)
+
+
+_command("run", run.run)
+_command("anonymize", anonymize.anonymize)
+_command("evaluate", evaluate.evaluate)
+_command("report", report.report)
+_command("compare", compare.compare)
+_command("accept", compare.accept)
+_command("list", list_.list_)
+_command("doctor", doctor.doctor)
 
 
 def _version(wanted: bool) -> None:
@@ -57,6 +77,3 @@ def main() -> None:
         if error.remedy:
             console.print(f"[bold]What to do:[/] {escape(error.remedy)}", highlight=False)
         sys.exit(2)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nStopped. Finished steps are kept: the same command goes on from here.\n")
-        sys.exit(130)

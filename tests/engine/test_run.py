@@ -157,7 +157,11 @@ def test_killed_anywhere_the_run_goes_on_to_the_same_bytes(tiny_suite, tmp_path)
             command("run", tiny_suite, "--out", out, "--threads", 1),
             env=environment,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            preexec_fn=lambda: signal.signal(
+                signal.SIGINT, signal.SIG_DFL
+            ),  # a shell's background job ignores it
         )
         finished = len(journal(out)) if (out / "journal.jsonl").exists() else 0
         deadline = time.monotonic() + 60
@@ -169,7 +173,9 @@ def test_killed_anywhere_the_run_goes_on_to_the_same_bytes(tiny_suite, tmp_path)
             time.sleep(0.02)  # until it has finished or reused at least one step
         time.sleep(rng.uniform(0, 4))
         process.send_signal(signal.SIGKILL if kills % 2 else signal.SIGINT)
-        process.wait(60)
+        _, said = process.communicate(timeout=60)
+        assert process.returncode in {-signal.SIGKILL, 130, 0}
+        assert process.returncode != 130 or "goes on from here" in said
         kills += 1
     done = subprocess.run(
         command("run", tiny_suite, "--out", out, "--threads", 1),
