@@ -90,6 +90,7 @@ def evaluate(
         ),
     )
     console = Console()
+    command = f"dp2bench evaluate --clear {clear} --anonymised {anonymised} --task {task}"
     store = Store()
     with TerminalObserver(console) as observer:
         finished = run_suite(
@@ -100,9 +101,9 @@ def evaluate(
             observer=observer,
             threads=threads or default_threads(),
             device=pick_device(device),
-            command=f"dp2bench evaluate --clear {clear} --anonymised {anonymised} --task {task}",
+            command=command,
         )
-    print_table(finished.results, console)
+    print_table(finished.results, console, command)
     console.print("Report: " + str(write_report(out)[0].parent), highlight=False, soft_wrap=True)
     if finished.failed:
         raise typer.Exit(1)

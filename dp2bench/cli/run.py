@@ -55,6 +55,7 @@ def run(
         )
     folder = out or Path("dp2bench-runs") / specification.name
     console = Console()
+    command = f"dp2bench run {suite}"
     store = Store()
     counts = (
         ("methods", specification.methods),
@@ -75,13 +76,13 @@ def run(
             observer=observer,
             threads=threads or default_threads(),
             device=pick_device(device),
-            command=f"dp2bench run {suite}",
+            command=command,
             data_root=data_root,
             prepare_progress=observer.progress("prepare data"),
         )
     if observer.reused:
         console.print(f"[dim]{observer.reused} finished steps reused[/]")
-    print_table(finished.results, console)
+    print_table(finished.results, console, command)
     written = write_report(folder)
     console.print("Report: " + str(written[0].parent), highlight=False, soft_wrap=True)
     if finished.failed:
