@@ -46,17 +46,10 @@ def evaluate(
     Example: dp2bench evaluate --clear Market-1501 --anonymised Market-1501-mine -a epochs=30
     """
     import yaml
-    from rich.console import Console
 
-    from dp2bench.cli.progress import TerminalObserver
-    from dp2bench.cli.run import pick_device
+    from dp2bench.cli.run import carry_out
     from dp2bench.core.errors import Dp2benchError
-    from dp2bench.engine.executor import LocalExecutor
-    from dp2bench.engine.plan import default_threads
-    from dp2bench.engine.run import run_suite
-    from dp2bench.engine.store import Store
     from dp2bench.engine.suite import Component, Suite
-    from dp2bench.reports.report import print_table, write_report
 
     for folder in (clear, anonymised):
         if not folder.is_dir():
@@ -89,21 +82,10 @@ def evaluate(
             ),
         ),
     )
-    console = Console()
-    command = f"dp2bench evaluate --clear {clear} --anonymised {anonymised} --task {task}"
-    store = Store()
-    with TerminalObserver(console) as observer:
-        finished = run_suite(
-            suite,
-            out,
-            executor=LocalExecutor(store),
-            store=store,
-            observer=observer,
-            threads=threads or default_threads(),
-            device=pick_device(device),
-            command=command,
-        )
-    print_table(finished.results, console, command)
-    console.print("Report: " + str(write_report(out)[0].parent), highlight=False, soft_wrap=True)
-    if finished.failed:
-        raise typer.Exit(1)
+    carry_out(
+        suite,
+        out,
+        command=f"dp2bench evaluate --clear {clear} --anonymised {anonymised} --task {task}",
+        threads=threads,
+        device=device,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import TracebackType
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -84,7 +85,9 @@ class TerminalObserver:
             self.console.print(f"[yellow]–[/] {outcome.step.title}: skipped", highlight=False)
         elif outcome.failure:
             self.console.print(
-                f"[red]✗[/] {outcome.step.title}: {outcome.failure.message}", highlight=False, markup=True
+                f"[red]✗[/] {outcome.step.title}: {escape(outcome.failure.message)}",
+                highlight=False,
+                markup=True,
             )
         else:
             self.console.print(

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from dp2bench.engine.suite import Suite
 
 
 def run(
@@ -36,16 +39,8 @@ def run(
 
     Example: dp2bench run smoke --out /tmp/smoke
     """
-    from rich.console import Console
-
-    from dp2bench.cli.progress import TerminalObserver
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.engine import suite as suites
-    from dp2bench.engine.executor import LocalExecutor
-    from dp2bench.engine.plan import default_threads
-    from dp2bench.engine.run import run_suite
-    from dp2bench.engine.store import Store
-    from dp2bench.reports.report import print_table, write_report
 
     specification = suites.load(suite)
     if data_root is not None and not data_root.is_dir():
@@ -53,23 +48,49 @@ def run(
             f"The folder {data_root} given as --data-root is not there.",
             "Give the folder that holds the dataset.",
         )
-    folder = out or Path("dp2bench-runs") / specification.name
+    carry_out(
+        specification,
+        out or Path("dp2bench-runs") / specification.name,
+        command=f"dp2bench run {suite}",
+        data_root=data_root,
+        threads=threads,
+        device=device,
+    )
+
+
+def carry_out(
+    suite: Suite,
+    folder: Path,
+    *,
+    command: str,
+    threads: int | None,
+    device: str,
+    data_root: Path | None = None,
+) -> None:
+    """Run a suite with progress, print its table, write its report; typer.Exit(1) when a result is missing."""
+    from rich.console import Console
+    from rich.markup import escape
+
+    from dp2bench.cli.progress import TerminalObserver
+    from dp2bench.engine.executor import LocalExecutor
+    from dp2bench.engine.plan import default_threads
+    from dp2bench.engine.run import run_suite
+    from dp2bench.engine.store import Store
+    from dp2bench.reports.report import print_table, write_report
+
     console = Console()
-    command = f"dp2bench run {suite}"
     store = Store()
-    counts = (
-        ("methods", specification.methods),
-        ("datasets", specification.datasets),
-        ("tasks", specification.tasks),
-        ("seeds", specification.seeds),
+    parts = (
+        ("method", suite.methods),
+        ("dataset", suite.datasets),
+        ("task", suite.tasks),
+        ("seed", suite.seeds),
     )
-    summary = ", ".join(f"{len(items)} {name if len(items) > 1 else name[:-1]}" for name, items in counts)
-    console.print(
-        f"[bold]{specification.name}[/]: {summary}; cache {store.root}", highlight=False, soft_wrap=True
-    )
+    summary = ", ".join(f"{len(items)} {name}{'s' if len(items) > 1 else ''}" for name, items in parts)
+    console.print(f"[bold]{suite.name}[/]: {summary}; cache {store.root}", highlight=False, soft_wrap=True)
     with TerminalObserver(console) as observer:
         finished = run_suite(
-            specification,
+            suite,
             folder,
             executor=LocalExecutor(store),
             store=store,
@@ -83,15 +104,13 @@ def run(
     if observer.reused:
         console.print(f"[dim]{observer.reused} finished steps reused[/]")
     print_table(finished.results, console, command)
-    written = write_report(folder)
-    console.print("Report: " + str(written[0].parent), highlight=False, soft_wrap=True)
+    console.print("Report: " + str(write_report(folder)[0].parent), highlight=False, soft_wrap=True)
     if finished.failed:
         for result in finished.results:
             if result.error:
+                where = f"{result.spec.method} / {result.spec.dataset} / {result.spec.task}"
                 console.print(
-                    f"[red]{result.spec.method} / {result.spec.dataset} / {result.spec.task}[/]: {result.error.message}",
-                    highlight=False,
-                    soft_wrap=True,
+                    f"[red]{where}[/]: {escape(result.error.message)}", highlight=False, soft_wrap=True
                 )
         raise typer.Exit(1)
 

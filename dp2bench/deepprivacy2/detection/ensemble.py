@@ -24,14 +24,14 @@ class Ensemble:
 
     A person whose mask matches a surface detection gets the union of both masks and the surface. The published code
     drops surface detections that match no mask, and faces inside the box of a dilated person even where that person
-    has a face already; ``keep_unmatched`` keeps both.
+    has a face already, so that they stay visible; here nobody is dropped unless ``keep_unmatched`` is False.
 
     Args:
         instance: finds persons with masks.
         surface: finds persons with masks and surfaces.
         face: finds faces (``faces``, or ``boxes`` where it gives none).
         iou: from which a mask and a surface detection are one person.
-        keep_unmatched: nobody whom any detector found is dropped.
+        keep_unmatched: nobody whom any detector found is dropped; False reproduces the published code.
 
     """
 
@@ -42,7 +42,7 @@ class Ensemble:
         face: Detector | None = None,
         *,
         iou: float = matching.COMBINE_IOU,
-        keep_unmatched: bool = False,
+        keep_unmatched: bool = True,
     ) -> None:
         if not 0 < iou <= 1:
             raise ValueError(f"iou must be in (0, 1], got {iou}")
