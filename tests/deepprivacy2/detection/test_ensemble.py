@@ -148,3 +148,11 @@ def test_detector():
 def test_the_registered_factory_says_what_is_missing():
     with pytest.raises(Exception, match="'mask-rcnn' needs its trained weights"):
         ensemble.deepprivacy2()
+
+
+def test_the_ensemble_drops_nobody_unless_told_to():
+    instance = Says("m", _people([[50, 50, 100, 180]]))
+    surface = Says("c", _people([[0, 0, 30, 100]], surfaces=True))
+    image = np.zeros((*SIZE, 3), np.uint8)
+    assert len(Ensemble(instance, surface).detect([image], [])[0]) == 2
+    assert len(Ensemble(instance, surface, keep_unmatched=False).detect([image], [])[0]) == 1
