@@ -1,10 +1,12 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dp2bench.core.contracts import ComponentMeta, Detector, Weights
-from dp2bench.core.types import Category, People, SurfaceMap
+from dp2bench.core.types import Category, People, Sample, SampleId, SurfaceMap
 from dp2bench.deepprivacy2.detection import ensemble, matching
 from dp2bench.deepprivacy2.detection.ensemble import Ensemble, combine
 
@@ -153,6 +155,6 @@ def test_the_registered_factory_says_what_is_missing():
 def test_the_ensemble_drops_nobody_unless_told_to():
     instance = Says("m", _people([[50, 50, 100, 180]]))
     surface = Says("c", _people([[0, 0, 30, 100]], surfaces=True))
-    image = np.zeros((*SIZE, 3), np.uint8)
-    assert len(Ensemble(instance, surface).detect([image], [])[0]) == 2
-    assert len(Ensemble(instance, surface, keep_unmatched=False).detect([image], [])[0]) == 1
+    one = [np.zeros((*SIZE, 3), np.uint8)], [Sample(SampleId("a"), Path("a"))]
+    assert len(Ensemble(instance, surface).detect(*one)[0]) == 2
+    assert len(Ensemble(instance, surface, keep_unmatched=False).detect(*one)[0]) == 1
