@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import signal
 import sys
 from collections.abc import Callable
 
@@ -77,3 +78,7 @@ def main() -> None:
         if error.remedy:
             console.print(f"[bold]What to do:[/] {escape(error.remedy)}", highlight=False)
         sys.exit(2)
+    finally:
+        # What was asked for is done or has failed: a Ctrl-C that arrives while Python shuts down must not
+        # turn the exit code into "killed" (an ignored signal stays ignored during shutdown, a handler does not).
+        signal.signal(signal.SIGINT, signal.SIG_IGN)

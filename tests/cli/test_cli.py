@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -204,3 +206,19 @@ def test_smoke_gives_a_table_and_a_second_run_the_same_bytes(tmp_path):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     for name in ("report.md", "report.csv", "report.tex", "identity-left.png", "contact-sheet.png"):
         assert (tmp_path / "one" / "report" / name).stat().st_size > 0, name
+
+
+def test_ctrl_c_after_the_work_does_not_change_the_exit_code():
+    """Python takes its time to shut down, and an interrupt then would end it as if the work had been cut off."""
+    for delay in np.linspace(0, 0.15, 8):
+        process = subprocess.Popen(
+            [PROGRAM, "--version"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
+        assert process.stdout.readline().startswith(b"dp2bench")
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) in {0, 130}
+        process.stdout.close()
