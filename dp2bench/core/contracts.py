@@ -120,6 +120,12 @@ class RunContext:
         progress: to be called while working.
         units: per-unit values behind a score, {score name: {unit id: value}}; lets the engine pool seeds into one
             bootstrap interval and lets later comparisons be paired.
+        people: what the run's detector found, by split and sample id.
+        missed: who of them is still recognisable in the anonymised dataset: reason by person index, by split and sample id;
+            pictures without such people are left out.
+        method: makes the method that is scored, for tasks that measure the method itself. Not for a folder made elsewhere.
+        detector: makes the run's detector, bound to the clear dataset.
+        cache: folder for what any later step may reuse, under names that are hashes of the content; None to keep nothing.
 
     """
 
@@ -130,6 +136,11 @@ class RunContext:
     threads: int = 2
     progress: Progress = no_progress
     units: dict[str, Mapping[str, float]] = field(default_factory=dict)
+    people: Mapping[str, Mapping[str, People]] = field(default_factory=dict)
+    missed: Mapping[str, Mapping[str, Mapping[int, str]]] = field(default_factory=dict)
+    method: Callable[[], Anonymizer] | None = None
+    detector: Callable[[], Detector] | None = None
+    cache: Path | None = None
 
 
 @runtime_checkable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from dp2bench.core.images import read_image
 from dp2bench.core.people_io import save_people
 from dp2bench.core.results import Coverage
 from dp2bench.core.seeds import derive_seed
-from dp2bench.core.types import Image, People, Sample, SampleId
+from dp2bench.core.types import Image, Missed, People, Sample, SampleId
 
 CHUNK = 16
 """Pictures handed to a detector at once."""
@@ -55,6 +55,15 @@ class Tally:
     empty: int = 0
     unfound: int | None = None
     unreadable: list[str] = field(default_factory=list)
+    left: dict[str, dict[str, dict[int, str]]] = field(default_factory=dict)
+    """Who was found and left: reason by person index, by split and sample id."""
+
+    def leave(self, split: str, sample: SampleId, missed: Iterable[Missed]) -> None:
+        """Note the people of one picture who were found and left."""
+        reasons = {m.person: m.reason for m in missed}
+        if reasons:
+            self.missed.update(reasons.values())
+            self.left.setdefault(split, {})[sample] = reasons
 
     def coverage(self) -> Coverage:
         """The counts as they are printed beside scores."""
@@ -112,7 +121,7 @@ def anonymised_pictures(
             tally.pictures += 1
             tally.found += len(found)
             tally.empty += len(found) == 0
-            tally.missed.update(m.reason for m in result.missed)
+            tally.leave(split, sample.id, result.missed)
             annotated = dataset.people(sample)
             if annotated is not None:
                 tally.unfound = (tally.unfound or 0) + unfound_people(annotated, found)
@@ -124,7 +133,7 @@ def measured_coverage(
     anonymised: Dataset,
     people: Mapping[str, Mapping[str, People]],
     progress: Progress = no_progress,
-) -> Coverage:
+) -> Tally:
     """Coverage of a folder that another tool made, by looking: a person counts as anonymised when the pixels inside the mask
     (or box) differ by more than 8 grey levels on average, which re-encoding as JPEG does not reach.
     """
@@ -142,9 +151,11 @@ def measured_coverage(
             tally.found += len(found)
             tally.empty += len(found) == 0
             if before.shape != after.shape:
-                tally.missed["the anonymised picture has another size"] += len(found)
+                other = "the anonymised picture has another size"
+                tally.leave(split, sample.id, [Missed(i, other) for i in range(len(found))])
                 continue
             difference = np.abs(before.astype(np.int16) - after).mean(2)
+            unchanged = []
             for i in range(len(found)):
                 x0, y0, x1, y1 = np.clip(
                     np.round(found.boxes[i]), 0, [before.shape[1], before.shape[0]] * 2
@@ -152,11 +163,12 @@ def measured_coverage(
                 window = difference[y0:y1, x0:x1]
                 inside: Any = window if found.masks is None else window[found.masks[i, y0:y1, x0:x1]]
                 if inside.size == 0 or inside.mean() <= 8:
-                    tally.missed["looks unchanged"] += 1
+                    unchanged.append(Missed(i, "looks unchanged"))
+            tally.leave(split, sample.id, unchanged)
             annotated = clear.people(sample)
             if annotated is not None:
                 tally.unfound = (tally.unfound or 0) + unfound_people(annotated, found)
-    return tally.coverage()
+    return tally
 
 
 def anonymise_dataset(

@@ -163,7 +163,7 @@ def make_plan(
                 task_spec = task_component.model_dump(mode="json")
                 evaluations: dict[int, str] = {}
                 for seed in suite.seeds:
-                    needs = {"anonymised": anonymised[seed]}
+                    needs = {"people": found, "anonymised": anonymised[seed]}
                     for training in task.trainings():
                         needs[f"train:{training.role}"] = _add_training(
                             add,
@@ -182,7 +182,13 @@ def make_plan(
                         "evaluate",
                         f"{task_component.label}: {method_component.label} on {component.label}, seed {seed}",
                         needs,
-                        {"dataset": data, "task": task_spec, "seed": seed},
+                        {
+                            "dataset": data,
+                            "task": task_spec,
+                            "method": method_component.model_dump(mode="json"),
+                            "detector": spec,
+                            "seed": seed,
+                        },
                         {"dataset": fingerprint, "task": described, "seed": seed, **hardware},
                     )
                 cells.append(

@@ -15,6 +15,7 @@ from dp2bench.core.people_io import load_people
 from dp2bench.engine import anonymise as _anonymise
 from dp2bench.engine.plan import Step, make_dataset
 from dp2bench.engine.ready_made import ReadyMade
+from dp2bench.engine.store import cache_root
 from dp2bench.engine.suite import Component
 
 
@@ -51,17 +52,29 @@ def anonymise(step: Step, needs: Mapping[str, Path], out: Path, progress: Progre
     people = {split: load_people(needs["people"] / f"{split}.npz") for split in dataset.meta.splits}
     if isinstance(method, ReadyMade):
         ready = method.dataset(dataset)
-        coverage = _anonymise.measured_coverage(dataset, ready, people, progress)
+        tally = _anonymise.measured_coverage(dataset, ready, people, progress)
         (out / "dataset").symlink_to(method.root, target_is_directory=True)
-        write_json(out / "coverage.json", coverage.model_dump(mode="json"))
-        return
-    tally = _anonymise.Tally()
-    dataset.rewrite(
-        out / "dataset",
-        _anonymise.anonymised_pictures(dataset, people, method, step.payload["seed"], tally, progress),
-    )
+    else:
+        tally = _anonymise.Tally()
+        dataset.rewrite(
+            out / "dataset",
+            _anonymise.anonymised_pictures(dataset, people, method, step.payload["seed"], tally, progress),
+        )
     write_json(out / "coverage.json", tally.coverage().model_dump(mode="json"))
+    write_json(out / "missed.json", tally.left)
     write_json(out / "unreadable.json", tally.unreadable)
+
+
+def _missed(path: Path) -> dict[str, dict[str, dict[int, str]]]:
+    left = json.loads(path.read_text("utf-8"))
+    return {
+        split: {name: {int(i): why for i, why in people.items()} for name, people in pictures.items()}
+        for split, pictures in left.items()
+    }
+
+
+def _bound(detector: Any, dataset: Dataset) -> Any:
+    return detector.for_dataset(dataset) if hasattr(detector, "for_dataset") else detector
 
 
 def _context(step: Step, needs: Mapping[str, Path], out: Path, progress: Progress) -> RunContext:
@@ -97,6 +110,11 @@ def evaluate(step: Step, needs: Mapping[str, Path], out: Path, progress: Progres
     artefacts = out / "artefacts"
     artefacts.mkdir()
     context = _context(step, needs, artefacts, progress)
+    context.people = {s: load_people(needs["people"] / f"{s}.npz") for s in clear.meta.splits}
+    context.missed = _missed(needs["anonymised"] / "missed.json")
+    context.method = lambda: _create("methods", step.payload["method"])
+    context.detector = lambda: _bound(_create("detectors", step.payload["detector"]), clear)
+    context.cache = cache_root() / "shared"
     scores = task.run(clear, clear.open(needs["anonymised"] / "dataset"), context)
     write_json(out / "scores.json", [s.model_dump(mode="json") for s in scores])
     write_json(out / "units.json", {name: dict(values) for name, values in context.units.items()})

@@ -79,8 +79,8 @@ class Journal:
 PACKAGES_OF = {
     "detect": ("core", "datasets", "deepprivacy2"),
     "anonymise": ("core", "datasets", "deepprivacy2", "baselines"),
-    "train": ("core", "datasets", "metrics", "attacks", "tasks"),
-    "evaluate": ("core", "datasets", "metrics", "attacks", "tasks"),
+    "train": ("core", "datasets", "metrics", "attacks", "downstream", "tasks"),
+    "evaluate": ("core", "datasets", "metrics", "attacks", "downstream", "tasks"),
 }
 """Which of our packages a kind of step runs, by the direction of the imports."""
 
