@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from dp2bench.core.errors import Dp2benchError
-from dp2bench.core.results import SCHEMA_VERSION, Result
+from dp2bench.core.errors import Dp2benchError, ResultError
+from dp2bench.core.results import Result, read_result
 
 
 class ReportError(Dp2benchError):
@@ -49,20 +47,13 @@ def _read_object(path: Path) -> dict[str, Any]:
 
 
 def load_result(path: Path) -> Result:
-    """One result file."""
-    value = _read_object(path)
-    version = value.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise ReportError(
-            f"{path} has schema version {version!r}; this dp2bench reads {SCHEMA_VERSION}.",
-            "Report it with the dp2bench that wrote it, or repeat the run.",
-        )
+    """One result file, of this schema version or an older one."""
     try:
-        return Result.model_validate(value)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise ReportError(f"{path} is not a result: {where}: {first['msg']}.", "Repeat the run.") from error
+        return read_result(path.read_bytes(), str(path))
+    except OSError as error:
+        raise ReportError(f"{path} cannot be read: {error.strerror or error}.", "Repeat the run.") from error
+    except ResultError as error:
+        raise ReportError(error.problem, error.remedy) from error
 
 
 def load_run(folder: Path) -> Run:

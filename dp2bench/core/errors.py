@@ -35,3 +35,7 @@ class PluginError(Dp2benchError):
 
 class SuiteError(Dp2benchError):
     """A suite file that does not validate; the message points at line and key."""
+
+
+class ResultError(Dp2benchError):
+    """A result file that cannot be read: broken, not a result, or of a schema version this dp2bench does not know."""

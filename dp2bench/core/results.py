@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from dp2bench.core.errors import ResultError
 
 SCHEMA_VERSION = 1
 
@@ -86,6 +88,8 @@ class Provenance(_Closed):
     arguments_passed: Mapping[str, Any] = Field(default_factory=dict)
     arguments_effective: Mapping[str, Any] = Field(default_factory=dict)
     method: Mapping[str, Any] = Field(default_factory=dict)
+    task: Mapping[str, Any] = Field(default_factory=dict)
+    """Name, version, kind and reference; empty in results that were written before it was kept."""
     seeds: tuple[int, ...] = ()
     steps: tuple[str, ...] = ()
 
@@ -139,6 +143,40 @@ class Result(_Closed):
             )
             + "\n"
         )
+
+
+_UPGRADES: Mapping[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
+"""From a schema version to the next. Version 1 is the first; its samples lie in tests/data/results and stay readable."""
+
+
+def read_result(text: bytes, where: str) -> Result:
+    """A result file's bytes, of this schema version or an older one.
+
+    Raises:
+        ResultError: names ``where``, and the key that is wrong.
+
+    """
+    try:
+        value = json.loads(text)
+    except ValueError as error:  # broken JSON and broken UTF-8
+        raise ResultError(
+            f"{where} is not JSON: {error}.", "Delete the file and repeat the run; it fills the gap."
+        ) from error
+    if not isinstance(value, dict):
+        raise ResultError(f"{where} holds a {type(value).__name__}, not an object.", "Repeat the run.")
+    while (version := value.get("schema_version")) != SCHEMA_VERSION:
+        if not isinstance(version, int) or version not in _UPGRADES:
+            raise ResultError(
+                f"{where} has schema version {version!r}; this dp2bench reads 1 to {SCHEMA_VERSION}.",
+                "Read it with the dp2bench that wrote it, or repeat the run.",
+            )
+        value = _UPGRADES[version](value)
+    try:
+        return Result.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "top level"
+        raise ResultError(f"{where} is not a result: {key}: {first['msg']}.", "Repeat the run.") from error
 
 
 def canonical_json(value: Any) -> str:
