@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -15,11 +17,14 @@ from dp2bench.core.results import Score
 from dp2bench.core.seeds import derive_seed
 from dp2bench.core.types import Sample
 from dp2bench.metrics.intervals import bootstrap_interval
-from dp2bench.metrics.ranking import chance, rank
+from dp2bench.metrics.ranking import ChanceScores, RankingScores, chance, distance_histograms, rank
 
 SCENARIOS = ("clear-clear", "clear-anonymised", "anonymised-anonymised")
 """query-gallery. The first is the control: what the attacker does with nothing anonymised."""
 RANKS = (1, 5, 10)
+EASIEST = 6
+"""People kept for the report: those who were found most easily, each with the pictures that came first."""
+ANSWERS = 5
 
 
 class Market1501ReID(Task):
@@ -79,7 +84,11 @@ class Market1501ReID(Task):
         )
 
     def run(self, clear: Dataset, anonymised: Dataset, context: RunContext) -> list[Score]:
-        """See `Task.run`. Per-query average precision goes to ``context.units``."""
+        """See `Task.run`. Per-query values go to ``context.units``.
+
+        ``reid.json`` in ``context.artefacts`` holds by scenario the CMC curve and its chance floor, the histograms of distances
+        (euclidean), and the people found most easily with the answers that came first; their pictures lie in ``people/``.
+        """
         from dp2bench.attacks import reid
 
         model = reid.load(context.trained["attacker"], self.recipe, context.device)
@@ -104,6 +113,7 @@ class Market1501ReID(Task):
                     model, kept, self.recipe, device=context.device, progress=context.progress
                 )
         scores = []
+        evidence: dict[str, Any] = {}
         for scenario in self.scenarios:
             query_version, gallery_version = scenario.split("-")
             query, gallery = samples["query", query_version], samples["gallery", gallery_version]
@@ -113,19 +123,43 @@ class Market1501ReID(Task):
                 for key in ("identity", "camera")
                 for part in (query, gallery)
             ]
-            scores += self._scores(scenario, distances, labels, [s.id for s in query], context)
+            ranking = rank(distances, *labels)
+            floor = chance(
+                distances,
+                *labels,
+                permutations=self.permutations,
+                seed=derive_seed(context.seed, "chance", scenario),
+            )
+            scores += self._scores(scenario, ranking, floor, [s.id for s in query], context)
+            histograms = distance_histograms(np.sqrt(distances), *labels)
+            evidence[scenario] = {
+                "cmc": ranking.cmc.tolist(),
+                "chance": floor.cmc.tolist(),
+                "edges": histograms.edges.tolist(),
+                "mated": histograms.mated.tolist(),
+                "non_mated": histograms.non_mated.tolist(),
+            }
+            if scenario != "clear-clear":
+                evidence[scenario]["easiest"] = _easiest(
+                    distances,
+                    labels,
+                    ranking,
+                    histograms.nearest,
+                    query,
+                    gallery,
+                    context.artefacts / "people" / scenario,
+                )
+        (context.artefacts / "reid.json").write_text(json.dumps(evidence, sort_keys=True) + "\n", "utf-8")
         return scores
 
     def _scores(
-        self, scenario: str, distances: Any, labels: Sequence[Any], ids: Sequence[str], context: RunContext
+        self,
+        scenario: str,
+        ranking: RankingScores,
+        floor: ChanceScores,
+        ids: Sequence[str],
+        context: RunContext,
     ) -> list[Score]:
-        ranking = rank(distances, *labels)
-        floor = chance(
-            distances,
-            *labels,
-            permutations=self.permutations,
-            seed=derive_seed(context.seed, "chance", scenario),
-        )
         valid = np.flatnonzero(ranking.valid)
         first = ranking.first_match_rank[valid]
         values = {
@@ -151,3 +185,51 @@ class Market1501ReID(Task):
                 )
             )
         return scores
+
+
+def _easiest(
+    distances: Any,
+    labels: Sequence[Any],
+    ranking: RankingScores,
+    nearest: Any,
+    query: Sequence[Sample],
+    gallery: Sequence[Sample],
+    pictures: Path,
+) -> list[dict[str, Any]]:
+    """The queries with the highest average precision (of equals, with the nearest right answer), one a person.
+
+    Copies the query and the answers that came first into ``pictures``.
+    """
+    q_ids, g_ids, q_cams, g_cams = labels
+    seen: set[int] = set()
+    people: list[dict[str, Any]] = []
+    pictures.mkdir(parents=True)
+    for i in np.lexsort((nearest, -np.nan_to_num(ranking.average_precision, nan=-1))):
+        if len(people) == EASIEST or not ranking.valid[i]:
+            break
+        if int(q_ids[i]) in seen:
+            continue
+        seen.add(int(q_ids[i]))
+        order = np.argsort(distances[i], kind="stable")
+        order = order[(g_ids[order] != q_ids[i]) | (g_cams[order] != q_cams[i])][:ANSWERS]
+        shown = [(query[i], f"query-{Path(query[i].id).name}")]
+        shown += [(gallery[g], f"gallery-{Path(gallery[g].id).name}") for g in order]
+        for sample, name in shown:
+            shutil.copyfile(sample.path, pictures / name)
+        people.append(
+            {
+                "query": shown[0][1],
+                "identity": int(q_ids[i]),
+                "average_precision": float(ranking.average_precision[i]),
+                "first_match_rank": int(ranking.first_match_rank[i]),
+                "answers": [
+                    {
+                        "picture": name,
+                        "right": bool(g_ids[g] == q_ids[i]),
+                        "distance": float(np.sqrt(distances[i, g])),
+                    }
+                    for g, (_, name) in zip(order, shown[1:], strict=True)
+                ],
+            }
+        )
+    return people

@@ -98,6 +98,7 @@ def collect(
     arguments_passed: Mapping[str, Any] | None = None,
     arguments_effective: Mapping[str, Any] | None = None,
     method: Mapping[str, Any] | None = None,
+    task: Mapping[str, Any] | None = None,
     seeds: Sequence[int] = (),
     steps: Sequence[str] = (),
 ) -> Provenance:
@@ -118,6 +119,7 @@ def collect(
         arguments_passed=dict(arguments_passed or {}),
         arguments_effective=dict(arguments_effective or {}),
         method=dict(method or {}),
+        task=dict(task or {}),
         seeds=tuple(seeds),
         steps=tuple(steps),
     )

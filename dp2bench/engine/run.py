@@ -71,6 +71,39 @@ def pool_seeds(
     return tuple(pooled)
 
 
+def pool_units(units: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+    """The values behind each score, averaged over seeds: {score name: {unit id: value}}; only the scores for which every seed
+    measured the same units, so that the mean over units is the score.
+    """
+    return {
+        name: {unit: float(np.mean([u[name][unit] for u in units])) for unit in sorted(first)}
+        for name, first in sorted(units[0].items())
+        if all(name in u and u[name].keys() == first.keys() for u in units)
+    }
+
+
+def keep_evidence(result: Path, seeds: Mapping[int, Path]) -> None:
+    """Put what a report and a paired comparison need beside a result file, so that the run's folder can travel without the cache.
+
+    ``<task>.units.json`` holds the pooled values of single queries or pictures, ``<task>/seed-<seed>/`` what the task left in
+    ``RunContext.artefacts``. Whatever an earlier run left there is dropped.
+
+    Args:
+        result: the result's file.
+        seeds: folder of the finished evaluation by seed; empty where the result failed.
+
+    """
+    folder, units = result.with_suffix(""), result.with_suffix(".units.json")
+    shutil.rmtree(folder, ignore_errors=True)
+    units.unlink(missing_ok=True)
+    if not seeds:
+        return
+    write_json(units, pool_units([json.loads((f / "units.json").read_text("utf-8")) for f in seeds.values()]))
+    for seed, source in seeds.items():
+        if any((source / "artefacts").iterdir()):
+            shutil.copytree(source / "artefacts", folder / f"seed-{seed}")
+
+
 def _spec(cell: Cell, suite: Suite) -> ResultSpec:
     return ResultSpec(
         method=cell.method.label,
@@ -133,6 +166,7 @@ def _result(
             arguments_passed=dict(cell.task.arguments),
             arguments_effective=dict(task.arguments),
             method={k: v for k, v in vars(method.meta).items() if k != "weights"},
+            task={k: getattr(task.meta, k) for k in ("name", "version", "kind", "reference")},
             seeds=suite.seeds,
             steps=tuple(sorted(keys)),
         ),
@@ -170,7 +204,8 @@ def run_suite(
     data_root: Path | None = None,
     prepare_progress: Progress = no_progress,
 ) -> Run:
-    """Do everything a suite asks for and write ``out/results/<method>/<dataset>/<task>.json``, ``run.json`` and ``journal.jsonl``.
+    """Do everything a suite asks for and write ``out/results/<method>/<dataset>/<task>.json`` with its evidence (`keep_evidence`),
+    ``run.json`` and ``journal.jsonl``.
 
     The result files and ``run.json`` are the same bytes for the same work, whether cached, resumed or new; times are in the journal.
     """
@@ -212,6 +247,12 @@ def run_suite(
         partial = (out / relative).with_suffix(".partial")
         partial.write_text(result.to_json(), "utf-8")
         partial.replace(out / relative)
+        keep_evidence(
+            out / relative,
+            {seed: store.path(key) for seed, key in cell.evaluations.items()}
+            if result.status == "ok"
+            else {},
+        )
         results.append(result)
         paths.append(relative.as_posix())
     for label, dataset in datasets.items():

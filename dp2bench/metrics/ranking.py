@@ -203,6 +203,63 @@ def chance(
     )
 
 
+@dataclass(frozen=True)
+class DistanceHistograms:
+    """How far pictures of the same person lie from each other, and pictures of different people.
+
+    Attributes:
+        edges: (bins + 1,) ascending, from 0 to the largest distance.
+        mated: (bins,) int64 pairs of one identity by two cameras.
+        non_mated: (bins,) int64 pairs of two identities.
+        nearest: (Q,) distance of each query's nearest right answer; infinite where there is none.
+
+    """
+
+    edges: NDArray[np.float64]
+    mated: NDArray[np.int64]
+    non_mated: NDArray[np.int64]
+    nearest: NDArray[np.float64]
+
+
+def distance_histograms(
+    distances: NDArray[Any],
+    query_ids: ArrayLike,
+    gallery_ids: ArrayLike,
+    query_cameras: ArrayLike,
+    gallery_cameras: ArrayLike,
+    *,
+    bins: int = 60,
+    chunk: int = 256,
+) -> DistanceHistograms:
+    """Histograms of the distances over the pairs that `rank` looks at: the same pairs are left out.
+
+    Args:
+        distances: as in `rank`, not negative; and so are the next four.
+        query_ids: (Q,).
+        gallery_ids: (G,).
+        query_cameras: (Q,).
+        gallery_cameras: (G,).
+        bins: of equal width.
+        chunk: queries per unit of work; changes no result.
+
+    """
+    q_ids, g_ids = np.asarray(query_ids)[:, None], np.asarray(gallery_ids)[None]
+    q_cams, g_cams = np.asarray(query_cameras)[:, None], np.asarray(gallery_cameras)[None]
+    edges = np.linspace(0, float(distances.max(initial=0)) or 1.0, bins + 1)
+    mated, non_mated = np.zeros(bins, np.int64), np.zeros(bins, np.int64)
+    nearest = np.full(len(q_ids), np.inf)
+    for start in range(0, len(q_ids), chunk):
+        rows = slice(start, start + chunk)
+        block = np.asarray(distances[rows], np.float64)
+        known = (q_ids[rows] != JUNK) & (g_ids != JUNK)
+        same = q_ids[rows] == g_ids
+        right = known & same & (q_cams[rows] != g_cams)
+        mated += np.histogram(block[right], edges)[0]
+        non_mated += np.histogram(block[known & ~same], edges)[0]
+        nearest[rows] = np.where(right, block, np.inf).min(axis=1, initial=np.inf)
+    return DistanceHistograms(edges, mated, non_mated, nearest)
+
+
 _TIED, _NAN = 1, 2
 
 

@@ -20,7 +20,7 @@ from dp2bench.core.contracts import no_progress
 from dp2bench.core.results import Coverage, Result, Score
 from dp2bench.engine import suite as suites
 from dp2bench.engine.executor import LocalExecutor
-from dp2bench.engine.run import pool_seeds, run_suite
+from dp2bench.engine.run import keep_evidence, pool_seeds, pool_units, run_suite
 from dp2bench.engine.store import Store
 
 
@@ -75,6 +75,15 @@ def test_a_suite_gives_a_result_for_every_cell(tiny_suite, tmp_path):
     text = (tmp_path / "run" / "results" / "mask-out" / "market1501" / "market1501-reid.json").read_text()
     assert Result.model_validate_json(text) == mask_out
     assert mask_out.provenance.arguments_effective["epochs"] == 2
+
+    folder = tmp_path / "run" / "results" / "mask-out" / "market1501"
+    units = json.loads((folder / "market1501-reid.units.json").read_text())
+    assert units.keys() == {s.name for s in mask_out.scores}
+    for name, values in units.items():
+        assert len(values) == mask_out.score(name).n
+        assert sum(values.values()) / len(values) == pytest.approx(mask_out.score(name).value)
+    assert {p.name for p in (folder / "market1501-reid").iterdir()} == {"seed-0", "seed-1"}
+    assert mask_out.provenance.task["kind"] == "privacy"
 
     again = go(tiny_suite, tmp_path / "again")
     assert all(o.cached for o in again.outcomes.values())
@@ -134,6 +143,21 @@ def test_pooling_averages_units_over_seeds():
     assert pooled.chance == pytest.approx(0.03)
 
 
+def test_units_of_different_seeds_are_pooled_only_where_they_are_the_same():
+    units = [{"m": {"b": 0.0, "a": 1.0}, "n": {"a": 1.0}}, {"m": {"a": 0.0, "b": 0.5}, "n": {"b": 1.0}}]
+    assert pool_units(units) == {"m": {"a": 0.5, "b": 0.25}}
+
+
+def test_evidence_of_a_failed_result_does_not_stay(tmp_path):
+    (tmp_path / "cache" / "artefacts").mkdir(parents=True)
+    (tmp_path / "cache" / "units.json").write_text('{"m": {"a": 1}}')
+    (tmp_path / "cache" / "artefacts" / "curve.json").write_text("[]")
+    keep_evidence(tmp_path / "task.json", {3: tmp_path / "cache"})
+    assert (tmp_path / "task" / "seed-3" / "curve.json").is_file()
+    keep_evidence(tmp_path / "task.json", {})
+    assert [p.name for p in tmp_path.iterdir()] == ["cache"]
+
+
 def command(*arguments: str | Path) -> list[str]:
     return [str(Path(sys.executable).with_name("dp2bench")), *map(str, arguments)]
 
@@ -187,7 +211,7 @@ def test_killed_anywhere_the_run_goes_on_to_the_same_bytes(tiny_suite, tmp_path)
     worked = Counter(e["key"] for e in journal(out) if not e["cached"] and not e["error"])
     assert max(worked.values()) == 1
     reference, resumed = (result_bytes(tmp_path / name / "results") for name in ("reference", "run"))
-    assert len(reference) == 2
+    assert sum(name.count("/") == 2 and "units" not in name for name in reference) == 2
     assert resumed == reference
 
 

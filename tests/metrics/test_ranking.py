@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dp2bench.metrics.intervals import bootstrap_interval
-from dp2bench.metrics.ranking import chance, rank
+from dp2bench.metrics.ranking import chance, distance_histograms, rank
 
 
 def torchreid(distances, q_ids, g_ids, q_cams, g_cams, max_rank):
@@ -142,3 +142,34 @@ def test_bootstrap_covers_the_mean_as_often_as_it_says():
         low, high = bootstrap_interval(random.normal(size=60), seed=trial, resamples=400, level=0.9)
         inside += low <= 0 <= high
     assert 0.83 < inside / 300 < 0.95
+
+
+def test_histograms_count_the_pairs_that_ranking_looks_at():
+    rng = np.random.default_rng(0)
+    q_ids, g_ids = rng.integers(-1, 4, 30), rng.integers(-1, 4, 50)
+    q_cams, g_cams = rng.integers(0, 3, 30), rng.integers(0, 3, 50)
+    distances = rng.random((30, 50)).astype(np.float32)
+    ours = distance_histograms(distances, q_ids, g_ids, q_cams, g_cams, bins=7, chunk=4)
+    right, wrong, nearest = [], [], []
+    for q in range(30):
+        mine = [
+            float(distances[q, g]) for g in range(50) if q_ids[q] == g_ids[g] != -1 and q_cams[q] != g_cams[g]
+        ]
+        right += mine
+        nearest.append(min(mine, default=np.inf))
+        wrong += [
+            float(distances[q, g])
+            for g in range(50)
+            if q_ids[q] != g_ids[g] and -1 not in (q_ids[q], g_ids[g])
+        ]
+    np.testing.assert_array_equal(ours.mated, np.histogram(right, ours.edges)[0])
+    np.testing.assert_array_equal(ours.non_mated, np.histogram(wrong, ours.edges)[0])
+    np.testing.assert_array_equal(ours.nearest, nearest)
+    assert ours.mated.sum() == len(right)
+    assert ours.non_mated.sum() == len(wrong)
+
+
+def test_histogram_of_equal_pictures_has_edges():
+    ours = distance_histograms(np.zeros((1, 2)), [1], [1, 2], [0], [1, 1], bins=2)
+    assert ours.edges.tolist() == [0, 0.5, 1]
+    assert (ours.mated.tolist(), ours.non_mated.tolist()) == ([1, 0], [1, 0])
