@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,15 @@ class Run:
     suite: str
     command: str
     results: tuple[Result, ...]
+    paths: tuple[Path, ...] = ()
+    """The results' files, in the same order."""
+    specification: Mapping[str, Any] = field(default_factory=dict)
+    """The whole suite as it was run; empty where none was recorded."""
+
+    @property
+    def name(self) -> str:
+        """The folder's own name."""
+        return self.folder.resolve().name
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -82,4 +92,88 @@ def load_run(folder: Path) -> Run:
                 f"{index} lists {item!r}, which lies outside the run's folder.", "Correct the path."
             )
         results.append(load_result(path))
-    return Run(folder, str(value.get("suite", "")), str(value.get("command", "")), tuple(results))
+    specification = value.get("specification")
+    return Run(
+        folder,
+        str(value.get("suite", "")),
+        str(value.get("command", "")),
+        tuple(results),
+        tuple(folder / item for item in listed),
+        specification if isinstance(specification, dict) else {},
+    )
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What lies beside one result: the values of single queries or pictures, and the files its task left for each seed.
+
+    Nothing of it is needed: results of older runs have none.
+    """
+
+    path: Path
+    """The result's file."""
+    seeds: tuple[int, ...]
+
+    def units(self) -> Mapping[str, Mapping[str, float]]:
+        """{score name: {unit: value}}, averaged over seeds; empty where none was kept."""
+        path = self.path.with_suffix(".units.json")
+        return _read_object(path) if path.is_file() else {}
+
+    def files(self, name: str) -> tuple[Path, ...]:
+        """The file of that name of every seed that has one, in the order of the seeds."""
+        found = [self.path.with_suffix("") / f"seed-{seed}" / name for seed in self.seeds]
+        return tuple(path for path in found if path.is_file())
+
+    def objects(self, name: str) -> tuple[Mapping[str, Any], ...]:
+        """`files` read as JSON objects; ReportError names the one that is broken."""
+        return tuple(_read_object(path) for path in self.files(name))
+
+
+@dataclass(frozen=True)
+class Report:
+    """One or several runs, reported on together."""
+
+    runs: tuple[Run, ...]
+
+    @property
+    def results(self) -> tuple[Result, ...]:
+        """Of all runs, one run after the other."""
+        return tuple(result for run in self.runs for result in run.results)
+
+    @property
+    def run_of(self) -> tuple[Run, ...]:
+        """The run of each result."""
+        return tuple(run for run in self.runs for _ in run.results)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each result's run; a longer part of its path where two folders are called the same."""
+        names = {run.folder: run.name for run in self.runs}
+        for run in self.runs:
+            if sum(name == run.name for name in names.values()) > 1:
+                names[run.folder] = str(run.folder)
+        return tuple(names[run.folder] for run in self.run_of)
+
+    @property
+    def evidence(self) -> tuple[Evidence, ...]:
+        """Of each result."""
+        return tuple(
+            Evidence(path, result.spec.seeds)
+            for run in self.runs
+            for path, result in zip(run.paths, run.results, strict=True)
+        )
+
+    @property
+    def title(self) -> str:
+        """The suites' names, each once."""
+        return ", ".join(dict.fromkeys(run.suite or run.name for run in self.runs))
+
+    @property
+    def command(self) -> str:
+        """The command of the run, or those of all runs."""
+        return "; ".join(dict.fromkeys(run.command for run in self.runs if run.command))
+
+
+def load_report(folders: Sequence[Path]) -> Report:
+    """Several runs' folders; a folder named twice is taken once."""
+    return Report(tuple(load_run(folder) for folder in {f.resolve(): f for f in folders}.values()))

@@ -6,14 +6,26 @@ import csv as csv_module
 import io
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
 from dp2bench.core.results import Coverage, Result, Score, canonical_json
 
 NO_COVERAGE = "no coverage"
+KINDS = ("privacy", "utility", "quality", "coverage", "cost")
+"""Kinds of tasks, in the order in which tables show them."""
 _DASH = "–"
+
+
+def kind_of(result: Result) -> str:
+    """What the result's task measures: one of `KINDS`.
+
+    A result that does not say counts as one of privacy, for which the rules of printing are the strictest; results from before
+    kinds were kept are all of re-identification.
+    """
+    kind = result.provenance.task.get("kind") if result.provenance is not None else None
+    return kind if kind in KINDS else "privacy"
 
 
 def needs_coverage(name: str) -> bool:
@@ -34,8 +46,10 @@ def known_people(coverage: Coverage) -> int:
 
 def printable(result: Result, score: Score) -> bool:
     """Whether the score may be shown: a privacy score needs a coverage of at least one known person."""
-    return not needs_coverage(score.name) or (
-        result.coverage is not None and known_people(result.coverage) > 0
+    return (
+        kind_of(result) != "privacy"
+        or not needs_coverage(score.name)
+        or (result.coverage is not None and known_people(result.coverage) > 0)
     )
 
 
@@ -44,23 +58,31 @@ def find_score(result: Result, name: str) -> Score | None:
     return next((score for score in result.scores if score.name == name), None)
 
 
-def _number(value: float, unit: str) -> str:
+def format_number(value: float, unit: str) -> str:
+    """Fractions in percent with one digit, everything else with four digits that matter."""
     return f"{100 * value:.1f}" if unit == "fraction" else f"{value:.4g}"
+
+
+def with_unit(score: Score) -> str:
+    """``KID``, ``runtime (s)``: the score's name with its unit, unless it is a fraction or has none."""
+    return score.name if score.unit in ("fraction", "", "1") else f"{score.name} ({score.unit})"
 
 
 def format_score(result: Result, score: Score) -> str:
     """``12.3 [10.1, 14.6]`` (fractions in percent), or ``no coverage``."""
     if not printable(result, score):
         return NO_COVERAGE
-    text = _number(score.value, score.unit)
+    text = format_number(score.value, score.unit)
     if score.ci95 is not None:
-        return f"{text} [{_number(score.ci95[0], score.unit)}, {_number(score.ci95[1], score.unit)}]"
-    return f"{text} [no interval]" if needs_coverage(score.name) else text
+        return (
+            f"{text} [{format_number(score.ci95[0], score.unit)}, {format_number(score.ci95[1], score.unit)}]"
+        )
+    return f"{text} [no interval]" if kind_of(result) == "privacy" and needs_coverage(score.name) else text
 
 
 def format_chance(score: Score | None) -> str:
     """What an attacker who knows nothing gets, in the score's unit."""
-    return _DASH if score is None or score.chance is None else _number(score.chance, score.unit)
+    return _DASH if score is None or score.chance is None else format_number(score.chance, score.unit)
 
 
 def format_coverage(coverage: Coverage | None) -> str:
@@ -93,6 +115,20 @@ class Group:
     task: str
     results: tuple[Result, ...]
     labels: tuple[str, ...]
+    indices: tuple[int, ...] = ()
+    """Where each result stands in the sequence that was grouped."""
+
+    @property
+    def kind(self) -> str:
+        """What the task measures: one of `KINDS`."""
+        return next((kind_of(r) for r in self.results if r.provenance is not None), "privacy")
+
+    @property
+    def main_score(self) -> Score | None:
+        """The main score of the first result that has one: its name, unit and direction are those of all."""
+        return next(
+            (s for r in self.results if r.main_score and (s := find_score(r, r.main_score)) is not None), None
+        )
 
     @property
     def score_names(self) -> tuple[str, ...]:
@@ -112,15 +148,19 @@ class Group:
         return any((s := find_score(r, name)) is not None and s.chance is not None for r in self.results)
 
 
-def _labels(results: Sequence[Result]) -> tuple[str, ...]:
+def _labels(results: Sequence[Result], runs: Sequence[str]) -> tuple[str, ...]:
     labels = [r.spec.method for r in results]
     for longer in (
-        lambda r: r.spec.method + _arguments(r),
-        lambda r: f"{r.spec.method}{_arguments(r)} @{r.spec.detector}",
-        lambda r: f"{r.spec.method}{_arguments(r)} @{r.spec.detector} #{r.run_id[:8]}",
+        lambda r, run: r.spec.method + run,
+        lambda r, run: f"{r.spec.method}{_arguments(r)}{run}",
+        lambda r, run: f"{r.spec.method}{_arguments(r)} @{r.spec.detector}{run}",
+        lambda r, run: f"{r.spec.method}{_arguments(r)} @{r.spec.detector} #{r.run_id[:8]}{run}",
     ):
         twice = {label for label in labels if labels.count(label) > 1}
-        labels = [longer(r) if label in twice else label for r, label in zip(results, labels, strict=True)]
+        labels = [
+            longer(r, f" ({run})" if len(set(runs)) > 1 else "") if label in twice else label
+            for r, run, label in zip(results, runs, labels, strict=True)
+        ]
     return tuple(labels)
 
 
@@ -133,23 +173,99 @@ def _arguments(result: Result) -> str:
     )
 
 
-def groups(results: Sequence[Result]) -> tuple[Group, ...]:
-    """Results by dataset and task, everything in order of first appearance."""
-    found: dict[tuple[str, str, str], list[Result]] = {}
-    for result in results:
+def groups(results: Sequence[Result], runs: Sequence[str] = ()) -> tuple[Group, ...]:
+    """Results by dataset and task, everything in order of first appearance.
+
+    Args:
+        results: of one or several runs.
+        runs: name of each result's run, put behind a method that several runs have.
+
+    """
+    found: dict[tuple[str, str, str], list[int]] = {}
+    for i, result in enumerate(results):
         spec = result.spec
         found.setdefault(
             (spec.dataset, spec.task, canonical_json([spec.dataset_arguments, spec.task_arguments])), []
-        ).append(result)
-    return tuple(Group(d, t, tuple(members), _labels(members)) for (d, t, _), members in found.items())
+        ).append(i)
+    gathered = []
+    for (dataset, task, _), members in found.items():
+        chosen = [results[i] for i in members]
+        labels = _labels(chosen, [runs[i] if runs else "" for i in members])
+        gathered.append(Group(dataset, task, tuple(chosen), labels, tuple(members)))
+    return tuple(gathered)
 
 
-def frame(results: Sequence[Result]) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Column:
+    """A column of the overview: the main score of a dataset and task, or (without a score) the people of a dataset."""
+
+    kind: str
+    title: str
+    dataset: str
+    score: Score | None
+    group: Group
+
+
+def overview(
+    results: Sequence[Result], runs: Sequence[str] = ()
+) -> tuple[list[Column], list[tuple[str, list[Result | None]]]]:
+    """Methods x kinds: a column for each dataset and task with its main score, by kind; under ``coverage`` also the people.
+
+    Returns:
+        The columns, and a row for each method: its label and its result under each column, None where it has none.
+
+    """
+    gathered = sorted(groups(results, runs), key=lambda g: KINDS.index(g.kind))
+    columns = [
+        Column(g.kind, f"{g.dataset}: {with_unit(main)}", g.dataset, main, g)
+        for g in gathered
+        if (main := g.main_score) is not None
+    ]
+    people: dict[str, Group] = {}
+    for g in gathered:
+        if any(r.coverage is not None for r in g.results):
+            people.setdefault(g.dataset, g)
+    columns += [Column("coverage", f"{d}: people anonymised", d, None, g) for d, g in people.items()]
+    columns.sort(key=lambda c: KINDS.index(c.kind))
+    titles = [c.title for c in columns]
+    columns = [
+        replace(c, title=f"{c.title}, {c.group.task}") if titles.count(c.title) > 1 else c for c in columns
+    ]
+    labels = dict.fromkeys(label for g in groups(results, runs) for label in g.labels)
+    return columns, [
+        (label, [dict(zip(c.group.labels, c.group.results, strict=True)).get(label) for c in columns])
+        for label in labels
+    ]
+
+
+def overview_cell(column: Column, result: Result | None) -> str:
+    """What the overview says of a method under a column."""
+    if result is None:
+        return _DASH
+    if result.status != "ok":
+        return result.status
+    if column.score is None:
+        return format_coverage(result.coverage)
+    score = find_score(result, column.score.name)
+    return _DASH if score is None else format_score(result, score)
+
+
+def arrow(score: Score) -> str:
+    """``↑`` where a higher value is better, ``↓`` where a lower one is."""
+    return "↑" if score.higher_is_better else "↓"
+
+
+def overview_titles(columns: Sequence[Column]) -> list[str]:
+    """Title of each column, with the direction of its score."""
+    return [c.title if c.score is None else f"{c.title} {arrow(c.score)}" for c in columns]
+
+
+def frame(results: Sequence[Result], runs: Sequence[str] = ()) -> pd.DataFrame:
     """Method x score as numbers. What is missing, failed, or lacks its coverage is NaN.
 
     With several datasets or tasks the rows are indexed by dataset, task and method, otherwise by method.
     """
-    gathered = groups(results)
+    gathered = groups(results, runs)
     names = list(dict.fromkeys(name for group in gathered for name in group.score_names))
     index, rows = [], []
     for group in gathered:
@@ -213,8 +329,9 @@ def grid(group: Group, names: Sequence[str] | None = None) -> tuple[list[str], l
     """
     names = group.main_names if names is None else names
     header = ["method"]
+    units = {s.name: with_unit(s) for r in group.results for s in r.scores}
     for name in names:
-        header += [name, "chance"] if group.chance_of(name) else [name]
+        header += [units[name], "chance"] if group.chance_of(name) else [units[name]]
     header.append("people")
     rows = []
     for label, result in zip(group.labels, group.results, strict=True):
@@ -246,19 +363,39 @@ def _markdown_cell(text: str) -> str:
     return text
 
 
-def markdown(results: Sequence[Result], command: str = "", names: Sequence[str] | None = None) -> str:
+def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(map(_markdown_cell, header)) + " |"]
+    lines.append("|" + "|".join([":--"] + ["--:"] * (len(header) - 1)) + "|")
+    for row in rows:
+        padded = [*row, *[""] * (len(header) - len(row))]
+        lines.append("| " + " | ".join(map(_markdown_cell, padded)) + " |")
+    return lines
+
+
+def markdown_overview(results: Sequence[Result], runs: Sequence[str] = ()) -> str:
+    """One Markdown table of methods x (privacy, utility, quality, coverage, cost)."""
+    columns, rows = overview(results, runs)
+    header = ["method", *(f"{c.kind}: {t}" for c, t in zip(columns, overview_titles(columns), strict=True))]
+    cells = [
+        [label, *(overview_cell(c, r) for c, r in zip(columns, row, strict=True))] for label, row in rows
+    ]
+    note = f"{NOTES} ↓ ↑: lower or higher is better."
+    return "\n".join([*_markdown_table(header, cells), "", _markdown_cell(note)]) + "\n"
+
+
+def markdown(
+    results: Sequence[Result],
+    command: str = "",
+    names: Sequence[str] | None = None,
+    runs: Sequence[str] = (),
+) -> str:
     """A Markdown table for each dataset and task, with footer. ``names`` picks the scores; by default the
     main ones.
     """
     parts = []
-    for group in groups(results):
-        header, rows = grid(group, names)
+    for group in groups(results, runs):
         lines = [f"### {_markdown_cell(group.dataset)}: {_markdown_cell(group.task)}", ""]
-        lines.append("| " + " | ".join(map(_markdown_cell, header)) + " |")
-        lines.append("|" + "|".join([":--"] + ["--:"] * (len(header) - 1)) + "|")
-        for row in rows:
-            padded = row + [""] * (len(header) - len(row))
-            lines.append("| " + " | ".join(map(_markdown_cell, padded)) + " |")
+        lines += _markdown_table(*grid(group, names))
         lines += ["", _markdown_cell(NOTES), ""]
         lines += [f"- {_markdown_cell(line)}" for line in footer(group, command)]
         parts.append("\n".join(lines) + "\n")
@@ -266,26 +403,28 @@ def markdown(results: Sequence[Result], command: str = "", names: Sequence[str] 
 
 
 CSV_COLUMNS = (
-    "dataset", "dataset_version", "task", "method", "status", "score", "value", "ci95_low", "ci95_high",
+    "dataset", "dataset_version", "task", "kind", "method", "run", "status", "score", "value", "ci95_low", "ci95_high",
     "chance", "unit",
     "higher_is_better", "n", "seeds", "anonymised", "known", "failed_open", "unfound", "note", "command",
 )  # fmt: skip
 
 
-def csv(results: Sequence[Result], command: str = "") -> str:
+def csv(results: Sequence[Result], command: str = "", runs: Sequence[str] = ()) -> str:
     """All scores, a line each, as unrounded numbers. A failed result is a line with its reason under
     ``note``.
     """
     stream = io.StringIO()
     writer = csv_module.DictWriter(stream, CSV_COLUMNS, restval="", lineterminator="\n")
     writer.writeheader()
-    for group in groups(results):
-        for label, result in zip(group.labels, group.results, strict=True):
+    for group in groups(results, runs):
+        for index, label, result in zip(group.indices, group.labels, group.results, strict=True):
             base: dict[str, object] = {
                 "dataset": group.dataset,
                 "dataset_version": result.provenance.dataset_version if result.provenance else "",
                 "task": group.task,
+                "kind": group.kind,
                 "method": label,
+                "run": runs[index] if runs else "",
                 "status": result.status,
                 "seeds": " ".join(map(str, result.spec.seeds)),
                 "command": command,
@@ -322,7 +461,8 @@ _LATEX = {
     r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}", "|":
     r"\textbar{}",
-    '"': r"\textquotedbl{}", "–": "--", "…": r"\ldots{}", "→": r"$\to$", "[": "{[}", "]": "{]}",
+    '"': r"\textquotedbl{}", "–": "--", "…": r"\ldots{}", "→": r"$\to$", "↓": r"$\downarrow$", "↑": r"$\uparrow$", "±": r"$\pm$", "µ": r"$\mu$",
+    "²": r"\textsuperscript{2}", "[": "{[}", "]": "{]}",
 }  # fmt: skip
 
 
@@ -331,28 +471,69 @@ def latex_escape(text: str) -> str:
     return "".join(_LATEX.get(char, char) for char in " ".join(text.split()))
 
 
-def latex(results: Sequence[Result], command: str = "", names: Sequence[str] | None = None) -> str:
+def _latex_rows(header_width: int, rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = []
+    for row in rows:
+        if len(row) == header_width:
+            lines.append(" & ".join(map(latex_escape, row)) + r" \\")
+        else:
+            reason = rf"\multicolumn{{{header_width - 1}}}{{l@{{}}}}{{{latex_escape(row[1])}}}"
+            lines.append(rf"{latex_escape(row[0])} & {reason} \\")
+    return lines
+
+
+def _latex_notes(columns: int, lines: Sequence[str]) -> list[str]:
+    span = rf"\multicolumn{{{columns}}}{{@{{}}p{{0.95\linewidth}}@{{}}}}"
+    return [rf"{span}{{\footnotesize {latex_escape(line)}}} \\" for line in lines]
+
+
+def latex_overview(results: Sequence[Result], runs: Sequence[str] = ()) -> str:
+    """One booktabs ``tabular`` of methods x (privacy, utility, quality, coverage, cost), the kinds above their columns."""
+    columns, rows = overview(results, runs)
+    kinds = [(kind, sum(c.kind == kind for c in columns)) for kind in KINDS]
+    spans, rules, at = [""], [], 2
+    for kind, width in kinds:
+        if width:
+            spans.append(rf"\multicolumn{{{width}}}{{c}}{{{kind}}}")
+            rules.append(rf"\cmidrule(lr){{{at}-{at + width - 1}}}")
+            at += width
+    cells = [
+        [label, *(overview_cell(c, r) for c, r in zip(columns, row, strict=True))] for label, row in rows
+    ]
+    return "\n".join(
+        [
+            r"\begin{tabular}{@{}l" + "r" * len(columns) + "@{}}",
+            r"\toprule",
+            " & ".join(spans) + r" \\",
+            " ".join(rules),
+            " & ".join(["method", *map(latex_escape, overview_titles(columns))]) + r" \\",
+            r"\midrule",
+            *_latex_rows(len(columns) + 1, cells),
+            r"\bottomrule",
+            *_latex_notes(len(columns) + 1, [NOTES]),
+            r"\end{tabular}",
+            "",
+        ]
+    )
+
+
+def latex(
+    results: Sequence[Result],
+    command: str = "",
+    names: Sequence[str] | None = None,
+    runs: Sequence[str] = (),
+) -> str:
     """A booktabs ``tabular`` for each dataset and task, to be put into a ``table``; needs ``the booktabs
     package``.
     """
     parts = []
-    for group in groups(results):
+    for group in groups(results, runs):
         header, rows = grid(group, names)
         columns = len(header)
         lines = [r"\begin{tabular}{@{}l" + "r" * (columns - 1) + "@{}}", r"\toprule"]
         lines += [" & ".join(map(latex_escape, header)) + r" \\", r"\midrule"]
-        for row in rows:
-            if len(row) == columns:
-                lines.append(" & ".join(map(latex_escape, row)) + r" \\")
-            else:
-                reason = rf"\multicolumn{{{columns - 1}}}{{l@{{}}}}{{{latex_escape(row[1])}}}"
-                lines.append(rf"{latex_escape(row[0])} & {reason} \\")
-        lines.append(r"\bottomrule")
-        span = rf"\multicolumn{{{columns}}}{{@{{}}p{{0.95\linewidth}}@{{}}}}"
-        lines += [
-            rf"{span}{{\footnotesize {latex_escape(line)}}} \\"
-            for line in [f"{group.dataset}: {group.task}. {NOTES}", *footer(group, command)]
-        ]
+        lines += [*_latex_rows(columns, rows), r"\bottomrule"]
+        lines += _latex_notes(columns, [f"{group.dataset}: {group.task}. {NOTES}", *footer(group, command)])
         lines.append(r"\end{tabular}")
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
