@@ -16,7 +16,7 @@ def doctor() -> None:
     from dp2bench.core.errors import PluginError
     from dp2bench.engine import suite as suites
     from dp2bench.engine.plan import default_threads
-    from dp2bench.engine.store import cache_root
+    from dp2bench.core.paths import cache_root
 
     console = Console()
     table = Table(box=None, pad_edge=False, show_header=False)

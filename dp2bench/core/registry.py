@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from dp2bench.core.errors import PluginError
 
-Kind = Literal["methods", "tasks", "datasets", "detectors"]
+Kind = Literal["methods", "tasks", "datasets", "detectors", "templates"]
 
 
 @lru_cache

@@ -6,21 +6,14 @@ import contextlib
 import fcntl
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
-import platformdirs
-
 from dp2bench.core.errors import Dp2benchError
-
-
-def cache_root() -> Path:
-    """``$DP2BENCH_CACHE``, or the user's cache folder."""
-    return Path(os.environ.get("DP2BENCH_CACHE") or platformdirs.user_cache_dir("dp2bench"))
+from dp2bench.core.paths import cache_root
 
 
 class Store:

@@ -79,7 +79,9 @@ class BodyKit:
 
     def _zones(self, data: Mapping[str, Any]) -> None:
         names = np.array([str(n) for n in data["bones"]])
-        dominant = names[self._weight_bones[np.arange(ALL_VERTICES), self._weights.argmax(1)]]
+        self.dominant_bone = self._weight_bones[np.arange(ALL_VERTICES), self._weights.argmax(1)]
+        """(19158,) the bone that moves a vertex most."""
+        dominant = names[self.dominant_bone]
 
         def of(*prefixes: str) -> NDArray[np.bool_]:
             return np.array([n.startswith(prefixes) for n in dominant])

@@ -22,6 +22,8 @@ from torch import Tensor
 from dp2bench.core.contracts import Weights
 from dp2bench.core.errors import Dp2benchError
 
+CSE_LICENCE = "see the DensePose project"
+
 _TO_SAFETENSORS = "If you trust the file, convert it where it came from: `safetensors.torch.save_file` of the state dict under its own names."
 
 

@@ -104,7 +104,7 @@ class CSEDetector(_NetworkDetector):
 
     name = "cse"
     official = f"{_ZOO}densepose/cse/densepose_rcnn_R_101_FPN_DL_soft_s1x/250713061/model_final_1d3314.pkl"
-    licence = "see the DensePose project"
+    licence = checkpoints.CSE_LICENCE
     surface = True
 
     def __init__(

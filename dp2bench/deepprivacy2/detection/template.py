@@ -1,0 +1,61 @@
+"""The surface template ``smpl-27554``, whose table is a parameter of the published CSE networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.paths import cache_root
+from dp2bench.core.templates import Template, standardised
+from dp2bench.deepprivacy2.detection import checkpoints, rcnn
+from dp2bench.deepprivacy2.detection.heads import VertexEmbedder
+
+_KEY = "roi_heads.embedder.embedder_smpl_27554."
+
+
+def smpl_file() -> Path:
+    """Where `register_smpl` keeps the table."""
+    return cache_root() / "templates" / f"{rcnn.TEMPLATE}.npz"
+
+
+def smpl() -> Template:
+    """The template as `register_smpl` left it; a Dp2benchError says how to get it where that has not been done."""
+    path = smpl_file()
+    if not path.is_file():
+        raise Dp2benchError(
+            f"The surface template {rcnn.TEMPLATE!r} is not on this machine: its embeddings are parameters of a CSE network.",
+            f"Download {_official()} and run `dp2bench data template {rcnn.TEMPLATE} --weights FILE` once.",
+        )
+    return Template.read(path)
+
+
+def register_smpl(weights: Path) -> Template:
+    """Take the table out of a CSE checkpoint and keep it in the cache for `smpl`.
+
+    Rows are normalised as the network does, then columns are standardised as the published generators were trained
+    with. Which vertex mirrors which is no part of the checkpoint, so ``mirrored`` is None.
+
+    Raises:
+        Dp2benchError: the file cannot be read or is not a CSE network's.
+
+    """
+    state = checkpoints.read_state(Path(weights))
+    try:
+        features, directions = state[f"{_KEY}features"], state[f"{_KEY}embeddings"]
+    except KeyError as error:
+        raise Dp2benchError(
+            f"{weights} holds no embeddings of {rcnn.TEMPLATE}: {error} is missing.",
+            f"Give a checkpoint of DensePose CSE, e.g. {_official()}.",
+        ) from error
+    embedder = VertexEmbedder(len(features))
+    embedder.load_state_dict({"features": features, "embeddings": directions})
+    table = embedder().detach().double().numpy()
+    template = Template(rcnn.TEMPLATE, standardised(table), licence=checkpoints.CSE_LICENCE)
+    template.save(smpl_file())
+    return template
+
+
+def _official() -> str:
+    from dp2bench.deepprivacy2.detection.detectors import CSEDetector
+
+    return CSEDetector.official
