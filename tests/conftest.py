@@ -15,7 +15,9 @@ settings.load_profile("any machine")
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DP2BENCH_CACHE", str(tmp_path_factory.mktemp("cache")))
+    cache = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("DP2BENCH_CACHE", str(cache))
+    monkeypatch.setenv("DP2BENCH_HISTORY", str(cache / "history.sqlite"))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import typer
 
-from dp2bench.cli import anonymize, compare, doctor, evaluate, list_, report, run
+from dp2bench.cli import anonymize, compare, doctor, evaluate, history, list_, report, run
 from dp2bench.core.errors import Dp2benchError
 
 app = typer.Typer(
@@ -44,6 +44,7 @@ _command("evaluate", evaluate.evaluate)
 _command("report", report.report)
 _command("compare", compare.compare)
 _command("accept", compare.accept)
+app.add_typer(history.app, name="history")
 _command("list", list_.list_)
 _command("doctor", doctor.doctor)
 

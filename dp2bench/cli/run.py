@@ -73,6 +73,7 @@ def carry_out(
 
     from dp2bench.cli.progress import TerminalObserver
     from dp2bench.engine.executor import LocalExecutor
+    from dp2bench.engine.history import record
     from dp2bench.engine.plan import default_threads
     from dp2bench.engine.run import run_suite
     from dp2bench.engine.store import Store
@@ -105,6 +106,10 @@ def carry_out(
         console.print(f"[dim]{observer.reused} finished steps reused[/]")
     print_table(finished.results, console, command)
     console.print("Report: " + str(write_report(folder)[0].parent), highlight=False, soft_wrap=True)
+    if warning := record(finished.results):
+        console.print(
+            f"[yellow]Not recorded in the history:[/] {escape(warning)}", highlight=False, soft_wrap=True
+        )
     if finished.failed:
         for result in finished.results:
             if result.error:
