@@ -13,7 +13,7 @@ import pytest
 from PIL import Image as PILImage
 
 from dp2bench.core.errors import DatasetError
-from dp2bench.datasets.passersby import making
+from dp2bench.datasets.passersby import making, reid_pictures
 from dp2bench.datasets.passersby.body import SKIN_VERTICES
 from dp2bench.datasets.passersby.people import look
 from dp2bench.datasets.passersby.reid import TEMPLATE, PassersbyReID
@@ -57,12 +57,12 @@ def test_layout_and_names_are_those_of_market1501(dataset):
         assert sorted(s.id for s in dataset.samples(split)) == files
         with PILImage.open(dataset.samples(split)[0].path) as im:
             assert im.size == (64, 128)
-    assert sum(map(len, making.plan("smoke"))) == sum(len(dataset.samples(s)) for s in FOLDERS)
+    assert sum(map(len, reid_pictures.plan("smoke"))) == sum(len(dataset.samples(s)) for s in FOLDERS)
 
 
 def test_every_name_of_every_size_is_unique():
-    for size in making.SIZES:
-        names = [(s.split, s.name) for chunk in making.plan(size) for s in chunk]
+    for size in reid_pictures.SIZES:
+        names = [(s.split, s.name) for chunk in reid_pictures.plan(size) for s in chunk]
         assert len(set(names)) == len(names)
 
 
@@ -125,21 +125,24 @@ def test_a_copy_has_the_people_of_the_original(dataset, tmp_path):
     np.testing.assert_array_equal(dataset.people(a).masks, copy.people(b).masks)
 
 
-def test_a_shot_is_the_same_bytes_alone_and_in_its_dataset(dataset, tmp_path):
-    chunks = making.plan("smoke")
+def test_a_shot_is_the_same_bytes_alone_and_in_its_dataset(dataset):
+    chunks = reid_pictures.plan("smoke")
     for k in (0, len(chunks) - 1):
-        making.make_chunk(chunks[k], tmp_path / f"{k}.npz")
-        with np.load(tmp_path / f"{k}.npz") as part:
-            ends = np.cumsum(part["picture_bytes"])
-            data = part["pictures"].tobytes()
-            for name, start, end in zip(part["names"], [0, *ends[:-1]], ends, strict=True):
-                split, file = str(name).split("/")
-                assert (dataset.root / FOLDERS[split] / file).read_bytes() == data[start:end]
+        part = reid_pictures.ReID().make_chunk(chunks[k])
+        for name, data in zip(
+            part["names"], making.cut(part["pictures"], part["picture_first"]), strict=True
+        ):
+            split, file = str(name).split("/")
+            assert (dataset.root / FOLDERS[split] / file).read_bytes() == data
 
 
 def test_a_killed_generation_is_not_taken_for_whole_and_goes_on(dataset, tmp_path):
     root = tmp_path / "datasets" / dataset.root.name
-    code = f"from pathlib import Path; from dp2bench.datasets.passersby.making import make; make('smoke', Path({str(root)!r}), lambda d, n: None)"
+    code = (
+        "from pathlib import Path; from dp2bench.datasets.passersby.making import make; "
+        "from dp2bench.datasets.passersby.reid_pictures import ReID; "
+        f"make(ReID(), 'smoke', Path({str(root)!r}), lambda d, n: None)"
+    )
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
@@ -156,7 +159,7 @@ def test_a_killed_generation_is_not_taken_for_whole_and_goes_on(dataset, tmp_pat
     kept[0].write_bytes(kept[0].read_bytes()[:1000])
     (parts / "00007.npz.1.tmp").write_bytes(b"half")
     done = []
-    making.make("smoke", root, lambda d, n: done.append(d))
+    making.make(reid_pictures.ReID(), "smoke", root, lambda d, n: done.append(d))
     assert done[0] > 0
     assert digest(root) == digest(dataset.root)
     assert not parts.exists()

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-import platformdirs
 from numpy.typing import NDArray
 
 from dp2bench.core.contracts import DatasetMeta, Progress, no_progress
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.types import People, Sample, SurfaceMap
-from dp2bench.datasets.market1501 import Market1501
-from dp2bench.datasets.passersby.making import FOLDERS, HEIGHT, SIZES, VERSION, WIDTH, make
+from dp2bench.datasets.market1501 import FOLDERS, Market1501
+from dp2bench.datasets.passersby.making import Made
+from dp2bench.datasets.passersby.reid_pictures import HEIGHT, WIDTH, ReID
 
 TEMPLATE = "passersby-13380"
 """The surface template: the vertices of this dataset's body."""
@@ -37,16 +35,14 @@ class PassersbyReID(Market1501):
     needs_root: ClassVar[bool] = False
 
     def __init__(self, size: str = "mini", root: Path | None = None) -> None:
-        if size not in SIZES:
-            raise DatasetError(f"passersby-reid has no size {size!r}.", f"Choose one of {', '.join(SIZES)}.")
+        self.made = Made(ReID(), size)
         self.size = size
-        cache = Path(os.environ.get("DP2BENCH_CACHE") or platformdirs.user_cache_dir("dp2bench"))
-        self.original = cache / "datasets" / f"passersby-reid-{VERSION}-{size}"
+        self.original = self.made.root
         """Where the untouched dataset is: annotations of a copy are looked up there."""
         super().__init__(self.original if root is None else Path(root), official=False)
         self.meta = DatasetMeta(
             name="passersby-reid",
-            version=f"{VERSION}-{size}",
+            version=self.made.version,
             licence="CC0-1.0",
             splits=("train", "query", "gallery"),
             description="Rendered passers-by in the layout of Market-1501, made on this machine",
@@ -59,8 +55,7 @@ class PassersbyReID(Market1501):
 
     def prepare(self, progress: Progress = no_progress) -> None:
         """Make the dataset in the cache unless it is there, calling ``progress(done, total)`` with pictures."""
-        if not self.original.exists():
-            make(self.size, self.original, progress)
+        self.made.prepare(progress)
 
     def samples(self, split: str) -> Sequence[Sample]:
         """See `Dataset.samples`; makes the dataset on first use."""
@@ -74,31 +69,8 @@ class PassersbyReID(Market1501):
 
     def verify(self) -> None:
         """Compare every file with the manifest (original), or check the layout (copy); raises DatasetError."""
-        if not self._is_original:
-            super().verify()
-            return
-        self.prepare()
-        remedy = f"Delete the folder {self.root}; it is made again on the next use."
-        try:
-            expected = json.loads((self.root / "manifest.json").read_text())["sha256"]
-        except (OSError, ValueError, KeyError) as error:
-            raise DatasetError(f"The manifest of {self.root} cannot be read ({error}).", remedy) from error
-        there = {
-            p.relative_to(self.root).as_posix()
-            for folder in FOLDERS.values()
-            for p in (self.root / folder).glob("*")
-        }
-        if extra := sorted(there - set(expected)):
-            raise DatasetError(
-                f"{len(extra)} files do not belong to passersby-reid, the first is {self.root / extra[0]}.",
-                remedy,
-            )
-        for name, digest in expected.items():
-            path = self.root / name
-            if not path.is_file():
-                raise DatasetError(f"{path} is missing.", remedy)
-            if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
-                raise DatasetError(f"{path} is not as it was made: its sha256 differs.", remedy)
+        if self._is_original:
+            self.made.verify()
         super().verify()
 
     def attributes(self) -> dict[int, dict[str, Any]]:

@@ -1,0 +1,230 @@
+"""The pictures of `passersby-reid`: who is seen by which camera, and how one picture is taken."""
+
+from __future__ import annotations
+
+import io
+import json
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image as PILImage
+
+from dp2bench.core.seeds import derive_seed, generator
+from dp2bench.core.types import Image
+from dp2bench.datasets.market1501 import FOLDERS
+from dp2bench.datasets.passersby.making import Arrays, Recipe, cut, join, pack
+from dp2bench.datasets.passersby.people import act, dress, look, pose
+from dp2bench.datasets.passersby.scene import STYLES, Camera, Seen, render
+
+WIDTH, HEIGHT = 64, 128
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much a size holds: identities, cameras, pictures of each identity before each camera."""
+
+    train: int
+    test: int
+    cameras: int
+    per_camera: int
+    query_cameras: int
+    gallery: int
+    distractors: int
+    junk: int
+
+
+SIZES = {
+    "smoke": Size(
+        train=12, test=12, cameras=3, per_camera=1, query_cameras=2, gallery=1, distractors=4, junk=2
+    ),
+    "mini": Size(
+        train=80, test=48, cameras=6, per_camera=2, query_cameras=3, gallery=2, distractors=60, junk=20
+    ),
+    "large": Size(
+        train=400, test=400, cameras=6, per_camera=4, query_cameras=3, gallery=2, distractors=1000, junk=200
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One picture of the plan."""
+
+    split: str
+    identity: int
+    """0 for a distractor, -1 for junk."""
+    camera: int
+    frame: int
+    stream: str
+    person: int
+    """Which identity of the stream is shown."""
+
+    @property
+    def name(self) -> str:
+        """The file's name: identity, camera, sequence, frame and box."""
+        who = "-1" if self.identity < 0 else f"{self.identity:04d}"
+        return f"{who}_c{self.camera + 1}s1_{self.frame:06d}_00.jpg"
+
+
+def plan(size: str) -> list[list[Shot]]:
+    """The pictures of a size, in chunks that are made together (about one identity each)."""
+    n = SIZES[size]
+    chunks = [
+        [
+            Shot("train", i + 1, c, 100 * i + k, "reid-train", i)
+            for c in range(n.cameras)
+            for k in range(n.per_camera)
+        ]
+        for i in range(n.train)
+    ]
+    for i in range(n.test):
+        identity, first = n.train + 1 + i, 100 * (n.train + i)
+        turn = generator(derive_seed("passersby-reid", "query", i)).permutation(n.cameras)
+        shots = [Shot("query", identity, int(c), first, "reid-test", i) for c in turn[: n.query_cameras]]
+        shots += [
+            Shot("gallery", identity, c, first + 1 + k, "reid-test", i)
+            for c in range(n.cameras)
+            for k in range(n.gallery)
+        ]
+        chunks.append(shots)
+    extra = [Shot("gallery", 0, k % n.cameras, 900_000 + k, "reid-stranger", k) for k in range(n.distractors)]
+    extra += [Shot("gallery", -1, k % n.cameras, 950_000 + k, "reid-test", k % n.test) for k in range(n.junk)]
+    chunks += [extra[k : k + 12] for k in range(0, len(extra), 12)]
+    return chunks
+
+
+def shoot(shot: Shot) -> tuple[Image, list[Seen]]:
+    """Take one picture; depends on the shot alone."""
+    who = look(shot.stream, shot.person)
+    # Whether the bag is carried is a matter of the day, that is of person and camera.
+    day = generator(derive_seed("passersby-reid", "day", shot.stream, shot.person, shot.camera))
+    bag = bool(day.random() < 0.9)
+    r = generator(derive_seed("passersby-reid", "shot", shot.split, shot.identity, shot.camera, shot.frame))
+    style = STYLES[shot.camera]
+    camera = Camera.looking(float(r.uniform(4.5, 9)), float(r.uniform(*style.height)), 0.9, (WIDTH, HEIGHT))
+    kinds = ("walk", "stand", "walk", "phone", "walk", "wave")
+
+    def somebody(stream: str, person: int, at: tuple[float, float], bag: bool) -> Any:
+        away = 0.4 if r.random() < 0.8 else 2.0
+        yaw = style.facing + float(r.normal(0, away))
+        dressed = dress(look(stream, person), bag)
+        return act(
+            dressed, pose(r, kinds[int(r.choice(6, p=[0.3, 0.22, 0.2, 0.14, 0.1, 0.04]))]), yaw=yaw, at=at
+        )
+
+    main = somebody(shot.stream, shot.person, (0.0, 0.0), bag and who.bag != "none")
+    shift = float(r.normal(0, 0.025)), float(r.normal(0, 0.02))
+    camera = camera.framing(main.points, float(r.uniform(0.84, 0.97)), shift)
+    w, h = camera.size
+    if r.random() < 0.12:
+        # A detector's box that misses the feet.
+        zoom, drop = float(r.uniform(1.08, 1.25)), float(r.uniform(0.0, 0.06))
+        x, y = camera.centre
+        camera = replace(
+            camera, focal=camera.focal * zoom, centre=(w / 2 + (x - w / 2) * zoom, (y + drop * h) * zoom)
+        )
+    if shot.identity <= 0:
+        zoom = float(r.uniform(1.2, 1.8))
+        x, y = camera.centre
+        camera = replace(
+            camera,
+            focal=camera.focal * zoom,
+            centre=(
+                (x + w * float(r.choice([-0.28, 0.28]))) * zoom - w * (zoom - 1) / 2,
+                y * zoom - h * float(r.uniform(0, zoom - 1)),
+            ),
+        )
+    if shot.identity == 0 and r.random() < 0.4:
+        empty: list[Seen] = []
+        picture, _ = render([], camera, style, r)
+        return picture, empty
+    actors = [main]
+    if r.random() < 0.1:
+        side = float(r.choice([-1, 1]))
+        near = r.random() < 0.45
+        at = (
+            (side * float(r.uniform(0.34, 0.55)), -float(r.uniform(0.45, 0.9)))
+            if near
+            else (side * float(r.uniform(0.25, 0.6)), float(r.uniform(0.5, 2)))
+        )
+        actors.append(somebody("reid-stranger", 1_000_000 + int(r.integers(1 << 20)), at, True))
+    return render(actors, camera, style, r, thing=bool(r.random() < 0.08))
+
+
+class ReID(Recipe[Shot]):
+    """Makes `passersby-reid`: Market-1501's folders, the people of each split, the attributes of each identity."""
+
+    name = "passersby-reid"
+    sizes = SIZES
+
+    def plan(self, size: str) -> list[list[Shot]]:
+        """See `plan`."""
+        return plan(size)
+
+    def make_chunk(self, chunk: list[Shot]) -> Arrays:
+        """Take the pictures of a chunk."""
+        names, pictures, count, people = [], [], [], []
+        for shot in chunk:
+            image, seen = shoot(shot)
+            style = STYLES[shot.camera]
+            quality = int(
+                generator(derive_seed("passersby-reid", "jpeg", shot.name)).integers(*style.quality)
+            )
+            coded = io.BytesIO()
+            PILImage.fromarray(image).save(coded, "JPEG", quality=quality)
+            names.append(f"{shot.split}/{shot.name}")
+            pictures.append(coded.getvalue())
+            count.append(len(seen))
+            people += seen
+        pictures_joined, picture_first = join(pictures)
+        surfaces_joined, surface_first = join([zlib.compress(s.surface.tobytes(), 6) for s in people])
+        return {
+            "names": np.array(names),
+            "pictures": pictures_joined,
+            "picture_first": picture_first,
+            "first": np.cumsum([0, *count]),
+            "boxes": np.array([s.box for s in people], np.int32).reshape(-1, 4),
+            "keypoints": np.array([s.keypoints for s in people], np.float32).reshape(-1, 17, 3),
+            "faces": np.array([s.face for s in people], np.float32).reshape(-1, 4),
+            "main": np.array([s.actor == 0 for s in people], bool),
+            "surfaces": surfaces_joined,
+            "surface_first": surface_first,
+        }
+
+    def assemble(self, size: str, parts: Iterator[Arrays], root: Path) -> None:
+        """Write pictures as they come, then annotations and attributes."""
+        for folder in (*FOLDERS.values(), "annotations"):
+            (root / folder).mkdir()
+        rows: dict[str, list[tuple[str, list[Any], list[bytes]]]] = {split: [] for split in FOLDERS}
+        for part in parts:
+            pictures = cut(part["pictures"], part["picture_first"])
+            surfaces = cut(part["surfaces"], part["surface_first"])
+            for i, full in enumerate(part["names"]):
+                split, name = str(full).split("/")
+                (root / FOLDERS[split] / name).write_bytes(pictures[i])
+                mine = range(int(part["first"][i]), int(part["first"][i + 1]))
+                people = [{k: part[k][j] for k in ("boxes", "keypoints", "faces", "main")} for j in mine]
+                rows[split].append((name, people, [surfaces[j] for j in mine]))
+        for split, pictures_of in rows.items():
+            pictures_of.sort(key=lambda row: row[0])
+            everybody = [p for _, persons, _ in pictures_of for p in persons]
+            blobs, blob_first = join([b for _, _, some in pictures_of for b in some])
+            arrays = {
+                "names": np.array([name for name, _, _ in pictures_of]),
+                "first": np.cumsum([0, *(len(persons) for _, persons, _ in pictures_of)]),
+                "boxes": np.array([p["boxes"] for p in everybody], np.int32).reshape(-1, 4),
+                "keypoints": np.array([p["keypoints"] for p in everybody], np.float32).reshape(-1, 17, 3),
+                "faces": np.array([p["faces"] for p in everybody], np.float32).reshape(-1, 4),
+                "main": np.array([p["main"] for p in everybody], bool),
+                "surfaces": blobs,
+                "surface_first": blob_first,
+            }
+            (root / "annotations" / f"{split}.npz").write_bytes(pack(arrays))
+        n = SIZES[size]
+        attributes = {i + 1: look("reid-train", i).attributes() for i in range(n.train)}
+        attributes |= {n.train + 1 + i: look("reid-test", i).attributes() for i in range(n.test)}
+        (root / "annotations" / "attributes.json").write_text(json.dumps(attributes, indent=1))
