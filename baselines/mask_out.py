@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from dp2bench.core import cutting
 from dp2bench.core.contracts import MethodMeta
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import Anonymized, Image, People
@@ -26,7 +27,7 @@ class MaskOut:
     def anonymize(self, image: Image, people: People, *, seed: Seed) -> Anonymized:
         """Paint the people of a picture."""
         h, w = image.shape[:2]
-        regions, _, missed = stitching.plan(people, (h, w), self.scope, self.crop_size, smallest=0)
+        regions, _, missed = cutting.plan(people, (h, w), self.scope, self.crop_size, smallest=0)
         out = image.copy()
         changed = np.zeros((h, w), np.bool_)
         for region in regions:

@@ -7,11 +7,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from dp2bench.core import cutting
 from dp2bench.core.contracts import MethodMeta
+from dp2bench.core.cutting import Region
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import Anonymized, Image, People
 from dp2bench.deepprivacy2 import stitching
-from dp2bench.deepprivacy2.stitching import Region
 
 Window = tuple[int, int, int, int]
 
@@ -35,15 +36,15 @@ class PictureLevel:
     def anonymize(self, image: Image, people: People, *, seed: Seed) -> Anonymized:
         """Replace the people of a picture."""
         h, w = image.shape[:2]
-        regions, _, missed = stitching.plan(people, (h, w), "body", (288, 160), smallest=0)
+        regions, _, missed = cutting.plan(people, (h, w), "body", (288, 160), smallest=0)
         out = image.copy()
         changed = np.zeros((h, w), np.bool_)
         for region in regions:
-            x, y, width, height = stitching.bounds(region.hole)
+            x, y, width, height = cutting.bounds(region.hole)
             x0, y0 = region.window[0] + x, region.window[1] + y
             window = (x0, y0, x0 + width, y0 + height)
             hole = region.hole[y : y + height, x : x + width]
             made = self.effect(image, region, window)
-            stitching.put(out[y0 : y0 + height, x0 : x0 + width], made, np.ascontiguousarray(hole))
+            cutting.put(out[y0 : y0 + height, x0 : x0 + width], made, np.ascontiguousarray(hole))
             stitching.mark(changed, region)
         return Anonymized(out, changed, tuple(missed))

@@ -8,12 +8,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from dp2bench.core import cutting
 from dp2bench.core.contracts import Inpainter, MethodMeta
+from dp2bench.core.crops import FaceCrop
+from dp2bench.core.cutting import Region
 from dp2bench.core.seeds import Seed, derive_seed
 from dp2bench.core.types import Anonymized, CropBatch, Image, Missed, People
 from dp2bench.deepprivacy2 import stitching
-from dp2bench.deepprivacy2.crops import FaceCrop
-from dp2bench.deepprivacy2.stitching import Operator, Region
+from dp2bench.deepprivacy2.stitching import Operator
 
 Fallback = Literal["mask-out", "none"]
 Waiting = Literal["blank", "visible"]
@@ -79,13 +81,13 @@ class InpaintingAnonymizer:
         Each person's seed is derived from ``seed`` and the track id, or the index where there are no tracks.
         """
         h, w = image.shape[:2]
-        regions, small, missed = stitching.plan(
+        regions, small, missed = cutting.plan(
             people, (h, w), self.scope, self.inpainter.crop_size, face_crop=self.face_crop
         )
         out = image.copy()
         changed = np.zeros((h, w), np.bool_)
         if self.fallback == "none":
-            missed += [Missed(r.person, stitching.TOO_SMALL) for r in small]
+            missed += [Missed(r.person, cutting.TOO_SMALL) for r in small]
             small = []
         for region in (*small, *regions):
             stitching.mark(changed, region)
@@ -93,7 +95,7 @@ class InpaintingAnonymizer:
             stitching.paint(out, region)
         hidden: NDArray[np.bool_] | None = None
         if not self.inpainter.meta.sees_hole and self.waiting == "blank":
-            stitching.blank_out(out, changed.view(np.uint8))
+            cutting.blank_out(out, changed.view(np.uint8))
             hidden = changed.copy()
         for layer in stitching.layers(regions):
             cropped = [r for r in layer if not self._fill_directly(out, r)]
@@ -134,25 +136,23 @@ class InpaintingAnonymizer:
         holes = np.empty(size, np.bool_)
         outside = np.empty(size, np.bool_)
         for i, region in enumerate(regions):
-            images[i] = stitching.cut(image, region, scope=self.scope, blank=blank, quick=self.quick)
+            images[i] = cutting.cut(image, region, scope=self.scope, blank=blank, quick=self.quick)
             holes[i] = region.crop_hole
             outside[i] = region.outside()
             if hidden is not None:
-                others = stitching.cut_mask(hidden.view(np.uint8), region).view(np.bool_)
+                others = cutting.cut_mask(hidden.view(np.uint8), region).view(np.bool_)
                 holes[i] |= others
-                images[i][others] = stitching.GREY
+                images[i][others] = cutting.GREY
         # An inpainter that has no use for them says so: sampling a surface costs as much as a cheap fill.
         conditions = getattr(self.inpainter, "uses_conditions", True)
         known = conditions and any(people.surfaces[r.person] is not None for r in regions)
         surfaces = templates = keypoints = None
         if known:
             maps = [people.surfaces[r.person] for r in regions]
-            surfaces = np.stack([stitching.surface_in_crop(m, r) for m, r in zip(maps, regions, strict=True)])
+            surfaces = np.stack([cutting.surface_in_crop(m, r) for m, r in zip(maps, regions, strict=True)])
             templates = tuple(None if m is None else m.template for m in maps)
         if conditions and people.keypoints is not None:
-            keypoints = np.stack(
-                [stitching.keypoints_in_crop(people.keypoints[r.person], r) for r in regions]
-            )
+            keypoints = np.stack([cutting.keypoints_in_crop(people.keypoints[r.person], r) for r in regions])
         return CropBatch(images, holes, outside, surfaces, templates or (None,) * len(regions), keypoints)
 
 

@@ -38,7 +38,7 @@ def test_neighbours_on_the_body_are_neighbours_in_the_table(shipped):
     near = cKDTree(shipped.embeddings).query(shipped.embeddings[::50], 5)[1]
     points = kit().template[:SKIN_VERTICES]
     apart = np.linalg.norm(points[near] - points[::50][:, None], axis=-1).max(1)
-    assert np.median(apart) < 0.02
+    assert np.median(apart) < 0.03
     assert np.quantile(apart, 0.95) < 0.1  # metres, on a body of 1.8
 
 

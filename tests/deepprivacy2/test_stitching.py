@@ -3,6 +3,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
+from dp2bench.core import cutting
 from dp2bench.core.contracts import MethodMeta
 from dp2bench.core.seeds import Seed, derive_seed, generator
 from dp2bench.core.types import People, SurfaceMap
@@ -67,7 +68,7 @@ def test_batches_equal_one_by_one(seed, sees_hole, waiting, monkeypatch):
 
 def test_order_is_ascending_pixels_and_overlaps_keep_it():
     _, people = scene(12)
-    regions = stitching.plan(people, (300, 400), "body", (72, 40)).regions
+    regions = cutting.plan(people, (300, 400), "body", (72, 40)).regions
     assert [r.pixels for r in regions] == sorted(people.masks[r.person].sum() for r in regions)
     layers = stitching.layers(regions)
     place = {r.person: k for k, layer in enumerate(layers) for r in layer}
@@ -122,11 +123,11 @@ def test_every_masked_pixel_is_replaced(crop_size):
 def test_dilation_follows_the_published_radius():
     masks = np.zeros((1, 288, 160), bool)
     masks[0, 60:230, 60:100] = True
-    region = stitching.plan(
+    region = cutting.plan(
         People.of([[60, 60, 100, 230]], masks=masks), (288, 160), "body", (288, 160)
     ).regions[0]
-    assert stitching.dilation_radius((288, 160)) == 4
-    _, _, w, h = stitching.bounds(region.hole)
+    assert cutting.dilation_radius((288, 160)) == 4
+    _, _, w, h = cutting.bounds(region.hole)
     scale = (region.box[3] - region.box[1]) / 288
     assert abs(w - (40 + 8 * scale)) <= 2
     assert abs(h - (170 + 8 * scale)) <= 2

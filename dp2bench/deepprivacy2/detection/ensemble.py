@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.core import registry
+from dp2bench.core import cutting, registry
 from dp2bench.core.contracts import ComponentMeta, Dataset, Detector
 from dp2bench.core.types import Category, Image, People, Sample, SurfaceMap
-from dp2bench.deepprivacy2 import stitching
 from dp2bench.deepprivacy2.detection import matching
 from dp2bench.deepprivacy2.detection.detectors import CSEDetector, MaskRCNNDetector
 
@@ -187,8 +186,8 @@ def _bound(detector: Detector, dataset: Dataset) -> Detector:
 def _dilated_boxes(persons: People, size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(K,) indices of the persons who get a crop, and (K, 4) the pixels' box of their dilated masks."""
     who, boxes = [], []
-    for region in stitching.plan(persons, size, "body", _BODY_CROP).regions:
-        x, y, w, h = stitching.bounds(region.crop_hole)
+    for region in cutting.plan(persons, size, "body", _BODY_CROP).regions:
+        x, y, w, h = cutting.bounds(region.crop_hole)
         x0, y0, x1, y1 = region.box
         rows, columns = region.crop_hole.shape
         boxes.append(
@@ -212,5 +211,5 @@ def _faces(found: People) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
 
 def _tight(mask: NDArray[np.bool_], box: NDArray[np.float32]) -> NDArray[np.float32]:
     """(4,) box of a mask's pixels, or the given one where there are none."""
-    x, y, w, h = stitching.bounds(mask.view(np.uint8))
+    x, y, w, h = cutting.bounds(mask.view(np.uint8))
     return np.array([x, y, x + w, y + h], np.float32) if w else box

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dp2bench.deepprivacy2.crops import body_crop_box, face_crop_box, keeps
+from dp2bench.core.crops import body_crop_box, face_crop_box, keeps
 
 GEOMETRY = Path(__file__).parents[3] / "shared" / "parity" / "geometry.json"
 
