@@ -348,6 +348,28 @@ class Seen:
     face: NDArray[np.float32]
 
 
+def illuminate(
+    actor: Actor, corners: Any, weights: Any, camera: Camera, light: Any, sun: float, bounce: Any
+) -> tuple[Any, Any]:
+    """Light on N surface points of somebody, given by the (N, 3) vertices around them and their (N, 3) weights.
+
+    ``light`` (3,) points to the sun, ``sun`` 0..1 is its share, ``bounce`` (3,) comes from the ground.
+    Returns (N, 3) colour and (N,) vertex ids as `paint` gives them.
+    """
+    colour, wrinkles, ids = paint(actor.dressed, corners, weights)
+    n = np.einsum("nk,nkd->nd", weights, actor.normals[corners])
+    forward = camera.rotation[2]
+    away = (n * forward).sum(1)
+    n[away > 0.35] *= -1
+    n = n + 0.16 * wrinkles[:, None] * [0.5, 0.5, 1]
+    n /= np.sqrt((n**2).sum(1, keepdims=True)) + 1e-9
+    sunny = np.clip((n * light).sum(1), 0, 1)
+    dome = 0.5 + 0.5 * n[:, 2]
+    lit = (0.62 - 0.3 * sun) * (0.5 + 0.6 * dome) + (0.25 + 0.75 * sun) * sunny
+    rim = 0.05 * np.clip(1 + (n * forward).sum(1), 0, 1) ** 3
+    return colour * (lit[:, None] + bounce * (1 - dome)[:, None]) + rim[:, None], ids
+
+
 def render(
     actors: Sequence[Actor], camera: Camera, style: Style, r: np.random.Generator, *, thing: bool = False
 ) -> tuple[Image, list[Seen]]:
@@ -399,18 +421,7 @@ def render(
             continue
         corners = a.dressed.triangles[z.owner[mine] - bases[i]]
         weights = np.concatenate([z.bary[mine], 1 - z.bary[mine].sum(1, keepdims=True)], 1)
-        colour, wrinkles, ids = paint(a.dressed, corners, weights)
-        n = np.einsum("nk,nkd->nd", weights, a.normals[corners])
-        forward = camera.rotation[2]
-        away = (n * forward).sum(1)
-        n[away > 0.35] *= -1
-        n = n + 0.16 * wrinkles[:, None] * [0.5, 0.5, 1]
-        n /= np.sqrt((n**2).sum(1, keepdims=True)) + 1e-9
-        sunny = np.clip((n * light).sum(1), 0, 1)
-        dome = 0.5 + 0.5 * n[:, 2]
-        lit = (0.62 - 0.3 * sun) * (0.5 + 0.6 * dome) + (0.25 + 0.75 * sun) * sunny
-        rim = 0.05 * np.clip(1 + (n * forward).sum(1), 0, 1) ** 3
-        im[mine] = colour * (lit[:, None] + bounce * (1 - dome)[:, None]) + rim[:, None]
+        im[mine], ids = illuminate(a, corners, weights, camera, light, sun, bounce)
         instance[mine], surface[mine] = i, ids
     if thing:
         front, hides = _thing_in_front(h, w, r)
