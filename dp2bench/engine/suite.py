@@ -7,9 +7,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from dp2bench.core import yaml_model
 from dp2bench.core.errors import SuiteError
 from dp2bench.core.results import canonical_json
 
@@ -81,21 +81,6 @@ class Suite(_Closed):
         return value
 
 
-def _line_of(node: yaml.Node | None, path: tuple[int | str, ...]) -> int:
-    """The line (from 1) of the deepest node on a path that exists."""
-    line = 1 if node is None else node.start_mark.line + 1
-    for key in path:
-        if isinstance(node, yaml.MappingNode):
-            pair = next(((k, v) for k, v in node.value if k.value == str(key)), None)
-            if pair is None:
-                break
-            line, node = pair[0].start_mark.line + 1, pair[1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(key, int) and key < len(node.value):
-            node = node.value[key]
-            line = node.start_mark.line + 1
-    return line
-
-
 def names() -> list[str]:
     """The suites that ship with the package."""
     return sorted(
@@ -124,30 +109,5 @@ def load(name_or_path: str) -> Suite:
                 f"There is no suite called {name_or_path!r} and no such file.",
                 f"Shipped suites: {', '.join(names())}; or give the path of a YAML file.",
             )
-        where = str(path)
-        try:
-            text = path.read_text("utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SuiteError(f"{path} cannot be read: {error}.", "Give a UTF-8 YAML file.") from error
-    try:
-        node, data = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        raise SuiteError(
-            f"{where}:{mark.line + 1 if mark else 1}: not valid YAML: {getattr(error, 'problem', error)}.",
-            "Mend the line.",
-        ) from error
-    try:
-        return Suite.model_validate(data)
-    except ValidationError as error:
-        lines = []
-        for problem in error.errors():
-            loc = problem["loc"]
-            key = ".".join(str(part) for part in loc) or "(top)"
-            text_ = (
-                "unknown key"
-                if problem["type"] == "extra_forbidden"
-                else problem["msg"].removeprefix("Value error, ")
-            )
-            lines.append(f"{where}:{_line_of(node, loc)}: {key}: {text_}")
-        raise SuiteError("\n".join(lines), "Known keys: " + ", ".join(Suite.model_fields) + ".") from error
+        where, text = str(path), yaml_model.read_text(path, SuiteError)
+    return yaml_model.parse(Suite, text, where, SuiteError)
