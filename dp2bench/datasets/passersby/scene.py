@@ -411,7 +411,6 @@ def render(
         im = im * (1 - 0.45 * ground * blob)[..., None]
     im = im * (0.78 + 0.3 * sun)
 
-    body = kit()
     instance = np.full((h, w), -1, np.int16)
     surface = np.full((h, w), -1, np.int16)
     bounce = 0.12 * im[-h // 6 :].mean((0, 1))
@@ -442,7 +441,7 @@ def render(
         box = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], np.int32)
         cut = np.s_[box[1] : box[3], box[0] : box[2]]
         own = np.where(mine[cut], small_surface[cut], -1).astype(np.int16)
-        seen.append(Seen(i, box, own, _keypoints(a, camera, z, hides), _face(a, camera, own, box, body.face)))
+        seen.append(Seen(i, box, own, keypoints_seen(a, camera, z, hides), face_seen(a, camera, own)))
     return picture, seen
 
 
@@ -474,7 +473,8 @@ def _develop(im: Any, style: Style, r: np.random.Generator) -> Image:
     return picture
 
 
-def _keypoints(actor: Actor, camera: Camera, z: ZBuffer, hides: Any) -> NDArray[np.float32]:
+def keypoints_seen(actor: Actor, camera: Camera, z: ZBuffer, hides: Any) -> NDArray[np.float32]:
+    """(17, 3) x, y and visibility of somebody's keypoints; ``z`` and ``hides`` (H, W) have `SS` samples a pixel's side."""
     q = camera.project(actor.keypoints)
     h, w = hides.shape
     out = np.zeros((17, 3), np.float32)
@@ -488,7 +488,9 @@ def _keypoints(actor: Actor, camera: Camera, z: ZBuffer, hides: Any) -> NDArray[
     return out
 
 
-def _face(actor: Actor, camera: Camera, own: Any, box: Any, face: Any) -> NDArray[np.float32]:
+def face_seen(actor: Actor, camera: Camera, own: Any) -> NDArray[np.float32]:
+    """(4,) xyxy of somebody's face, NaN unless much of it is in ``own``, the vertex ids that are seen."""
+    face = kit().face
     xy = camera.project(actor.points[: len(face)][face])[:, :2]
     w, h = camera.size
     low, high = xy.min(0).clip(0, [w, h]), xy.max(0).clip(0, [w, h])
