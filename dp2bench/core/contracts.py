@@ -192,6 +192,16 @@ class Dataset(ABC):
     def samples(self, split: str) -> Sequence[Sample]:
         """The pictures of a split, in a fixed order. Raises DatasetError for an unknown split or a broken layout."""
 
+    def read(self, sample: Sample) -> Image:
+        """The picture of a sample. Raises PictureError, which names it.
+
+        Whoever wants pixels asks here: a sample's ``path`` need not be a picture's file (an archive's member, a frame of a
+        video).
+        """
+        from dp2bench.core.images import read_image
+
+        return read_image(sample.path)
+
     @abstractmethod
     def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image]]) -> Dataset:
         """A copy of this dataset at ``out`` in the SAME official layout, with these (split, id, picture) as its pictures.

@@ -157,7 +157,7 @@ class Sample:
 
     Attributes:
         id: unique within the split; becomes the file's name when the dataset is rewritten.
-        path: the picture's file.
+        path: the picture's file; where it lies in an archive or a video, that file and the name within (see `Dataset.read`).
         labels: what the dataset knows of it (``identity``, ``camera``, ...).
 
     """

@@ -12,7 +12,6 @@ import numpy as np
 
 from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Progress, no_progress
 from dp2bench.core.errors import Dp2benchError, PictureError
-from dp2bench.core.images import read_image
 from dp2bench.core.people_io import save_people
 from dp2bench.core.results import Coverage
 from dp2bench.core.seeds import derive_seed
@@ -34,7 +33,7 @@ def detect(dataset: Dataset, detector: Detector, out: Path, progress: Progress =
             readable: list[Sample] = []
             for sample in samples[start : start + CHUNK]:
                 try:
-                    images.append(read_image(sample.path))
+                    images.append(dataset.read(sample))
                     readable.append(sample)
                 except PictureError:
                     continue
@@ -107,7 +106,7 @@ def anonymised_pictures(
             done += 1
             progress(done, total)
             try:
-                image = read_image(sample.path)
+                image = dataset.read(sample)
             except PictureError as error:
                 tally.unreadable.append(str(error))
                 continue
@@ -145,7 +144,7 @@ def measured_coverage(
             progress(done, len(samples))
             if sample.id not in others:
                 continue
-            before, after = read_image(sample.path), read_image(others[sample.id].path)
+            before, after = clear.read(sample), anonymised.read(others[sample.id])
             found = people[split][sample.id]
             tally.pictures += 1
             tally.found += len(found)
@@ -188,7 +187,7 @@ def anonymise_dataset(
 
         def __getitem__(self, name: str) -> People:
             sample = self.samples[SampleId(name)]
-            return bound.detect([read_image(sample.path)], [sample])[0]
+            return bound.detect([dataset.read(sample)], [sample])[0]
 
         def __iter__(self) -> Iterator[str]:
             return iter(self.samples)
