@@ -1,0 +1,146 @@
+"""Networks that turn pictures into features for quality scores, and how far two pictures are apart for them."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dp2bench.core.errors import PluginError
+from dp2bench.metrics import efficientnet
+
+BATCH = 32
+INCEPTION_SHA256 = "6726825d"
+"""First digits of the sha256 of the weights that FID means: torch-fidelity's weights-inception-2015-12-05-6726825d.pth."""
+ALEXNET_SHA256 = "7be5be79"
+"""First digits of the sha256 of torchvision's alexnet-owt-7be5be79.pth, the backbone of LPIPS (alex)."""
+
+Pictures = NDArray[np.uint8]
+"""(N, S, S, 3) RGB."""
+
+
+def _batches(*pictures: Pictures, device: str) -> Iterator[list[torch.Tensor]]:
+    for start in range(0, len(pictures[0]), BATCH):
+        yield [
+            torch.from_numpy(np.ascontiguousarray(p[start : start + BATCH])).permute(0, 3, 1, 2).to(device)
+            for p in pictures
+        ]
+
+
+def checked_weights(path: Path, sha256: str, what: str, source: str) -> str:
+    """The sha256 of a local file of weights; PluginError where it is missing or does not begin with ``sha256``."""
+    if not path.is_file():
+        raise PluginError(
+            f"There is no file {path} ({what}).", f"Put {source} there, or leave the argument out."
+        )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    if not digest.startswith(sha256):
+        raise PluginError(
+            f"{path} holds other weights than {what}: its sha256 begins with {digest[:8]}, not {sha256}.",
+            f"Use {source}: scores of other weights have no right to the name.",
+        )
+    return digest
+
+
+class EfficientNetFeatures:
+    """1,280 features of EfficientNet-Lite0 (ImageNet): the declared substitute where Inception's weights are not at hand."""
+
+    name = "efficientnet"
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.network, self.device = efficientnet.pretrained(device), device
+        self.sha256 = efficientnet.SHA256
+
+    @torch.inference_mode()
+    def features(self, pictures: Pictures) -> NDArray[np.float32]:
+        """(N, 1280) of N pictures."""
+        parts = [self.network(x).float().cpu() for (x,) in _batches(pictures, device=self.device)]
+        return torch.cat(parts).numpy() if parts else np.zeros((0, 1280), np.float32)
+
+    @torch.inference_mode()
+    def distances(self, clear: Pictures, other: Pictures) -> NDArray[np.float64]:
+        """(N,) perceptual distances of pairs: squared differences of the maps at strides 2 to 32, each pixel's channels scaled to
+        unit length, averaged over pixels and summed over maps (LPIPS' form without learned weights; Zhang et al., CVPR 2018).
+        """
+        parts = []
+        for a, b in _batches(clear, other, device=self.device):
+            total = torch.zeros(len(a), dtype=torch.float64)
+            first, second = self.network.maps(a), self.network.maps(b)
+            for stride in first:
+                x, y = (torch.nn.functional.normalize(m[stride], dim=1, eps=1e-8) for m in (first, second))
+                total += ((x - y) ** 2).sum(1).mean((1, 2)).double().cpu()
+            parts.append(total)
+        return torch.cat(parts).numpy() if parts else np.zeros(0)
+
+
+class InceptionFeatures:
+    """2,048 features of torch-fidelity's Inception v3 with the published weights, brought as a local file: FID's and KID's."""
+
+    name = "inception"
+
+    def __init__(self, weights: Path, device: str = "cpu") -> None:
+        from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+
+        self.sha256 = checked_weights(
+            weights,
+            INCEPTION_SHA256,
+            "FID's Inception weights",
+            "weights-inception-2015-12-05-6726825d.pth from torch-fidelity's releases",
+        )
+        with tempfile.TemporaryDirectory() as folder:
+            clean = Path(folder) / "weights.pth"  # torch-fidelity unpickles: give it tensors only
+            torch.save(torch.load(weights, weights_only=True, map_location="cpu"), clean)
+            self.network = FeatureExtractorInceptionV3(
+                "inception-v3-compat", ["2048"], feature_extractor_weights_path=str(clean)
+            ).to(device)
+        self.device = device
+
+    @torch.inference_mode()
+    def features(self, pictures: Pictures) -> NDArray[np.float32]:
+        """(N, 2048) of N pictures."""
+        parts = [self.network(x)[0].float().cpu() for (x,) in _batches(pictures, device=self.device)]
+        return torch.cat(parts).numpy() if parts else np.zeros((0, 2048), np.float32)
+
+
+class LPIPS:
+    """LPIPS (alex, v0.1) of the package `lpips`, whose backbone is brought as a local file."""
+
+    def __init__(self, backbone: Path, device: str = "cpu") -> None:
+        try:
+            import lpips
+        except ImportError as error:
+            raise PluginError(
+                "The package lpips is not installed.", "Install it: pip install lpips"
+            ) from error
+        self.sha256 = checked_weights(
+            backbone,
+            ALEXNET_SHA256,
+            "torchvision's AlexNet",
+            "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
+        )
+        self.network: Any = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+        layers = dict(self.network.net.named_modules())
+        state = torch.load(backbone, weights_only=True, map_location="cpu")
+        for name, module in layers.items():  # the package numbers slice and layer: "slice2.3" is layer 3
+            _, _, number = name.partition(".")
+            if f"features.{number}.weight" in state:
+                module.load_state_dict(
+                    {k: state[f"features.{number}.{k}"] for k in ("weight", "bias")}, strict=True
+                )
+        self.network.to(device).eval()
+        self.device = device
+
+    @torch.inference_mode()
+    def distances(self, clear: Pictures, other: Pictures) -> NDArray[np.float64]:
+        """(N,) distances of pairs."""
+        parts = [
+            self.network(a.float() / 127.5 - 1, b.float() / 127.5 - 1).double().cpu().view(-1)
+            for a, b in _batches(clear, other, device=self.device)
+        ]
+        return torch.cat(parts).numpy() if parts else np.zeros(0)

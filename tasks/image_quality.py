@@ -1,0 +1,282 @@
+"""How far anonymised pictures are from the clear ones, as sets (Fréchet and kernel distance) and one by one (perceptual distance)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta
+from dp2bench.core.errors import DatasetError, Dp2benchError
+from dp2bench.core.images import read_image
+from dp2bench.core.results import Score, content_key
+from dp2bench.core.seeds import derive_seed
+from dp2bench.core.types import Sample
+from dp2bench.metrics.intervals import bootstrap_interval
+
+Region = Literal["crops", "pictures"]
+CROPPED_LAYOUTS = frozenset({"market1501", "fdh", "fdf"})
+"""Layouts whose pictures are crops of one person: there, the crop is the picture."""
+MARGIN = 0.1
+"""Share of a person's box that a crop is wider on each side."""
+SMALLEST = 16
+"""Pixels of a box's shorter side under which there is too little to judge."""
+FEWEST = 8
+
+
+@dataclass(frozen=True)
+class _Unit:
+    """What is compared: a picture, or one person's window in it."""
+
+    name: str
+    clear: Path
+    anonymised: Path
+    box: tuple[int, int, int, int] | None
+
+
+class ImageQuality(Task):
+    """FID, KID and LPIPS where their weights are brought; the same distances on EfficientNet-Lite0's features always, under other names.
+
+    Args:
+        regions: ``crops`` (people) and ``pictures`` (whole ones).
+        split: of the dataset; the test split by default.
+        size: side of the square that everything is resized to for EfficientNet, in pixels (Inception: 299, LPIPS: 256).
+        limit: most crops, and most pictures, that are compared: evenly spaced over the split.
+        inception_weights: local file weights-inception-2015-12-05-6726825d.pth; adds ``fid`` and ``kid``.
+        lpips_backbone: local file alexnet-owt-7be5be79.pth; adds ``lpips``.
+
+    """
+
+    meta: ClassVar[TaskMeta] = TaskMeta(
+        name="image-quality",
+        version="1",
+        kind="quality",
+        main_score="crops.kd_efficientnet",
+        layouts=("market1501", "coco", "cityscapes", "fdh", "fdf", "folder"),
+        description="Distance of anonymised from clear pictures: kernel, Fréchet and perceptual; FID, KID, LPIPS with their weights.",
+        reference="Heusel et al., NeurIPS 2017 (FID); Bińkowski et al., ICLR 2018 (KID); Zhang et al., CVPR 2018 (LPIPS).",
+    )
+
+    def __init__(
+        self,
+        *,
+        regions: Sequence[Region] = ("crops", "pictures"),
+        split: str | None = None,
+        size: int = 224,
+        limit: int = 10_000,
+        inception_weights: str | None = None,
+        lpips_backbone: str | None = None,
+    ) -> None:
+        unknown = sorted(set(regions) - {"crops", "pictures"})
+        if unknown or not regions:
+            raise Dp2benchError(
+                f"image-quality: unknown region {', '.join(unknown) or '(none)'}.",
+                "There are: crops, pictures.",
+            )
+        if size < 32 or limit < FEWEST:
+            raise Dp2benchError(
+                f"image-quality: size {size} or limit {limit} is too small.",
+                f"Use a size of at least 32 pixels and a limit of at least {FEWEST}.",
+            )
+        self.regions = tuple(regions)
+        self.split = split
+        self.size = size
+        self.limit = limit
+        self.inception_weights = inception_weights
+        self.lpips_backbone = lpips_backbone
+        if "crops" not in self.regions:
+            self.meta = replace(self.meta, main_score="pictures.kd_efficientnet")  # type: ignore[misc]
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """See `Task.arguments`; weights by their sha256."""
+        from dp2bench.metrics.efficientnet import SHA256
+
+        brought = {
+            name: path and hashlib.sha256(Path(path).read_bytes()).hexdigest()
+            if path and Path(path).is_file()
+            else path
+            for name, path in (
+                ("inception_weights", self.inception_weights),
+                ("lpips_backbone", self.lpips_backbone),
+            )
+        }
+        return {
+            "regions": list(self.regions),
+            "split": self.split,
+            "size": self.size,
+            "limit": self.limit,
+            "efficientnet_weights": SHA256,
+            **brought,
+        }
+
+    def run(self, clear: Dataset, anonymised: Dataset, context: RunContext) -> list[Score]:
+        """See `Task.run`. Per-crop and per-picture perceptual distances go to ``context.units``."""
+        from dp2bench.metrics.features import LPIPS, EfficientNetFeatures, InceptionFeatures
+
+        efficientnet = EfficientNetFeatures(context.device)
+        extractors: list[tuple[Any, int]] = [(efficientnet, self.size)]
+        distances: list[tuple[str, Any, int]] = [("perceptual_efficientnet", efficientnet, self.size)]
+        if self.inception_weights:
+            extractors.append((InceptionFeatures(Path(self.inception_weights), context.device), 299))
+        if self.lpips_backbone:
+            distances.append(("lpips", LPIPS(Path(self.lpips_backbone), context.device), 256))
+        regions = [r for r in self.regions if r == "crops" or clear.layout not in CROPPED_LAYOUTS]
+        scores: list[Score] = []
+        for region in regions:
+            units = self._units(region, clear, anonymised, context)
+            for extractor, size in extractors:
+                scores += _set_scores(region, units, extractor, size, context)
+            for name, network, size in distances:
+                scores.append(_pair_score(f"{region}.{name}", units, network, size, context))
+        return scores
+
+    def _units(self, region: Region, clear: Dataset, anonymised: Dataset, context: RunContext) -> list[_Unit]:
+        split = test_split(clear, self.split)
+        others = {s.id: s.path for s in anonymised.samples(split)}
+        samples = [s for s in clear.samples(split) if s.id in others]
+        if region == "pictures" or clear.layout in CROPPED_LAYOUTS:
+            units = [_Unit(s.id, s.path, others[s.id], None) for s in samples]
+        else:
+            units = [
+                _Unit(f"{s.id}:{i}", s.path, others[s.id], box)
+                for s in samples
+                for i, box in _boxes(clear, s, split, context)
+            ]
+        if len(units) < FEWEST:
+            raise DatasetError(
+                f"The split {split} of {clear.meta.name} has {len(units)} {region} to compare, fewer than {FEWEST}.",
+                "Check that the anonymised folder holds the same pictures, and that people were found.",
+            )
+        if len(units) > self.limit:
+            units = [units[i] for i in np.linspace(0, len(units) - 1, self.limit).round().astype(int)]
+        return units
+
+
+def test_split(dataset: Dataset, wanted: str | None) -> str:
+    """The split asked for; else the one that the field tests on; else the last."""
+    if wanted is not None:
+        return wanted
+    return next((s for s in ("val", "gallery", "test") if s in dataset.meta.splits), dataset.meta.splits[-1])
+
+
+def _boxes(
+    clear: Dataset, sample: Sample, split: str, context: RunContext
+) -> list[tuple[int, tuple[int, int, int, int]]]:
+    """Windows around the annotated people, or the found ones where the dataset has no annotation."""
+    people = clear.people(sample)
+    if people is None:
+        people = context.people.get(split, {}).get(sample.id)
+    boxes = []
+    for i, (x0, y0, x1, y1) in enumerate([] if people is None else people.boxes.tolist()):
+        w, h = x1 - x0, y1 - y0
+        if min(w, h) >= SMALLEST:
+            margins = (-MARGIN * w, -MARGIN * h, MARGIN * w, MARGIN * h)
+            x, y, right, below = (round(v + m) for v, m in zip((x0, y0, x1, y1), margins, strict=True))
+            boxes.append((i, (max(0, x), max(0, y), right, below)))
+    return boxes
+
+
+def _read(units: Sequence[_Unit], version: str, size: int) -> NDArray[np.uint8]:
+    """(N, size, size, 3): the window or picture, resized by area where it shrinks and bilinearly where it grows."""
+    out = np.empty((len(units), size, size, 3), np.uint8)
+    last: tuple[Path, NDArray[np.uint8]] | None = None
+    for i, unit in enumerate(units):
+        path: Path = getattr(unit, version)
+        if last is None or last[0] != path:
+            last = path, read_image(path)
+        picture = last[1]
+        if unit.box is not None:
+            x0, y0, x1, y1 = unit.box
+            picture = picture[y0:y1, x0:x1]
+        shrinks = picture.shape[0] > size or picture.shape[1] > size
+        out[i] = cv2.resize(
+            picture, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        )
+    return out
+
+
+def _features(
+    units: Sequence[_Unit], version: str, extractor: Any, size: int, context: RunContext
+) -> NDArray[np.float32]:
+    """Features of all units, kept in the cache under the hash of pictures, windows and network."""
+    digests: dict[Path, str] = {}
+    for unit in units:
+        path = getattr(unit, version)
+        if path not in digests:
+            digests[path] = hashlib.sha256(path.read_bytes()).hexdigest()
+    key = content_key(
+        [extractor.sha256, size, context.device, [(digests[getattr(u, version)], u.box) for u in units]]
+    )
+    kept = context.cache / "features" / f"{key}.npy" if context.cache else None
+    if kept is not None and kept.is_file():
+        found: NDArray[np.float32] = np.load(kept, allow_pickle=False)
+        return found
+    parts = []
+    for start in range(0, len(units), 256):  # a bounded number of pictures in memory
+        parts.append(extractor.features(_read(units[start : start + 256], version, size)))
+        context.progress(min(start + 256, len(units)), len(units))
+    features: NDArray[np.float32] = np.concatenate(parts)
+    if kept is not None:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        partial = kept.with_name(f"{kept.name}.{os.getpid()}.partial")
+        with partial.open("wb") as file:
+            np.save(file, features)
+        partial.replace(kept)
+    return features
+
+
+def _set_scores(
+    region: str, units: Sequence[_Unit], extractor: Any, size: int, context: RunContext
+) -> list[Score]:
+    from dp2bench.metrics import quality
+
+    official = extractor.name == "inception"
+    a, b = (_features(units, v, extractor, size, context) for v in ("clear", "anonymised"))
+    kernel = quality.kernel_inception_distance(a, b) if official else quality.paired_kernel_distance(a, b)
+    frechet = quality.frechet_distance(a, b)
+    names = ("fid", "kid") if official else ("fd_efficientnet", "kd_efficientnet")
+    scores = []
+    for name, value, statistic in (
+        (names[0], frechet, quality.frechet_distance_fast),
+        (names[1], kernel, quality.paired_kernel_distance),
+    ):
+        interval = quality.jackknife_interval(
+            statistic, a, b, value, seed=derive_seed(context.seed, region, name)
+        )
+        scores.append(
+            Score(
+                name=f"{region}.{name}",
+                value=value,
+                unit="distance",
+                higher_is_better=False,
+                n=len(units),
+                ci95=interval,
+            )
+        )
+    return scores
+
+
+def _pair_score(name: str, units: Sequence[_Unit], network: Any, size: int, context: RunContext) -> Score:
+    parts = []
+    for start in range(0, len(units), 256):
+        chunk = units[start : start + 256]
+        parts.append(network.distances(_read(chunk, "clear", size), _read(chunk, "anonymised", size)))
+        context.progress(min(start + 256, len(units)), len(units))
+    values = np.concatenate(parts)
+    context.units[name] = {u.name: float(v) for u, v in zip(units, values, strict=True)}
+    return Score(
+        name=name,
+        value=float(values.mean()),
+        unit="distance",
+        higher_is_better=False,
+        n=len(units),
+        ci95=bootstrap_interval(values, seed=derive_seed(context.seed, name)),
+    )
