@@ -1,0 +1,247 @@
+"""FDH, Flickr Diverse Humans: crops of 288 x 160 pixels around one person each, in tar files (Hukkelås & Lindseth, WACV 2023).
+
+A sample ``KEY`` of ``train/out-000000.tar`` or ``val/...`` has the members
+
+- ``image.png``: RGB;
+- ``mask.png``: one bit, 1 where the picture is known, 0 in the hole;
+- ``maskrcnn_mask.png``: one bit, the same before widening: 0 on the person;
+- ``vertices.npy``: (288, 160) vertex ids, 0 where none;
+- ``E_mask.png``: one bit, 1 where the vertex id means something;
+- ``keypoints.npy``: (17, 3) x, y in 0..1, and above 0 where the point is known.
+
+The release without embeddings lacks the two of the surface.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, overload
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PILImage
+
+from dp2bench.core.contracts import Dataset, DatasetMeta
+from dp2bench.core.errors import DatasetError
+from dp2bench.core.images import decode_image
+from dp2bench.core.types import Image, People, Sample, SampleId, SurfaceMap
+from dp2bench.datasets.crops import Crop, Crops, png, relative_keypoints
+from dp2bench.datasets.shards import Archives, Shards, empty_folder, npy
+
+HEIGHT, WIDTH = 288, 160
+SPLITS = ("train", "val")
+_GET_IT = "See https://github.com/hukkelas/FDH for the download; give the folder that holds train and val, each with out-000000.tar, ..."
+
+
+class FDH(Dataset):
+    """FDH in its official layout.
+
+    Args:
+        root: the folder that holds ``train`` and ``val``.
+        template: whose vertices ``vertices.npy`` numbers.
+
+    """
+
+    layout: ClassVar[str] = "fdh"
+    needs_root: ClassVar[bool] = True
+
+    def __init__(self, root: Path, *, template: str = "smpl-27554") -> None:
+        self.root = Path(root).expanduser()
+        self.template = template
+        self.meta = DatasetMeta(
+            name="fdh",
+            version="1",
+            licence="CC-BY, -SA, -NC or -NC-SA 2.0, a picture its own; non-commercial as a whole",
+            splits=SPLITS,
+            homepage="https://github.com/hukkelas/FDH",
+            description="1.87 million persons of Flickr pictures, 288 x 160 pixels, with body surface",
+        )
+        self._shards: dict[str, Shards] = {}
+
+    def shards(self, split: str) -> Shards:
+        """The tar files of a split. Raises DatasetError for an unknown split or where there are none."""
+        if split not in self.meta.splits:
+            raise DatasetError(
+                f"{self.meta.name} has no split {split!r}.", f"Choose one of {', '.join(self.meta.splits)}."
+            )
+        if split not in self._shards:
+            shards = Shards(self.root / split)
+            if not shards.files:
+                raise DatasetError(f"{self.meta.name} has no tar files in {self.root / split}.", _GET_IT)
+            self._shards[split] = shards
+        return self._shards[split]
+
+    def samples(self, split: str) -> Sequence[Sample]:
+        """The crops in the order of the archives; ``path`` is the archive and the crop's name in it."""
+        shards = self.shards(split)
+        return [Sample(SampleId(key), shards.file(i) / key) for i, key in enumerate(shards.keys)]
+
+    def crops(self, split: str) -> FDHCrops:
+        """Everything there is to a split's crops, for training; reads nothing but the archives' headers."""
+        return FDHCrops(self.shards(split), self.template)
+
+    def read(self, sample: Sample) -> Image:
+        """See `Dataset.read`."""
+        shards, place = self._where(sample)
+        return decode_image(shards.member(place, "image.png"), str(sample.path))
+
+    def people(self, sample: Sample) -> People:
+        """The one person of a crop: mask, keypoints, and surface where the archive has it."""
+        shards, place = self._where(sample)
+        crop = FDHCrops(shards, self.template)[place]
+        h, w = crop.hole.shape
+        person = ~crop.mask if crop.person is None else crop.person
+        ys, xs = np.flatnonzero(person.any(1)), np.flatnonzero(person.any(0))
+        box = [xs[0], ys[0], xs[-1] + 1, ys[-1] + 1] if len(ys) else [0, 0, w, h]
+        keypoints = crop.keypoints * np.array([w, h, 2], np.float32)
+        surface = None
+        if crop.vertices is not None:
+            surface = SurfaceMap(self.template, np.array([0, 0, w, h], np.int32), crop.vertices)
+        return People.of([box], masks=person[None], keypoints=keypoints[None], surfaces=(surface,))
+
+    def _where(self, sample: Sample) -> tuple[Shards, int]:
+        split = sample.path.parent.parent.name
+        place = self.shards(split).place(sample.id)
+        if place is None:
+            raise DatasetError(
+                f"{self.meta.name} has no crop {sample.id} in {split}.", "Use one of its samples."
+            )
+        return self.shards(split), place
+
+    def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image]]) -> Dataset:
+        """A copy with these pictures: same archives and names, everything but ``image.png`` unchanged.
+
+        Raises:
+            DatasetError: a picture is not one of this dataset, or ``out`` holds archives already.
+
+        """
+        out = Path(out)
+        if out.resolve() == self.root.resolve():
+            raise DatasetError(f"{out} is the dataset itself.", "Write the copy to another folder.")
+        for split in self.meta.splits:
+            empty_folder(out / split)
+        with Archives() as archives:
+            for split, sample_id, image in images:
+                shards = self.shards(split)
+                place = shards.place(sample_id)
+                if place is None:
+                    raise DatasetError(
+                        f"{self.meta.name} has no crop {sample_id} in {split}.",
+                        "Hand over ids of its samples.",
+                    )
+                members = {
+                    e: png(image) if e.lower() == "image.png" else m for e, m in shards.members(place).items()
+                }
+                archives.write(out / split / shards.file(place).name, sample_id, members)
+        return self.open(out)
+
+    def open(self, root: Path) -> Dataset:
+        """The dataset at another root."""
+        opened = FDH(root, template=self.template)
+        opened.meta = self.meta
+        return opened
+
+    def verify(self) -> None:
+        """Index every archive and read the first and the last crop of each.
+
+        Raises:
+            DatasetError: says what is missing or broken and where to get it.
+
+        """
+        for split in self.meta.splits:
+            shards, crops = self.shards(split), self.crops(split)
+            files = [shards.file(i) for i in range(len(shards))]
+            for i in range(len(shards)):
+                if i in {0, len(shards) - 1} or files[i] != files[i - 1] or files[i] != files[i + 1]:
+                    crops[i]
+
+    def fingerprint(self) -> str:
+        """sha256 over version, names and pictures of every crop; archives of other members or cuts count as the same."""
+        digest = hashlib.sha256(self.meta.version.encode())
+        for split in self.meta.splits:
+            shards = self.shards(split)
+            for i, key in enumerate(shards.keys):
+                digest.update(f"{split}/{key}\0".encode())
+                digest.update(hashlib.sha256(shards.member(i, "image.png")).digest())
+        return digest.hexdigest()
+
+
+class FDHCrops(Crops):
+    """The crops of a split's archives."""
+
+    def __init__(self, shards: Shards, template: str) -> None:
+        self.shards = shards
+        surfaces = len(shards) > 0 and shards.has(0, "vertices.npy")
+        self.template = template if surfaces else None
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    @overload
+    def __getitem__(self, index: int) -> Crop: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Crop]: ...
+    def __getitem__(self, index: int | slice) -> Crop | Sequence[Crop]:
+        """One crop; a negative index counts from the end."""
+        if isinstance(index, slice):
+            return [self[i] for i in range(*index.indices(len(self)))]
+        place = range(len(self))[index]
+        key = self.shards.key(place)
+        image = decode_image(self.shards.member(place, "image.png"), f"{self.shards.file(place)}/{key}")
+        size = image.shape[0], image.shape[1]
+        vertices = None
+        if self.template is not None:
+            ids = self.shards.array(place, "vertices.npy").squeeze()
+            vertices = np.where(
+                self._mask(place, "E_mask.png", size), self._sized(ids, place, size), -1
+            ).astype(np.int32)
+        person = None
+        if self.shards.has(place, "maskrcnn_mask.png"):
+            person = ~self._mask(place, "maskrcnn_mask.png", size)
+        points = self.shards.array(place, "keypoints.npy")
+        if points.shape != (17, 3):
+            raise self._broken(place, f"keypoints of shape {points.shape}")
+        return Crop(
+            key,
+            image,
+            ~self._mask(place, "mask.png", size),
+            relative_keypoints(points, size),
+            vertices,
+            person,
+        )
+
+    def _mask(self, place: int, ending: str, size: tuple[int, int]) -> NDArray[np.bool_]:
+        try:
+            with PILImage.open(io.BytesIO(self.shards.member(place, ending))) as picture:
+                found = np.asarray(picture) > 0
+        except (OSError, ValueError, SyntaxError) as error:
+            raise self._broken(place, f"a {ending} that cannot be read ({error})") from error
+        mask: NDArray[np.bool_] = self._sized(found, place, size)
+        return mask
+
+    def _sized(self, array: NDArray[Any], place: int, size: tuple[int, int]) -> NDArray[Any]:
+        if array.shape != size:
+            raise self._broken(place, f"arrays of {array.shape} and {size} pixels")
+        return array
+
+    def _broken(self, place: int, what: str) -> DatasetError:
+        return DatasetError(
+            f"The crop {self.shards.key(place)} of {self.shards.file(place)} has {what}.",
+            "Get the archive again.",
+        )
+
+
+def members(crop: Crop) -> dict[str, bytes]:
+    """A crop's members for `ShardWriter.write`, in FDH's schema."""
+    out = {"image.png": png(crop.image), "mask.png": png(crop.mask)}
+    if crop.person is not None:
+        out["maskrcnn_mask.png"] = png(~crop.person)
+    if crop.vertices is not None:
+        ids = np.maximum(crop.vertices, 0)
+        out["vertices.npy"] = npy(ids.astype(np.int16 if ids.max(initial=0) < 1 << 15 else np.int32))
+        out["E_mask.png"] = png(crop.vertices >= 0)
+    out["keypoints.npy"] = npy(crop.keypoints.astype(np.float32))
+    return out
