@@ -2,57 +2,90 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
-from dp2bench.reports.load import Run
+from dp2bench.reports.charts import COLOURS, MARKERS, Chart, shorten
+from dp2bench.reports.load import Report, Run
 from dp2bench.reports.tables import Group, find_score, groups, needs_coverage, printable
 
-# Okabe and Ito: told apart by colour-blind readers
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
 
-
-def identity_left(run: Run) -> Mapping[str, bytes]:
-    """``png`` and ``pdf``: main scenarios' scores with 95 % intervals and chance, a row for each method.
-
-    Empty where no dataset and task of the run has a score in fractions. Equal results give equal bytes.
-    """
+@contextlib.contextmanager
+def _style() -> Iterator[None]:
+    """One look for every figure; a user's matplotlibrc must not change the bytes."""
     import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    drawn = [(group, names) for group in groups(run.results) if (names := _fraction_names(group))]
-    if not drawn:
-        return {}
     style: Any = {
         "font.family": "DejaVu Sans",
         "font.size": 9,
         "pdf.fonttype": 42,
         "savefig.bbox": "standard",
+        "svg.hashsalt": "dp2bench",
+        "svg.fonttype": "none",
     }
-    # a user's matplotlibrc must not change the bytes
     defaults: Any = {k: v for k, v in mpl.rcParamsDefault.items() if not k.startswith("backend")}
     with mpl.rc_context(defaults | style):
+        yield
+
+
+_METADATA: Mapping[str, Mapping[str, None]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None, "Creator": None, "Producer": None},
+    "svg": {"Date": None, "Creator": None},
+}
+
+
+def _saved(figure: Any, kinds: Sequence[str]) -> dict[str, bytes]:
+    out = {}
+    for kind in kinds:
+        stream = io.BytesIO()
+        figure.savefig(stream, format=kind, metadata=dict(_METADATA[kind]))
+        out[kind] = stream.getvalue()
+    return out
+
+
+def vector(chart: Chart) -> Mapping[str, bytes]:
+    """``pdf`` and ``svg`` of a chart, for print; empty where it has no drawing for print. Equal results give equal bytes."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    if chart.draw is None:
+        return {}
+    with _style():
+        figure = Figure(figsize=chart.size, layout="constrained")
+        FigureCanvasAgg(figure)
+        chart.draw(figure)
+        return _saved(figure, ("pdf", "svg"))
+
+
+def identity_left(report: Report) -> Mapping[str, bytes]:
+    """``png``, ``pdf`` and ``svg``: main scenarios' scores with 95 % intervals and chance, a row for each method.
+
+    Empty where no dataset and task has a privacy score in fractions. Equal results give equal bytes.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    drawn = [
+        (group, names)
+        for group in groups(report.results, report.names)
+        if group.kind == "privacy" and (names := _fraction_names(group))
+    ]
+    if not drawn:
+        return {}
+    with _style():
         heights = [max(1.0, 0.42 * len(group.results) + 0.15 * len(names)) for group, names in drawn]
         figure = Figure(figsize=(7.2, sum(heights) + 1.15 * len(drawn)), dpi=150, layout="constrained")
         FigureCanvasAgg(figure)
         panels = figure.subplots(len(drawn), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
         for panel, (group, names) in zip(panels, drawn, strict=True):
             _dots(panel, group, names)
-        out = {}
-        for kind, metadata in (
-            ("png", {"Software": None}),
-            ("pdf", {"CreationDate": None, "Creator": None, "Producer": None}),
-        ):
-            stream = io.BytesIO()
-            figure.savefig(stream, format=kind, metadata=metadata)
-            out[kind] = stream.getvalue()
-    return out
+        return _saved(figure, ("png", "pdf", "svg"))
 
 
 def _fraction_names(group: Group) -> list[str]:
@@ -109,7 +142,7 @@ def _dots(panel: Any, group: Group, names: list[str]) -> None:
             y = row + (i - (len(names) - 1) / 2) * step
             value = 100 * score.value
             low, high = (100 * score.ci95[0], 100 * score.ci95[1]) if score.ci95 else (value, value)
-            colour, marker = _COLOURS[i % len(_COLOURS)], _MARKERS[i % len(_MARKERS)]
+            colour, marker = COLOURS[i % len(COLOURS)], MARKERS[i % len(MARKERS)]
             panel.errorbar(
                 [value],
                 [y],
@@ -125,9 +158,7 @@ def _dots(panel: Any, group: Group, names: list[str]) -> None:
             labelled.add(name)
         if hidden:
             panel.text(4, row, "no coverage", va="center", ha="left", color="0.35", style="italic")
-    panel.set_yticks(
-        range(len(group.results)), [label if len(label) <= 40 else label[:39] + "…" for label in group.labels]
-    )
+    panel.set_yticks(range(len(group.results)), [shorten(label) for label in group.labels])
     panel.set_ylim(len(group.results) - 0.5, -0.5)
     panel.set_xlim(-2, 102)
     metric = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in names))
@@ -163,7 +194,7 @@ def contact_sheet(run: Run, people: int = 8) -> bytes | None:
         for name in rows
     }
     everything = sorted(key for key in set().union(*files.values()) if key.partition("/")[0] in datasets)
-    keys = _columns(everything, files, people)
+    keys = columns_of_people(everything, files, people)
     if not keys:
         return None
     width = _LABEL_WIDTH + len(keys) * (_CELL[0] + _GAP)
@@ -181,7 +212,8 @@ def contact_sheet(run: Run, people: int = 8) -> bytes | None:
     return stream.getvalue()
 
 
-def _columns(keys: list[str], files: Mapping[str, set[str]], people: int) -> list[str]:
+def columns_of_people(keys: list[str], files: Mapping[str, set[str]], people: int) -> list[str]:
+    """Which pictures to show: those that most methods have first, and of each person one before any person's second."""
     keys = sorted(keys, key=lambda key: (-sum(key in have for have in files.values()), key))
     identities: set[str] = set()
     fresh: list[str] = []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from rich import box
@@ -11,78 +11,119 @@ from rich.table import Table
 from rich.text import Text
 
 from dp2bench.core.results import Result
-from dp2bench.reports import figures, tables
-from dp2bench.reports.load import load_run
+from dp2bench.reports import charts, figures, tables
+from dp2bench.reports.load import Report, ReportError, load_report
 
-FILES = (
-    "report.md",
-    "report.csv",
-    "report.tex",
-    "identity-left.png",
-    "identity-left.pdf",
-    "contact-sheet.png",
-)
+FORMATS: Mapping[str, str] = {
+    "md": "tables as Markdown, with the figures",
+    "csv": "every score, a line each, unrounded",
+    "tex": "LaTeX tables (booktabs)",
+    "html": "one page with everything, to open in a browser; loads nothing from the network",
+    "figures": "PDF and SVG for print, and PNG of identity left and of the same people under every method",
+}
+"""What a report can be written as."""
 
 
-def write_report(run: Path, out: Path | None = None) -> list[Path]:
-    """Write tables, figure and contact sheet of the run's folder; the files written, in the order of
-    ``FILES``.
+def write_report(
+    runs: Path | Sequence[Path], out: Path | None = None, formats: Collection[str] = tuple(FORMATS)
+) -> list[Path]:
+    """Write the report of a run's folder, or one of several; the files written.
 
-    Equal results give equal bytes. A figure without anything to draw is left out, and an older one of that
-    name deleted.
+    Equal results give equal bytes. A figure without anything to draw is left out; of ``identity-left`` and ``contact-sheet``,
+    to which report.md points, an older one is deleted.
 
     Args:
-        run: the run's folder.
-        out: where to write; ``RUN/report`` by default.
+        runs: the runs' folders.
+        out: where to write; ``RUN/report`` of the first run by default.
+        formats: of `FORMATS`.
 
     """
-    loaded = load_run(run)
-    out = run / "report" if out is None else out
-    out.mkdir(parents=True, exist_ok=True)
-    figure = figures.identity_left(loaded)
-    contents: dict[str, bytes | None] = {
-        "report.csv": tables.csv(loaded.results, loaded.command).encode(),
-        "report.tex": tables.latex(loaded.results, loaded.command).encode(),
-        "identity-left.png": figure.get("png"),
-        "identity-left.pdf": figure.get("pdf"),
-        "contact-sheet.png": figures.contact_sheet(loaded),
-    }
-    text = [
-        f"# Report: {loaded.suite or 'run'}\n",
-        "## Main scores\n",
-        tables.markdown(loaded.results, loaded.command),
-    ]
-    if contents["identity-left.png"] is not None:
-        text.append("## Identity left\n\n![Identity left under every method](identity-left.png)\n")
-    if contents["contact-sheet.png"] is not None:
-        text.append("## The same people under every method\n\n![Contact sheet](contact-sheet.png)\n")
-    if any(set(g.main_names) != set(g.score_names) for g in tables.groups(loaded.results)):
-        text.append("## All scores\n")
-        text += [
-            tables.markdown(g.results, loaded.command, g.score_names)
-            for g in tables.groups(loaded.results)
-            if set(g.main_names) != set(g.score_names)
-        ]
-    contents["report.md"] = "\n".join(text).encode()
+    folders = [runs] if isinstance(runs, Path) else list(runs)
+    report = load_report(folders)
+    out = folders[0] / "report" if out is None else out
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ReportError(f"{out} cannot be made: {error.strerror}.", "Choose another with --out.") from error
+    contents: dict[str, bytes | None] = {}
+    if "figures" in formats:
+        contents |= _figures(report)
+    if "md" in formats:
+        contents["report.md"] = _markdown(report, {k for k, v in contents.items() if v is not None}).encode()
+    if "csv" in formats:
+        contents["report.csv"] = tables.csv(report.results, report.command, report.names).encode()
+    if "tex" in formats:
+        contents["report.tex"] = _latex(report).encode()
+    if "html" in formats:
+        from dp2bench.reports.page import render
+
+        contents["report.html"] = render(report).encode()
     written = []
-    for name in FILES:
-        content = contents[name]
+    for name, content in sorted(contents.items(), key=lambda item: ("/" in item[0], item[0])):
         if content is None:
             (out / name).unlink(missing_ok=True)
             continue
+        (out / name).parent.mkdir(exist_ok=True)
         (out / name).write_bytes(content)
         written.append(out / name)
     return written
 
 
-def print_table(results: Sequence[Result], console: Console, command: str = "") -> None:
+def _figures(report: Report) -> dict[str, bytes | None]:
+    identity = figures.identity_left(report)
+    found = {f"identity-left.{kind}": identity.get(kind) for kind in ("png", "pdf", "svg")}
+    # a sheet holds the people of one run; those of several are on the page
+    found["contact-sheet.png"] = figures.contact_sheet(report.runs[0]) if len(report.runs) == 1 else None
+    drawn = [charts.trade_off(report)]
+    gathered = tables.groups(report.results, report.names)
+    for group, anchor in zip(gathered, charts.anchors(gathered), strict=True):
+        drawn += charts.of_group(report, group, anchor)
+    for chart in drawn:
+        if chart is not None:
+            found |= {f"figures/{chart.name}.{kind}": data for kind, data in figures.vector(chart).items()}
+    return found
+
+
+def _markdown(report: Report, drawn: Collection[str]) -> str:
+    results, names, command = report.results, report.names, report.command
+    gathered = tables.groups(results, names)
+    text = [f"# Report: {report.title}\n"]
+    if len(gathered) > 1:
+        text += ["## Overview\n", tables.markdown_overview(results, names)]
+    text += ["## Main scores\n", tables.markdown(results, command, runs=names)]
+    if "identity-left.png" in drawn:
+        text.append("## Identity left\n\n![Identity left under every method](identity-left.png)\n")
+    if "contact-sheet.png" in drawn:
+        text.append("## The same people under every method\n\n![Contact sheet](contact-sheet.png)\n")
+    more = [g for g in gathered if set(g.main_names) != set(g.score_names)]
+    if more:
+        text.append("## All scores\n")
+        text += [
+            tables.markdown(g.results, command, g.score_names, [names[i] for i in g.indices]) for g in more
+        ]
+    return "\n".join(text)
+
+
+def _latex(report: Report) -> str:
+    gathered = tables.groups(report.results, report.names)
+    parts = ["% Needs \\usepackage{booktabs}; put each tabular into a table.\n"]
+    if len(gathered) > 1:
+        parts.append(tables.latex_overview(report.results, report.names))
+    parts.append(tables.latex(report.results, report.command, runs=report.names))
+    return "\n".join(parts)
+
+
+def print_table(
+    results: Sequence[Result], console: Console, command: str = "", runs: Sequence[str] = ()
+) -> None:
     """Print the main scores, one table a score: interval, chance and coverage side by side fit into 80
     columns.
     """
-    for group in tables.groups(results):
+    for group in tables.groups(results, runs):
         names = [n for n in group.main_names if tables.needs_coverage(n)] or list(group.main_names)
+        units = {s.name: tables.with_unit(s) for r in group.results for s in r.scores}
         for name in names or [""]:
-            title = f"{group.dataset}: {group.task}" + (f", {name}" if name else "")
+            title = f"{group.dataset}: {group.task}" + (f", {units[name]}" if name else "")
             table = Table(
                 title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1)
             )

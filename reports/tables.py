@@ -195,7 +195,7 @@ def groups(results: Sequence[Result], runs: Sequence[str] = ()) -> tuple[Group, 
     return tuple(gathered)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Column:
     """A column of the overview: the main score of a dataset and task, or (without a score) the people of a dataset."""
 

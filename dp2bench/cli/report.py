@@ -9,20 +9,51 @@ import typer
 
 
 def report(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder, e.g. dp2bench-runs/mini.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="RUN...", help="Folders of runs, e.g. dp2bench-runs/mini; several are compared."
+        ),
+    ],
     out: Annotated[
-        Path | None, typer.Option(help="Where the report goes. [default: RUN/report]", show_default=False)
+        Path | None,
+        typer.Option(help="Where the report goes. [default: report/ in the first RUN]", show_default=False),
+    ] = None,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            "-f",
+            help="md, csv, tex, html or figures; may be repeated. [default: all of them]",
+            show_default=False,
+        ),
     ] = None,
 ) -> None:
-    """Write a run's tables (Markdown, CSV, LaTeX), the figure of identity left, and the contact sheet of the same people."""
+    """Write the report of one run, or of several side by side.
+
+    html is a page to open in a browser: tables that sort, privacy against use, curves, before and after, whom the attacker found,
+    coverage, and how to reproduce it; it needs no network. md, csv and tex (booktabs) are tables to paste, and figures are PDF and
+    SVG for print.
+
+    One run: dp2bench report dp2bench-runs/mini
+
+    Two, as a page and a table: dp2bench report last-night tonight --out nightly -f html -f csv
+    """
     from rich.console import Console
 
-    from dp2bench.reports.load import load_run
-    from dp2bench.reports.report import print_table, write_report
+    from dp2bench.core.errors import Dp2benchError
+    from dp2bench.reports.load import load_report
+    from dp2bench.reports.report import FORMATS, print_table, write_report
 
+    unknown = sorted(set(formats or ()) - FORMATS.keys())
+    if unknown:
+        raise Dp2benchError(
+            f"There is no format {', '.join(unknown)}.",
+            "Choose of: " + "; ".join(f"{name} ({what})" for name, what in FORMATS.items()) + ".",
+        )
     console = Console()
-    written = write_report(run, out)
-    loaded = load_run(run)
-    print_table(loaded.results, console, loaded.command)
+    written = write_report(runs, out, formats or tuple(FORMATS))
+    loaded = load_report(runs)
+    print_table(loaded.results, console, loaded.command, loaded.names)
     for path in written:
         console.print(str(path), highlight=False, soft_wrap=True)

@@ -7,13 +7,18 @@ from PIL import Image
 from rich.console import Console
 
 from dp2bench.reports import figures
-from dp2bench.reports.load import load_run
-from dp2bench.reports.report import FILES, print_table, write_report
+from dp2bench.reports.load import load_report, load_run
+from dp2bench.reports.report import print_table, write_report
+
+FILES = [
+    "contact-sheet.png", "identity-left.pdf", "identity-left.png", "identity-left.svg", "report.csv", "report.html",
+    "report.md", "report.tex",
+]  # fmt: skip
 
 
 def test_report_is_complete_and_deterministic(run_folder, tmp_path):
     first = write_report(run_folder)
-    assert [path.name for path in first] == list(FILES)
+    assert [path.name for path in first] == FILES
     assert all(path.parent == run_folder / "report" for path in first)
     second = write_report(run_folder, tmp_path / "elsewhere")
     for a, b in zip(first, second, strict=True):
@@ -28,9 +33,9 @@ def test_report_is_complete_and_deterministic(run_folder, tmp_path):
 def test_report_ignores_a_users_matplotlibrc(run_folder):
     import matplotlib as mpl
 
-    before = figures.identity_left(load_run(run_folder))
+    before = figures.identity_left(load_report([run_folder]))
     with mpl.rc_context({"axes.facecolor": "black", "figure.dpi": 50, "savefig.bbox": "tight"}):
-        assert figures.identity_left(load_run(run_folder)) == before
+        assert figures.identity_left(load_report([run_folder])) == before
 
 
 def test_figures_without_anything_to_draw_are_left_out(tmp_path, write, make):
@@ -38,7 +43,7 @@ def test_figures_without_anything_to_draw_are_left_out(tmp_path, write, make):
     stale = run / "report" / "identity-left.png"
     stale.parent.mkdir()
     stale.write_bytes(b"old")
-    assert [path.name for path in write_report(run)] == ["report.md", "report.csv", "report.tex"]
+    assert [path.name for path in write_report(run)] == FILES[4:]
     assert not stale.exists()
 
 
@@ -46,12 +51,12 @@ def test_usefulness_is_not_drawn_as_identity_left(tmp_path, write, make):
     result = make("blur")
     scores = tuple(score.model_copy(update={"higher_is_better": True}) for score in result.scores)
     run = write(tmp_path / "run", [result.model_copy(update={"scores": scores})])
-    assert figures.identity_left(load_run(run)) == {}
+    assert figures.identity_left(load_report([run])) == {}
 
 
 def test_contact_sheet_prefers_different_people(run_folder):
     keys = {f"passersby-reid/query/{p:04d}_c{c}.png" for p in range(10) for c in (1, 2)}
-    columns = figures._columns(sorted(keys), {"clear": keys}, 8)
+    columns = figures.columns_of_people(sorted(keys), {"clear": keys}, 8)
     assert [key[-11:-7] for key in columns] == [f"{p:04d}" for p in range(8)]
     stale = run_folder / "pictures" / "of-an-earlier-run" / "passersby-reid" / "query"
     stale.mkdir(parents=True)

@@ -1,0 +1,170 @@
+"""A run's folder with many methods and tasks of every kind, in the stored format. Its numbers are made up and mean nothing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from dp2bench.core.results import Coverage, Failure, Provenance, Result, ResultSpec, Score
+
+METHODS = (
+    "identity", "mask-out-face", "blur", "blur-face", "pixelate-16", "pixelate-8", "deepprivacy2-full-body",
+    "deepprivacy2-unconditional", "mask-out",
+)  # fmt: skip
+TASKS = {
+    ("passersby-reid", "market1501-reid"): "privacy",
+    ("passersby-reid", "image-quality"): "quality",
+    ("passersby-coco", "coco-keypoints"): "utility",
+    ("passersby-coco", "detection-coverage"): "coverage",
+    ("passersby-coco", "runtime"): "cost",
+}
+SEEDS = (0, 1)
+FAILED = ("deepprivacy2-unconditional", "coco-keypoints")
+
+
+def _score(name: str, value: float, width: float, up: bool, unit: str = "fraction", chance=None) -> Score:
+    high = min(1.0, value + width) if unit == "fraction" else value + width
+    return Score(
+        name=name, value=value, unit=unit, higher_is_better=up, n=144, chance=chance,
+        ci95=(max(0.0, value - width), high), per_seed=(value - width / 4, value + width / 4),
+    )  # fmt: skip
+
+
+def _scores(task: str, level: float) -> tuple[Score, ...]:
+    """``level``: 1 where everything is left as it is, 0 where nothing is."""
+    if task == "market1501-reid":
+        return tuple(
+            _score(f"{s}.{m}", v, 0.03, False, chance=0.035)
+            for s, scale in (("clear-clear", 1.0), ("clear-anonymised", level), ("anonymised-anonymised", level * 0.95))
+            for m, v in (("mAP", 0.025 + 0.38 * scale), ("rank-1", 0.02 + 0.55 * scale), ("rank-5", 0.1 + 0.7 * scale))
+        )  # fmt: skip
+    if task == "image-quality":
+        return (
+            _score("fid", 90 * (1 - level) + 0.5, 4.0, False, "distance"),
+            _score("kid", 0.08 * (1 - level) + 0.0001, 0.002, False, "distance"),
+        )
+    if task == "coco-keypoints":
+        return tuple(
+            _score(n, v * (0.3 + 0.7 * level), 0.02, True)
+            for n, v in (("AP", 0.52), ("AP50", 0.8), ("APm", 0.45), ("APl", 0.6))
+        )
+    if task == "detection-coverage":
+        return (_score("recall", 0.93, 0.015, True), _score("recall-small", 0.71, 0.04, True))
+    return (_score("seconds-per-picture", 0.02 + 0.4 * (1 - level), 0.01, False, "s"),)
+
+
+def _reid(rng: np.random.Generator, level: float, folder: Path) -> None:
+    edges = np.linspace(0, 2, 61)
+    evidence = {}
+    for scenario in ("clear-clear", "clear-anonymised", "anonymised-anonymised"):
+        here = 1.0 if scenario == "clear-clear" else level
+        mated = np.histogram(rng.normal(1.3 - 0.6 * here, 0.15, 500).clip(0, 2), edges)[0]
+        other = np.histogram(rng.normal(1.35, 0.15, 5000).clip(0, 2), edges)[0]
+        evidence[scenario] = {
+            "cmc": (1 - (0.97 - 0.55 * here) * np.arange(1, 51) ** -0.6).tolist(),
+            "chance": (1 - 0.97 * np.arange(1, 51) ** -0.05).tolist(),
+            "edges": edges.tolist(), "mated": mated.tolist(), "non_mated": other.tolist(),
+        }  # fmt: skip
+        if scenario == "clear-clear":
+            continue
+        pictures = folder / "people" / scenario
+        pictures.mkdir(parents=True)
+        people = []
+        for person in range(5):
+            names = [f"query-{person}.jpg", *(f"gallery-{person}-{a}.jpg" for a in range(5))]
+            for a, name in enumerate(names):
+                _person(person if a in (0, 1) else 7 * a + person, here if a else 1).save(pictures / name)
+            people.append(
+                {
+                    "query": names[0], "identity": person, "average_precision": 0.9 - person / 10, "first_match_rank": 1,
+                    "answers": [
+                        {"picture": n, "right": a == 0, "distance": 0.2 + a / 10} for a, n in enumerate(names[1:])
+                    ],
+                }
+            )  # fmt: skip
+        evidence[scenario]["easiest"] = people
+    (folder / "reid.json").write_text(json.dumps(evidence))
+
+
+def _person(who: int, level: float, size: tuple[int, int] = (64, 128)) -> Image.Image:
+    rng = np.random.default_rng(who)
+    w, h = size
+    picture = Image.new("RGB", size, tuple(int(v) for v in rng.integers(150, 220, 3)))
+    draw = ImageDraw.Draw(picture)
+    draw.ellipse((w * 0.38, h * 0.06, w * 0.62, h * 0.2), fill=(224, 172, 105))
+    draw.rectangle(
+        (w * 0.28, h * 0.2, w * 0.72, h * 0.58), fill=tuple(int(v) for v in rng.integers(0, 255, 3))
+    )
+    draw.rectangle(
+        (w * 0.32, h * 0.58, w * 0.68, h * 0.95), fill=tuple(int(v) for v in rng.integers(0, 255, 3))
+    )
+    blocks = max(2, round(w * max(level, 0.03)))
+    small = picture.resize((blocks, max(2, blocks * h // w)), Image.Resampling.BOX)
+    return small.resize(size, Image.Resampling.NEAREST)
+
+
+def write_many(folder: Path, methods: tuple[str, ...] = METHODS, shift: float = 0.0) -> Path:
+    """A whole run; ``shift`` moves every privacy score, as another night's generator would."""
+    names = []
+    for i, method in enumerate(methods):
+        level = min(1.0, max(0.0, 1 - i / max(1, len(methods) - 1) + shift))
+        for (dataset, task), kind in TASKS.items():
+            spec = ResultSpec(
+                method=method, method_arguments={"plugin": method}, dataset=dataset, task=task, detector="annotations",
+                seeds=SEEDS,
+            )  # fmt: skip
+            relative = Path("results", method, dataset, f"{task}.json")
+            path = folder / relative
+            path.parent.mkdir(parents=True, exist_ok=True)
+            names.append(relative.as_posix())
+            if (method, task) == FAILED:
+                error = Failure(step="anonymise", kind="RuntimeError", message="<b>out of memory</b> & more")
+                path.write_text(Result(run_id="e" * 64, spec=spec, status="error", error=error).to_json())
+                continue
+            scores = _scores(task, level)
+            missed = 1000 if method == "identity" else 40 * ("face" in method)
+            result = Result(
+                run_id=f"{i:064d}", spec=spec, status="ok", main_score=_main(task), scores=scores,
+                coverage=Coverage(
+                    pictures=400, found=1000, anonymised=1000 - missed, missed=missed, pictures_without_detection=3,
+                    missed_reasons={"no face": missed} if missed else {}, unfound=12,
+                ),
+                provenance=Provenance(
+                    dp2bench="0.1.0", git_commit="c0ffee" * 6 + "cafe", git_dirty=False, python="3.11.9",
+                    platform="Linux-6.1-x86_64", packages={"numpy": "2.3.0", "torch": "2.9.0"}, device="cpu", threads=2,
+                    dataset_version="1.2", dataset_fingerprint="abcdef0123456789" * 4, seeds=SEEDS,
+                    task={"name": task, "kind": kind, "version": "1", "reference": "A reference, 2026."},
+                    arguments_effective={"epochs": 20},
+                ),
+            )  # fmt: skip
+            path.write_text(result.to_json())
+            rng = np.random.default_rng(i)
+            units = {s.name: {f"u{u:03d}": s.value for u in range(5)} for s in scores}
+            path.with_suffix(".units.json").write_text(json.dumps(units))
+            if task == "market1501-reid":
+                for seed in SEEDS:
+                    (path.with_suffix("") / f"seed-{seed}").mkdir(parents=True)
+                    _reid(rng, level, path.with_suffix("") / f"seed-{seed}")
+    for dataset, size in (("passersby-reid", (64, 128)), ("passersby-coco", (320, 240))):
+        for i, method in enumerate(("clear", *methods)):
+            target = folder / "pictures" / method / dataset / "query"
+            target.mkdir(parents=True)
+            level = 1.0 if i < 2 else 1 - (i - 1) / len(methods)
+            for person in range(8):
+                _person(person, level, size).save(target / f"{person:04d}_c1s1_000001_00.jpg", quality=92)
+    index = {
+        "schema_version": 1, "suite": "synthetic", "command": "dp2bench run synthetic", "results": names,
+        "specification": {"name": "synthetic", "seeds": list(SEEDS), "methods": list(methods)},
+    }  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(index))
+    return folder
+
+
+def _main(task: str) -> str:
+    return {
+        "market1501-reid": "clear-anonymised.mAP", "image-quality": "fid", "coco-keypoints": "AP",
+        "detection-coverage": "recall", "runtime": "seconds-per-picture",
+    }[task]  # fmt: skip
