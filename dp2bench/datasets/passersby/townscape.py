@@ -1,0 +1,475 @@
+"""What a street is drawn from: sky, ground, upright panels (houses, trees, posts) and boxes on wheels, each with its class.
+
+Compiled without fast maths, as coverage and classes must not depend on the processor. Metres, z up.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from dp2bench.datasets.passersby.body import Floats
+
+
+class Kind(IntEnum):
+    """How a panel is painted."""
+
+    HOUSE = 0
+    TREE = 1
+    HEDGE = 2
+    POST = 3
+    SIGN = 4
+    WALL = 5
+    FENCE = 6
+    LIGHTS = 7
+
+
+class Label(IntEnum):
+    """Class of a pixel: the label ids of Cityscapes."""
+
+    UNLABELED = 0
+    STATIC = 4
+    ROAD = 7
+    SIDEWALK = 8
+    BUILDING = 11
+    WALL = 12
+    FENCE = 13
+    POLE = 17
+    TRAFFIC_LIGHT = 19
+    TRAFFIC_SIGN = 20
+    VEGETATION = 21
+    TERRAIN = 22
+    SKY = 23
+    PERSON = 24
+    RIDER = 25
+    CAR = 26
+    BICYCLE = 33
+
+
+_FIELDS = 18
+"""Of a panel: x, y, ux, uy, length, bottom, top, kind, label, light, red, green, blue, four of the kind's own, seed."""
+
+
+@dataclass
+class Town:
+    """Everything that stands still.
+
+    Attributes:
+        road: half its width, 0 for none; kerbs run along y at -road and road.
+        green: beyond this |x| the ground is grass.
+        paving: size of the slabs in metres, 0 for none.
+        grounds: (3, 3) colours of road, pavement and grass; sky: (2, 3) colours at the horizon and above.
+        crossing: where along y a zebra crossing lies, or infinity.
+        panels: rows of `_FIELDS` numbers.
+
+    """
+
+    road: float
+    green: float
+    paving: float
+    grounds: Floats
+    sky: Floats
+    seed: int
+    crossing: float = np.inf
+    panels: list[list[float]] = field(default_factory=list)
+
+    def add(
+        self,
+        kind: Kind,
+        label: Label,
+        start: tuple[float, float],
+        along: tuple[float, float],
+        size: tuple[float, float, float],
+        colour: Any,
+        seed: int,
+        *own: float,
+        light: float = 1.0,
+    ) -> None:
+        """Put up a panel from ``start`` (x, y) towards ``along``; ``size`` is its length, bottom and top."""
+        self.panels.append(
+            [*start, *along, *size, kind, label, light, *colour, *own, *[0.0] * (4 - len(own)), seed % 65536]
+        )
+
+    def table(self) -> Floats:
+        """(N, 18) the panels."""
+        return np.array(self.panels, np.float64).reshape(-1, _FIELDS)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator,unused-ignore]
+def _hash(i: int, j: int, seed: int) -> float:
+    """A number in 0..1 for a cell of a lattice."""
+    n = (i * 374761393 + j * 668265263 + seed * 974634777) & 0xFFFFFFFF
+    n = ((n ^ (n >> 13)) * 1274126177) & 0xFFFFFFFF
+    n = ((n ^ (n >> 16)) * 2246822519) & 0xFFFFFFFF
+    return float((n ^ (n >> 15)) & 0xFFFFFF) / 16777215.0
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator,unused-ignore]
+def _noise(x: float, y: float, seed: int) -> float:
+    """Smooth noise in -1..1 with features of size 1."""
+    i, j = int(np.floor(x)), int(np.floor(y))
+    u, v = x - i, y - j
+    u, v = u * u * (3 - 2 * u), v * v * (3 - 2 * v)
+    a, b = _hash(i, j, seed), _hash(i + 1, j, seed)
+    c, d = _hash(i, j + 1, seed), _hash(i + 1, j + 1, seed)
+    return 2 * ((a * (1 - u) + b * u) * (1 - v) + (c * (1 - u) + d * u) * v) - 1
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator,unused-ignore]
+def _ground_and_sky(
+    im: Any, label: Any, depth: Any, eye: Any, rot: Any, focal: float, centre: Any, numbers: Any, colours: Any
+) -> None:
+    height, width = label.shape
+    road, green, paving, crossing, seed = numbers[0], numbers[1], numbers[2], numbers[3], int(numbers[4])
+    for py in range(height):
+        ry = (py + 0.5 - centre[1]) / focal
+        for px in range(width):
+            rx = (px + 0.5 - centre[0]) / focal
+            dx = rx * rot[0, 0] + ry * rot[1, 0] + rot[2, 0]
+            dy = rx * rot[0, 1] + ry * rot[1, 1] + rot[2, 1]
+            dz = rx * rot[0, 2] + ry * rot[1, 2] + rot[2, 2]
+            if dz > -1e-3:
+                up = min(max(dz, 0.0) * 1.6, 1.0)
+                cloud = _noise(dx * 3 / (dz + 0.15), dy * 3 / (dz + 0.15), seed)
+                cloud += 0.5 * _noise(dx * 7 / (dz + 0.15), dy * 7 / (dz + 0.15), seed + 1)
+                white = min(max(0.35 * cloud + 0.1, 0.0), 0.5) * up
+                for k in range(3):
+                    c = colours[3, k] * (1 - up) + colours[4, k] * up
+                    im[py, px, k] = c * (1 - white) + 0.97 * white
+                label[py, px] = 23
+                continue
+            t = -eye[2] / dz
+            x, y = eye[0] + t * dx, eye[1] + t * dy
+            depth[py, px] = 1 / t
+            ax = abs(x)
+            fine = min(1.0, 12 / t)
+            shade = (
+                1 + 0.05 * _noise(x * 0.6, y * 0.6, seed + 2) + 0.04 * fine * _noise(x * 9, y * 9, seed + 3)
+            )
+            if ax < road:
+                which, name = 0, 7
+                line = abs(ax - 0.0) < 0.07 and (y % 6.0) < 3.0 and road > 2.4
+                edge = abs(ax - road + 0.35) < 0.05 and road > 2.4
+                zebra = abs(y - crossing) < 1.6 and (x % 1.0) < 0.5
+                if line or edge or zebra:
+                    shade *= 1.9
+                shade *= 1 + 0.10 * fine * _noise(x * 30, y * 30, seed + 4)
+                if road - ax < 0.25:
+                    shade *= 0.85
+            elif ax > green:
+                which, name = 2, 22
+                shade *= (
+                    1 + 0.22 * fine * _noise(x * 25, y * 25, seed + 5) + 0.12 * _noise(x * 4, y * 4, seed)
+                )
+            else:
+                which, name = 1, 8
+                if road > 0 and ax - road < 0.14:
+                    shade *= 1.22
+                elif paving > 0:
+                    row = np.floor(y / paving)
+                    run = x / paving + 0.5 * (row % 2)
+                    away = min((y / paving) % 1, run % 1)
+                    if away < 0.05:
+                        shade *= 1 - 0.16 * fine
+                    shade *= 1 + 0.08 * fine * (_hash(int(np.floor(run)), int(row), seed) - 0.5)
+            for k in range(3):
+                im[py, px, k] = colours[which, k] * shade
+            label[py, px] = name
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator,unused-ignore]
+def _paint_panel(p: Any, u: float, v: float, t: float, out: Any) -> bool:
+    """Colour of a panel ``u`` metres along and ``v`` metres above its foot; False where it is open."""
+    kind, seed = int(p[7]), int(p[17])
+    length, top = p[4], p[6]
+    r, g, b = p[10], p[11], p[12]
+    fine = min(1.0, 14 / t)
+    shade = 1.0
+    if kind == 0:
+        bay, storey, shop, brick = p[13], p[14], p[15], p[16]
+        shade = 1 + 0.05 * _noise(u * 0.7, v * 0.7, seed) - 0.12 * np.exp(-v * 1.5)
+        floor = int(np.floor(v / storey))
+        a, c = (u / bay) % 1, (v / storey) % 1
+        column = int(np.floor(u / bay))
+        ground = floor == 0
+        if brick > 0.5 and fine > 0.3:
+            row = np.floor(v / 0.12)
+            if (v / 0.12) % 1 < 0.14 or (u / 0.32 + 0.5 * (row % 2)) % 1 < 0.06:
+                shade *= 1 - 0.16 * fine
+            else:
+                shade *= 1 + 0.10 * fine * (
+                    _hash(int(np.floor(u / 0.32 + 0.5 * (row % 2))), int(row), seed) - 0.5
+                )
+        low, left, right, high = 0.3, 0.24, 0.76, 0.8
+        if ground and shop > 0.5:
+            low, left, right, high = 0.1, 0.06, 0.94, 0.74
+            if c > 0.78:
+                h = _hash(column // 2, 3, seed)
+                r, g, b = (
+                    0.25 + 0.5 * h,
+                    0.2 + 0.5 * _hash(column // 2, 4, seed),
+                    0.2 + 0.5 * _hash(column // 2, 5, seed),
+                )
+                letters = c > 0.84 and c < 0.93 and 0.2 < a < 0.8 and _hash(int(u * 9), 0, seed) > 0.45
+                shade = 1.7 if letters else 1.0
+        elif ground and _hash(column, 9, seed) < 0.25:
+            low, left, right, high = 0.0, 0.3, 0.7, 0.72
+            if left < a < right and c < high:
+                r, g, b, shade = 0.5 * r, 0.4 * g, 0.35 * b, 0.9
+                low = 1.0
+        near_edge = v > top - 0.35
+        if near_edge:
+            shade *= 1.15
+        elif left < a < right and low < c < high and u > 0.4 and u < length - 0.4:
+            glass = (
+                0.55 + 0.5 * _hash(column, floor, seed) + 0.35 * (c - low) + 0.15 * _noise(u * 2, v * 2, seed)
+            )
+            r, g, b, shade = 0.20, 0.25, 0.31, glass
+            lit = _hash(column, floor + 50, seed)
+            if ground and shop > 0.5:
+                goods = (
+                    0.7
+                    + 0.45 * _noise(u * 3, v * 4, seed + 7)
+                    + 0.3 * fine * _noise(u * 11, v * 11, seed + 8)
+                )
+                r, g, b = 0.22 + 0.22 * lit, 0.22 + 0.2 * _hash(column, 7, seed), 0.24
+                shade = goods
+            elif lit > 0.7 and c > 0.62:
+                r, g, b, shade = 0.75, 0.72, 0.66, 0.9
+            if min(a - left, right - a) * bay < 0.07 or min(c - low, high - c) * storey < 0.07:
+                r, g, b, shade = 0.78, 0.77, 0.74, 0.9
+            elif abs(a - 0.5) * bay < 0.03 and not (ground and shop > 0.5):
+                r, g, b, shade = 0.7, 0.7, 0.68, 0.9
+        elif 0 < low - c < 0.03 and left - 0.04 < a < right + 0.04:
+            shade *= 1.2
+        elif c < 0.02 and floor > 0:
+            shade *= 0.88
+    elif kind == 1:
+        crown, trunk = p[13], p[14]
+        x = u - length / 2
+        ragged = 0.16 * _noise(u * 1.3, v * 1.3, seed) + 0.12 * _noise(u * 3.5, v * 3.5, seed + 1)
+        ragged += 0.09 * fine * _noise(u * 9, v * 9, seed + 2)
+        middle, half = (top + crown) / 2, (top - crown) / 2
+        ball = (2 * x / length) ** 2 + ((v - middle) / half) ** 2
+        if ball < 0.8 + 2 * ragged:
+            leaves = _noise(u * 2.2, v * 2.2, seed + 3) * 0.22 + 0.22 * _noise(u * 6, v * 6, seed + 4)
+            leaves += fine * 0.25 * _noise(u * 17, v * 17, seed + 5)
+            shade = (0.85 + 0.3 * (v - middle) / half) * (1 + leaves)
+            r, g, b = p[10], p[11], p[12]
+        elif abs(x + 0.05 * np.sin(v)) < trunk * (1.25 - 0.4 * v / top) and v < middle:
+            bark = 1 + 0.2 * _noise(u * 30, v * 5, seed)
+            r, g, b, shade = 0.24, 0.19, 0.145, bark * (1.15 - 0.5 * (x / trunk + 0.4))
+        else:
+            return False
+    elif kind == 2:
+        limit = top * (0.9 + 0.08 * _noise(u * 1.2, 0.0, seed) + 0.05 * _noise(u * 6, 0.0, seed + 1))
+        if v > limit:
+            return False
+        leaves = 0.2 * _noise(u * 4, v * 4, seed + 2) + 0.25 * fine * _noise(u * 14, v * 14, seed + 3)
+        shade = (0.6 + 0.5 * v / top) * (1 + leaves)
+    elif kind == 3:
+        shade = 1.15 - 0.75 * abs(u / length - 0.35)
+    elif kind == 4:
+        x, y = 2 * u / length - 1, 2 * (v - p[5]) / (top - p[5]) - 1
+        if p[13] > 0.5 and x * x + y * y > 1:
+            return False
+        rim = x * x + y * y > 0.62 if p[13] > 0.5 else max(abs(x), abs(y)) > 0.82
+        if rim:
+            r, g, b = 0.85, 0.85, 0.83
+        elif abs(x) < 0.5 and abs(y) < 0.2:
+            r, g, b = 0.9, 0.9, 0.88
+    elif kind == 5:
+        shade = 1 + 0.06 * _noise(u * 1.5, v * 1.5, seed) - 0.12 * np.exp(-2 * v)
+        if v > top - 0.1:
+            shade *= 1.15
+    elif kind == 6:
+        bar = v > top - 0.06 or abs(v - 0.25) < 0.03 or (u % 0.16) < 0.03
+        if not bar:
+            return False
+    else:
+        y = (v - p[5]) / (top - p[5])
+        lamp = int(y * 3)
+        x = 2 * u / length - 1
+        if x * x + (2 * (y * 3 - lamp) - 1) ** 2 < 0.55:
+            on = lamp == seed % 3
+            glow = 0.95 if on else 0.22
+            r = glow if lamp >= 1 else 0.1
+            g = glow if lamp <= 1 else 0.1
+            b = 0.1
+    out[0], out[1], out[2] = r * shade, g * shade, b * shade
+    return True
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator,unused-ignore]
+def _panels(
+    im: Any, label: Any, depth: Any, eye: Any, rot: Any, focal: float, centre: Any, panels: Any
+) -> None:
+    height, width = label.shape
+    colour = np.zeros(3)
+    for n in range(panels.shape[0]):
+        p = panels[n]
+        nx, ny = p[3], -p[2]
+        off = (p[0] - eye[0]) * nx + (p[1] - eye[1]) * ny
+        if abs(off) < 1e-6:
+            continue
+        left, right, low, high = np.inf, -np.inf, np.inf, -np.inf
+        behind = 0
+        for corner in range(4):
+            along, up = p[4] * (corner % 2), p[5] if corner < 2 else p[6]
+            qx, qy, qz = p[0] + p[2] * along - eye[0], p[1] + p[3] * along - eye[1], up - eye[2]
+            far = qx * rot[2, 0] + qy * rot[2, 1] + qz * rot[2, 2]
+            if far < 0.1:
+                behind += 1
+                continue
+            sx = focal * (qx * rot[0, 0] + qy * rot[0, 1] + qz * rot[0, 2]) / far + centre[0]
+            sy = focal * (qx * rot[1, 0] + qy * rot[1, 1] + qz * rot[1, 2]) / far + centre[1]
+            left, right, low, high = min(left, sx), max(right, sx), min(low, sy), max(high, sy)
+        if behind == 4:
+            continue
+        if behind:
+            left, right, low, high = 0.0, float(width), 0.0, float(height)
+        # Clipped before the conversion: far outside, a float has no integer.
+        x0, x1 = int(max(0.0, min(left - 1, width))), int(max(0.0, min(right + 2, width)))
+        y0, y1 = int(max(0.0, min(low - 1, height))), int(max(0.0, min(high + 2, height)))
+        for py in range(y0, y1):
+            ry = (py + 0.5 - centre[1]) / focal
+            for px in range(x0, x1):
+                rx = (px + 0.5 - centre[0]) / focal
+                dx = rx * rot[0, 0] + ry * rot[1, 0] + rot[2, 0]
+                dy = rx * rot[0, 1] + ry * rot[1, 1] + rot[2, 1]
+                across = dx * nx + dy * ny
+                if across * off <= 0:
+                    continue
+                t = off / across
+                if t < 0.1 or 1 / t <= depth[py, px]:
+                    continue
+                u = (eye[0] + t * dx - p[0]) * p[2] + (eye[1] + t * dy - p[1]) * p[3]
+                if u < 0 or u > p[4]:
+                    continue
+                dz = rx * rot[0, 2] + ry * rot[1, 2] + rot[2, 2]
+                v = eye[2] + t * dz
+                if v < p[5] or v > p[6]:
+                    continue
+                if _paint_panel(p, u, v, t, colour):
+                    depth[py, px] = 1 / t
+                    label[py, px] = int(p[8])
+                    for k in range(3):
+                        im[py, px, k] = colour[k] * p[9]
+
+
+def draw(
+    town: Town, eye: Floats, rot: Floats, focal: float, centre: tuple[float, float], shape: tuple[int, int]
+) -> tuple[NDArray[np.float32], NDArray[np.uint8], Floats]:
+    """Sky, ground and panels: (H, W, 3) reflectance, (H, W) `Label`, (H, W) one over the distance, 0 for the sky."""
+    h, w = shape
+    im = np.zeros((h, w, 3), np.float32)
+    label = np.zeros((h, w), np.uint8)
+    depth = np.zeros((h, w), np.float64)
+    middle = np.array(centre, np.float64)
+    numbers = np.array([town.road, town.green, town.paving, town.crossing, town.seed], np.float64)
+    _ground_and_sky(
+        im, label, depth, eye, rot, focal, middle, numbers, np.concatenate([town.grounds, town.sky])
+    )
+    table = town.table()
+    away = np.hypot(
+        table[:, 0] + table[:, 2] * table[:, 4] / 2 - eye[0],
+        table[:, 1] + table[:, 3] * table[:, 4] / 2 - eye[1],
+    )
+    _panels(im, label, depth, eye, rot, focal, middle, table[np.argsort(away, kind="stable")])
+    return im, label, depth
+
+
+Solid = tuple[Floats, NDArray[np.int32], Floats]
+"""(V, 3) points, (T, 3) triangles, (T, 3) colour of each."""
+
+
+def car(colour: Any, length: float, tall: float) -> Solid:
+    """A car at the origin, its nose towards +y."""
+    points: list[Any] = []
+    triangles: list[Any] = []
+    colours: list[Any] = []
+    half, w = length / 2, 0.88
+
+    def quad(a: Any, b: Any, c: Any, d: Any, tint: Any) -> None:
+        n = len(points)
+        points.extend([a, b, c, d])
+        triangles.extend([(n, n + 1, n + 2), (n, n + 2, n + 3)])
+        colours.extend([tint, tint])
+
+    def ring(profile: Any, tints: Any, wide: Any) -> None:
+        """A body with (y, z) outline ``profile`` and half width ``wide`` at each corner."""
+        k = len(profile)
+        for i in range(k):
+            (y0, z0), (y1, z1) = profile[i], profile[(i + 1) % k]
+            w0, w1 = wide[i], wide[(i + 1) % k]
+            quad((-w0, y0, z0), (w0, y0, z0), (w1, y1, z1), (-w1, y1, z1), tints[i])
+
+    paint, glass, dark = np.array(colour), np.array([0.13, 0.16, 0.19]), np.array([0.06, 0.06, 0.065])
+    deck = 0.58 * tall
+    lower = [
+        (-half, 0.32),
+        (-half, deck),
+        (-half * 0.86, deck + 0.04),
+        (half * 0.55, deck + 0.02),
+        (half * 0.96, 0.86 * deck),
+        (half, 0.6 * deck),
+        (half, 0.32),
+    ]
+    ring(lower, [paint, paint, paint, paint, paint, 0.6 * paint, dark], [w] * 7)
+    for side in (-w, w):
+        for i in range(1, len(lower) - 1):
+            (y0, z0), (y1, z1), (y2, z2) = lower[0], lower[i], lower[i + 1]
+            quad((side, y0, z0), (side, y1, z1), (side, y2, z2), (side, y2, z2), paint)
+    back, front = -half * 0.84, half * 0.5
+    cabin = [(back, deck), (back + 0.32, tall), (front - 0.75, tall), (front, deck)]
+    narrow = [w * 0.97, w * 0.8, w * 0.8, w * 0.97]
+    ring(cabin, [glass, paint, glass, dark], narrow)
+    for sign in (-1, 1):
+        a, b, c, d = ((sign * k, y, z) for (y, z), k in zip(cabin, narrow, strict=True))
+        quad(a, b, c, d, paint)
+        inner = [
+            (sign * (k + 0.006), y, z)
+            for (y, z), k in zip(
+                [
+                    (back + 0.22, deck + 0.05),
+                    (back + 0.42, tall - 0.07),
+                    (front - 0.78, tall - 0.07),
+                    (front - 0.18, deck + 0.05),
+                ],
+                [w * 0.965, w * 0.82, w * 0.82, w * 0.965],
+                strict=True,
+            )
+        ]
+        quad(*inner, glass)
+    for y in (-half * 0.62, half * 0.62):
+        for side in (-w - 0.01, w + 0.01):
+            angles = np.linspace(0, 2 * np.pi, 13)[:-1]
+            for radius, tint, out in ((0.33, dark, 0.0), (0.19, np.array([0.55, 0.55, 0.56]), 0.012)):
+                n = len(points)
+                points.extend(
+                    [
+                        (side + np.sign(side) * out, y + radius * np.cos(a), 0.33 + radius * np.sin(a))
+                        for a in angles
+                    ]
+                )
+                triangles.extend([(n, n + i, n + i + 1) for i in range(1, 11)])
+                colours.extend([tint] * 10)
+    for side in (-1, 1):
+        for y, tint in (
+            (-half - 0.005, np.array([0.6, 0.06, 0.05])),
+            (half + 0.005, np.array([0.9, 0.9, 0.85])),
+        ):
+            z = 0.52 * tall if y < 0 else 0.44 * tall
+            quad(
+                (side * w * 0.95, y, z),
+                (side * w * 0.6, y, z),
+                (side * w * 0.6, y, z + 0.13),
+                (side * w * 0.95, y, z + 0.13),
+                tint,
+            )
+    return np.array(points, np.float64), np.array(triangles, np.int32), np.array(colours, np.float64)
