@@ -15,10 +15,9 @@ from numpy.typing import NDArray
 
 from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta
 from dp2bench.core.errors import DatasetError, Dp2benchError
-from dp2bench.core.images import read_image
-from dp2bench.core.results import Score, content_key
+from dp2bench.core.results import Score
 from dp2bench.core.seeds import derive_seed
-from dp2bench.core.types import Sample
+from dp2bench.core.types import Image, Sample
 from dp2bench.metrics.intervals import bootstrap_interval
 
 Region = Literal["crops", "pictures"]
@@ -29,6 +28,10 @@ MARGIN = 0.1
 SMALLEST = 16
 """Pixels of a box's shorter side under which there is too little to judge."""
 FEWEST = 8
+CHUNK = 256
+"""Pictures in memory at once, and features in one file of the cache."""
+Version = Literal["clear", "anonymised"]
+VERSIONS: tuple[Version, ...] = ("clear", "anonymised")
 
 
 @dataclass(frozen=True)
@@ -36,8 +39,8 @@ class _Unit:
     """What is compared: a picture, or one person's window in it."""
 
     name: str
-    clear: Path
-    anonymised: Path
+    clear: tuple[Dataset, Sample]
+    anonymised: tuple[Dataset, Sample]
     box: tuple[int, int, int, int] | None
 
 
@@ -140,13 +143,13 @@ class ImageQuality(Task):
 
     def _units(self, region: Region, clear: Dataset, anonymised: Dataset, context: RunContext) -> list[_Unit]:
         split = test_split(clear, self.split)
-        others = {s.id: s.path for s in anonymised.samples(split)}
+        others = {s.id: (anonymised, s) for s in anonymised.samples(split)}
         samples = [s for s in clear.samples(split) if s.id in others]
         if region == "pictures" or clear.layout in CROPPED_LAYOUTS:
-            units = [_Unit(s.id, s.path, others[s.id], None) for s in samples]
+            units = [_Unit(s.id, (clear, s), others[s.id], None) for s in samples]
         else:
             units = [
-                _Unit(f"{s.id}:{i}", s.path, others[s.id], box)
+                _Unit(f"{s.id}:{i}", (clear, s), others[s.id], box)
                 for s in samples
                 for i, box in _boxes(clear, s, split, context)
             ]
@@ -184,14 +187,14 @@ def _boxes(
     return boxes
 
 
-def _read(units: Sequence[_Unit], version: str, size: int) -> NDArray[np.uint8]:
+def _read(units: Sequence[_Unit], version: Version, size: int) -> NDArray[np.uint8]:
     """(N, size, size, 3): the window or picture, resized by area where it shrinks and bilinearly where it grows."""
     out = np.empty((len(units), size, size, 3), np.uint8)
-    last: tuple[Path, NDArray[np.uint8]] | None = None
+    last: tuple[Sample, Image] | None = None
     for i, unit in enumerate(units):
-        path: Path = getattr(unit, version)
-        if last is None or last[0] != path:
-            last = path, read_image(path)
+        dataset, sample = getattr(unit, version)
+        if last is None or last[0] is not sample:
+            last = sample, dataset.read(sample)
         picture = last[1]
         if unit.box is not None:
             x0, y0, x1, y1 = unit.box
@@ -204,33 +207,31 @@ def _read(units: Sequence[_Unit], version: str, size: int) -> NDArray[np.uint8]:
 
 
 def _features(
-    units: Sequence[_Unit], version: str, extractor: Any, size: int, context: RunContext
+    units: Sequence[_Unit], version: Version, extractor: Any, size: int, context: RunContext
 ) -> NDArray[np.float32]:
-    """Features of all units, kept in the cache under the hash of pictures, windows and network."""
-    digests: dict[Path, str] = {}
-    for unit in units:
-        path = getattr(unit, version)
-        if path not in digests:
-            digests[path] = hashlib.sha256(path.read_bytes()).hexdigest()
-    key = content_key(
-        [extractor.sha256, size, context.device, [(digests[getattr(u, version)], u.box) for u in units]]
-    )
-    kept = context.cache / "features" / f"{key}.npy" if context.cache else None
-    if kept is not None and kept.is_file():
-        found: NDArray[np.float32] = np.load(kept, allow_pickle=False)
-        return found
+    """Features of all units; those of a chunk are kept in the cache under the hash of its pixels and the network."""
     parts = []
-    for start in range(0, len(units), 256):  # a bounded number of pictures in memory
-        parts.append(extractor.features(_read(units[start : start + 256], version, size)))
-        context.progress(min(start + 256, len(units)), len(units))
+    for start in range(0, len(units), CHUNK):
+        pixels = _read(units[start : start + CHUNK], version, size)
+        name = hashlib.sha256(f"{extractor.sha256} {size} {context.device}\0".encode() + pixels.tobytes())
+        kept = context.cache / "features" / f"{name.hexdigest()}.npy" if context.cache else None
+        if kept is not None and kept.is_file():
+            parts.append(np.load(kept, allow_pickle=False))
+        else:
+            parts.append(extractor.features(pixels))
+            if kept is not None:
+                _keep(kept, parts[-1])
+        context.progress(min(start + CHUNK, len(units)), len(units))
     features: NDArray[np.float32] = np.concatenate(parts)
-    if kept is not None:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        partial = kept.with_name(f"{kept.name}.{os.getpid()}.partial")
-        with partial.open("wb") as file:
-            np.save(file, features)
-        partial.replace(kept)
     return features
+
+
+def _keep(path: Path, features: NDArray[np.float32]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    with partial.open("wb") as file:
+        np.save(file, features)
+    partial.replace(path)
 
 
 def _set_scores(
@@ -239,7 +240,7 @@ def _set_scores(
     from dp2bench.metrics import quality
 
     official = extractor.name == "inception"
-    a, b = (_features(units, v, extractor, size, context) for v in ("clear", "anonymised"))
+    a, b = (_features(units, v, extractor, size, context) for v in VERSIONS)
     kernel = quality.kernel_inception_distance(a, b) if official else quality.paired_kernel_distance(a, b)
     frechet = quality.frechet_distance(a, b)
     names = ("fid", "kid") if official else ("fd_efficientnet", "kd_efficientnet")
@@ -266,10 +267,10 @@ def _set_scores(
 
 def _pair_score(name: str, units: Sequence[_Unit], network: Any, size: int, context: RunContext) -> Score:
     parts = []
-    for start in range(0, len(units), 256):
-        chunk = units[start : start + 256]
+    for start in range(0, len(units), CHUNK):
+        chunk = units[start : start + CHUNK]
         parts.append(network.distances(_read(chunk, "clear", size), _read(chunk, "anonymised", size)))
-        context.progress(min(start + 256, len(units)), len(units))
+        context.progress(min(start + CHUNK, len(units)), len(units))
     values = np.concatenate(parts)
     context.units[name] = {u.name: float(v) for u, v in zip(units, values, strict=True)}
     return Score(

@@ -1,0 +1,44 @@
+"""Who of the annotated people was found: one-to-one matching of boxes by overlap."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}
+"""COCO's bounds of a person's area in square pixels: from (inclusive), to (exclusive)."""
+
+
+def box_iou(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
+    """(N, M) intersection over union of (N, 4) and (M, 4) xyxy boxes; empty boxes overlap nothing."""
+    a, b = np.asarray(a, np.float64).reshape(-1, 4), np.asarray(b, np.float64).reshape(-1, 4)
+    size = np.clip(
+        np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2]), 0, None
+    )
+    shared = size.prod(2)
+    areas = [np.clip(x[:, 2:] - x[:, :2], 0, None).prod(1) for x in (a, b)]
+    union = areas[0][:, None] + areas[1][None] - shared
+    return np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
+
+
+def match(annotated: NDArray[Any], found: NDArray[Any], threshold: float = 0.5) -> NDArray[np.int64]:
+    """For each annotated box the found one that stands for it, or -1: as many pairs of at least ``threshold`` overlap as
+    possible, and of those choices the one with the largest sum of overlaps.
+    """
+    partner = np.full(len(annotated), -1, np.int64)
+    if len(annotated) and len(found):
+        overlap = box_iou(annotated, found)
+        enough = overlap >= threshold
+        # a pair that counts is worth more than any sum of overlaps
+        rows, columns = linear_sum_assignment(np.where(enough, overlap + len(annotated), 0), maximize=True)
+        good = enough[rows, columns]
+        partner[rows[good]] = columns[good]
+    return partner
+
+
+def size_of(area: float) -> str:
+    """The name of COCO's size for an area in square pixels."""
+    return next(name for name, (low, high) in SIZES.items() if low <= area < high)

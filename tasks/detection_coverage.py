@@ -1,0 +1,142 @@
+"""Who was found, who was anonymised, and who failed open: by category, by size, against the annotated people where there are any."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta
+from dp2bench.core.errors import DatasetError, Dp2benchError
+from dp2bench.core.results import Score
+from dp2bench.core.seeds import derive_seed
+from dp2bench.core.types import Category, People
+from dp2bench.metrics.coverage import SIZES, match, size_of
+from dp2bench.metrics.intervals import bootstrap_interval
+
+
+class DetectionCoverage(Task):
+    """Shares of people. Someone counts as anonymised who was found and whom the method did not report as missed.
+
+    Without annotations the known people are the found ones, and nobody can tell who was never found.
+
+    Args:
+        split: one of the dataset's; all of them by default, as all are anonymised.
+        iou: overlap of boxes from which a detection stands for an annotated person.
+
+    """
+
+    meta: ClassVar[TaskMeta] = TaskMeta(
+        name="detection-coverage",
+        version="1",
+        kind="coverage",
+        main_score="anonymised",
+        layouts=("market1501", "coco", "cityscapes", "fdh", "fdf", "folder"),
+        description="Shares of people found, anonymised and failed open, by category and size.",
+        reference="DeepPrivacy2, WACV 2023, section 3.1 (categories); COCO (sizes).",
+    )
+
+    def __init__(self, *, split: str | None = None, iou: float = 0.5) -> None:
+        if not 0 < iou <= 1:
+            raise Dp2benchError(f"detection-coverage: iou {iou} is not within (0, 1].", "Use e.g. 0.5.")
+        self.split = split
+        self.iou = iou
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """See `Task.arguments`."""
+        return {"split": self.split, "iou": self.iou}
+
+    def run(self, clear: Dataset, anonymised: Dataset, context: RunContext) -> list[Score]:
+        """See `Task.run`. One value a person goes to ``context.units``, one row a person to ``people.csv``."""
+        rows: list[dict[str, Any]] = []
+        extra = 0
+        annotated_at_all = False
+        splits = [self.split] if self.split else clear.meta.splits
+        for split in splits:
+            for sample in clear.samples(split):
+                found = context.people.get(split, {}).get(sample.id)
+                if found is None:  # a file that is no picture: nobody was looked for, and it is in no output
+                    continue
+                missed = context.missed.get(split, {}).get(sample.id, {})
+                annotated = clear.people(sample)
+                annotated_at_all |= annotated is not None
+                name = f"{split}/{sample.id}"
+                rows += _rows(name, found, annotated, missed, self.iou)
+                if annotated is not None:
+                    extra += len(found) - int((match(annotated.boxes, found.boxes, self.iou) >= 0).sum())
+        if not rows:
+            raise DatasetError(
+                f"Nobody is annotated or found in {clear.meta.name} ({', '.join(splits)}).",
+                "Choose another detector, or a dataset with people.",
+            )
+        with (context.artefacts / "people.csv").open("w", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, ["person", "size", "category", "found", "anonymised", "reason"])
+            writer.writeheader()
+            writer.writerows(rows)
+        return _scores(rows, extra, annotated_at_all, context)
+
+
+def _rows(
+    name: str, found: People, annotated: People | None, missed: Mapping[int, str], iou: float
+) -> list[dict[str, Any]]:
+    """One row a known person: the annotated ones, or the found ones where nobody annotated."""
+    people = found if annotated is None else annotated
+    partner = range(len(found)) if annotated is None else match(annotated.boxes, found.boxes, iou).tolist()
+    rows = []
+    for i, j in enumerate(partner):
+        x0, y0, x1, y1 = people.boxes[i].tolist()
+        area = float((x1 - x0) * (y1 - y0)) if people.masks is None else float(people.masks[i].sum())
+        rows.append(
+            {
+                "person": f"{name}:{i}",
+                "size": size_of(area),
+                "category": Category(int(found.categories[j])).name.lower() if j >= 0 else "",
+                "found": int(j >= 0),
+                "anonymised": int(j >= 0 and j not in missed),
+                "reason": "not found" if j < 0 else missed.get(j, ""),
+            }
+        )
+    return rows
+
+
+def _scores(rows: list[dict[str, Any]], extra: int, annotated: bool, context: RunContext) -> list[Score]:
+    scores: list[Score] = []
+
+    def add(name: str, values: Mapping[str, float], higher: bool) -> None:
+        if not values:
+            return
+        context.units[name] = values
+        data = [values[k] for k in sorted(values)]
+        scores.append(
+            Score(
+                name=name,
+                value=sum(data) / len(data),
+                higher_is_better=higher,
+                n=len(data),
+                ci95=bootstrap_interval(data, seed=derive_seed(context.seed, name)),
+            )
+        )
+
+    groups = {"": rows} | {f".{size}": [r for r in rows if r["size"] == size] for size in SIZES}
+    for suffix, group in groups.items():
+        add(f"anonymised{suffix}", {r["person"]: float(r["anonymised"]) for r in group}, True)
+        add(f"failed_open{suffix}", {r["person"]: 1.0 - r["anonymised"] for r in group}, False)
+        if annotated:
+            add(f"found{suffix}", {r["person"]: float(r["found"]) for r in group}, True)
+    there = [r for r in rows if r["found"]]
+    for category in Category:
+        label = category.name.lower()
+        add(f"share.{label}", {r["person"]: float(r["category"] == label) for r in there}, True)
+        same = [r for r in there if r["category"] == label]
+        add(f"missed.{label}", {r["person"]: 1.0 - r["anonymised"] for r in same}, False)
+    if annotated and (there or extra):
+        scores.append(
+            Score(
+                name="detections_without_person",
+                value=extra / (extra + len(there)),
+                higher_is_better=False,
+                n=extra + len(there),
+            )
+        )
+    return scores
