@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from dp2bench.core.types import Image
 from dp2bench.datasets.passersby.body import SKIN_VERTICES, Floats, kit
 from dp2bench.datasets.passersby.people import Actor, paint
+from dp2bench.datasets.passersby.places import CLASSES, Backdrop, background
 from dp2bench.datasets.passersby.raster import ZBuffer
 
 SS = 2
@@ -139,195 +141,6 @@ STYLES = (
 )
 
 
-def _cells(r: np.random.Generator, h: int, w: int, size: float) -> Any:
-    """(h, w) smooth noise about 0 with features of ``size`` pixels."""
-    rows, columns = max(2, round(h / size) + 2), max(2, round(w / size) + 2)
-    return cv2.resize(
-        r.normal(size=(rows, columns)).astype(np.float32), (w, h), interpolation=cv2.INTER_CUBIC
-    )
-
-
-_GROUNDS = {
-    "street": (0.44, 0.43, 0.42), "plaza": (0.60, 0.56, 0.51), "underpass": (0.40, 0.39, 0.37),
-    "park": (0.52, 0.47, 0.38), "carpark": (0.30, 0.30, 0.31), "shops": (0.55, 0.53, 0.51),
-}  # fmt: skip
-_WALLS = (
-    (0.62, 0.55, 0.46),
-    (0.55, 0.30, 0.24),
-    (0.72, 0.70, 0.66),
-    (0.46, 0.47, 0.50),
-    (0.66, 0.60, 0.42),
-    (0.38, 0.42, 0.44),
-)
-_CARS = (
-    (0.7, 0.7, 0.72),
-    (0.1, 0.1, 0.11),
-    (0.5, 0.08, 0.08),
-    (0.12, 0.2, 0.4),
-    (0.85, 0.85, 0.84),
-    (0.3, 0.32, 0.3),
-)
-
-
-def background(camera: Camera, style: Style, r: np.random.Generator) -> Any:
-    """((H, W, 3) reflectance, (H, W) bool where it is ground): another spot of the camera's place every time."""
-    w, h = camera.size
-    x, y = np.meshgrid(
-        (np.arange(w) + 0.5 - camera.centre[0]) / camera.focal,
-        (np.arange(h) + 0.5 - camera.centre[1]) / camera.focal,
-    )
-    rot = camera.rotation
-    dx, dy, dz = (x * rot[0, k] + y * rot[1, k] + rot[2, k] for k in range(3))
-    eye = camera.position
-    reach = -eye[1] + float(r.uniform(1.5, 4 if style.place == "underpass" else 9))
-    t = reach / np.maximum(dy, 1e-3)
-    u, v = t * dx + float(r.uniform(-40, 40)), eye[2] + t * dz
-    is_ground = v < 0
-    s = np.where(dz < -1e-4, -eye[2] / np.minimum(dz, -1e-4), 0)
-    angle = float(r.uniform(0, 1.6))
-    gx, gy = s * dx + float(r.uniform(-9, 9)), s * dy + float(r.uniform(-9, 9))
-    gx, gy = np.cos(angle) * gx - np.sin(angle) * gy, np.sin(angle) * gx + np.cos(angle) * gy
-
-    ground = np.array(_GROUNDS[style.place]) * r.uniform(0.75, 1.2) * r.uniform(0.95, 1.05, 3)
-    low = ground * (1 + 0.05 * _cells(r, h, w, h / 6) + 0.03 * _cells(r, h, w, h / 40))[..., None]
-    kind = r.random()
-    if style.place in ("plaza", "shops", "street", "underpass") and kind < 0.8:
-        size = float(r.choice([0.3, 0.5, 0.8]))
-        row = np.floor(gy / size)
-        joint = ((gy / size) % 1 < 0.05) | ((gx / size + 0.5 * (row % 2)) % 1 < 0.05)
-        tone = 1 + 0.05 * np.sin(12.9898 * np.floor(gx / size + 0.5 * (row % 2)) + 78.233 * row)
-        low = low * np.where(joint, 0.84, tone)[..., None]
-    elif style.place == "carpark" and kind < 0.7:
-        low = np.where(((gx % 2.5) < 0.1)[..., None], 0.72, low)
-    if style.place == "park" and kind < 0.75:
-        grass = np.array([0.26, 0.38, 0.16]) * r.uniform(0.75, 1.2)
-        edge = gx + 0.3 * np.sin(gy) > float(r.uniform(-2, 2))
-        low = np.where(edge[..., None], grass * (1 + 0.14 * _cells(r, h, w, 3))[..., None], low)
-    if style.place in ("street", "carpark") and r.random() < 0.4:
-        kerb = float(r.uniform(1, 5))
-        far = s * dy - (-eye[1])
-        low = np.where((far > kerb)[..., None], low * 0.7, low)
-        low = np.where((np.abs(far - kerb) < 0.08)[..., None], 0.6, low)
-
-    tall = float(r.uniform(2.2, 14)) if style.place != "underpass" else 50.0
-    wall = np.array(_WALLS[int(r.integers(len(_WALLS)))]) * r.uniform(0.7, 1.15)
-    back = wall * (1 + 0.04 * _cells(r, h, w, h / 5) - 0.10 * np.exp(-np.maximum(v, 0) * 1.5))[..., None]
-    leafy = r.random() < {"park": 0.85, "carpark": 0.35, "street": 0.2, "plaza": 0.25}.get(style.place, 0.0)
-    if leafy:
-        green = np.array([0.20, 0.32, 0.12]) * r.uniform(0.7, 1.3) * np.array([r.uniform(0.85, 1.4), 1, 1])
-        leaves = 0.30 * _cells(r, h, w, h / 10) + 0.28 * _cells(r, h, w, h / 28) + 0.2 * _cells(r, h, w, 3.5)
-        back = green * (1 + leaves).clip(0.35, 1.9)[..., None]
-        tall = float(r.uniform(1.2, 7)) + 0.5 * _cells(r, h, w, w / 4)
-        trunk = (np.abs((u % 3.7) - 1.2) < 0.16) & (v < 2.6)
-        back = np.where(
-            trunk[..., None], np.array([0.26, 0.2, 0.15]) * (1 + 0.15 * _cells(r, h, w, 4))[..., None], back
-        )
-    else:
-        if r.random() < 0.45:
-            course, brick = 0.11, 0.3
-            row = np.floor(v / course)
-            mortar = ((v / course) % 1 < 0.13) | ((u / brick + 0.5 * (row % 2)) % 1 < 0.06)
-            back = (
-                back
-                * np.where(
-                    mortar, 0.86, 1 + 0.05 * np.sin(7.3 * row + 3.1 * np.floor(u / brick + 0.5 * (row % 2)))
-                )[..., None]
-            )
-        if r.random() < {"underpass": 0.25, "shops": 1.0}.get(style.place, 0.75):
-            wide, storey = float(r.uniform(1.6, 3.4)), 2.9
-            shop = style.place == "shops" or r.random() < 0.25
-            a, b = (u / wide) % 1, (v % storey) / storey
-            sill = np.where((v < storey) & shop, 0.12, 0.33)
-            glass = (a > 0.2) & (a < 0.86) & (b > sill) & (b < 0.8)
-            frame = (a > 0.16) & (a < 0.9) & (b > sill - 0.03) & (b < 0.84) & ~glass
-            pane = (
-                np.array([0.22, 0.27, 0.32])
-                * r.uniform(0.6, 1.5)
-                * (1 + 0.5 * (b - 0.5) + 0.2 * _cells(r, h, w, h / 7))[..., None]
-            )
-            if shop:
-                pane = (
-                    pane
-                    + (v < storey)[..., None]
-                    * np.array(r.uniform(0, 0.3, 3))
-                    * (0.6 + 0.22 * _cells(r, h, w, h / 14) + 0.15 * _cells(r, h, w, h / 40))[..., None]
-                )
-            back = np.where(
-                glass[..., None], pane, np.where(frame[..., None], float(r.choice([0.2, 0.75, 0.5])), back)
-            )
-        if r.random() < 0.3:
-            door = (np.abs(u - np.median(u) - float(r.uniform(-1.5, 1.5))) < 0.5) & (v < 2.1)
-            back = np.where(door[..., None], np.array(_WALLS[int(r.integers(6))]) * 0.6, back)
-    sky = (
-        np.array([0.60, 0.72, 0.88]) * r.uniform(0.9, 1.1)
-        + (np.clip(0.35 * _cells(r, h, w, h / 3), 0, 0.3))[..., None]
-    )
-    far = np.where((v > tall)[..., None], sky, back)
-    im = np.where(is_ground[..., None], low, far)
-    if style.place in ("carpark", "street") and r.random() < 0.55:
-        # A parked car seen from the side, in front of the wall.
-        away = float(r.uniform(1.2, 5))
-        q = (-eye[1] + away) / np.maximum(dy, 1e-3)
-        cu, cv = q * dx - float(r.uniform(-2.5, 2.5)), eye[2] + q * dz
-        shell = (np.abs(cu) < 2.1) & (cv > 0.22) & (cv < 0.88 - 0.04 * cu**2)
-        cabin = (cv >= 0.7) & (cv < 1.42) & (np.abs(cu + 0.2) < 1.35 - 0.75 * (cv - 0.7))
-        wheels = (np.abs(cu) - 1.3) ** 2 + (cv - 0.31) ** 2 < 0.31**2
-        paint_ = np.array(_CARS[int(r.integers(6))])
-        im = np.where(((np.abs(cu) < 2.2) & (cv > -0.12) & (cv < 0.25))[..., None], im * 0.45, im)
-        im = np.where(
-            cabin[..., None], np.where(((cv > 0.86) & (cv < 1.34))[..., None], [0.12, 0.15, 0.18], paint_), im
-        )
-        im = np.where(shell[..., None], paint_ * (0.75 + 0.4 * cv)[..., None], im)
-        im = np.where(wheels[..., None], 0.07, im)
-        is_ground = is_ground & ~(shell | cabin | wheels)
-    if r.random() < 0.3:
-        # A lamp post or a tree behind.
-        away = float(r.uniform(0.8, 4))
-        q = (-eye[1] + away) / np.maximum(dy, 1e-3)
-        pu, pv = q * dx - float(r.uniform(-1.2, 1.2)), eye[2] + q * dz
-        post = (np.abs(pu) < float(r.choice([0.05, 0.08, 0.16]))) & (pv > 0)
-        im = np.where(
-            post[..., None], np.array([0.3, 0.29, 0.28]) * (1 + 2 * pu)[..., None] * r.uniform(0.5, 1.5), im
-        )
-    return im, is_ground
-
-
-def _thing_in_front(h: int, w: int, r: np.random.Generator) -> Any:
-    """((h, w, 3) colour, (h, w) bool): a post, a bin, a hedge, a rail or a car's roof before the people."""
-    x, y = np.meshgrid((np.arange(w) + 0.5) / w, (np.arange(h) + 0.5) / h)
-    kind = int(r.integers(5))
-    c = r.uniform(0.12, 0.6) * r.uniform(0.85, 1.15, 3)
-    im = np.ones((h, w, 3)) * c
-    if kind == 0:
-        at, half = float(r.uniform(0.15, 0.85)), float(r.uniform(0.04, 0.09))
-        mask = np.abs(x - at) < half
-        im = im * (1.1 - 0.6 * np.abs((x - at) / half + 0.3))[..., None]
-    elif kind == 1:
-        at, top = float(r.uniform(0.1, 0.9)), float(r.uniform(0.58, 0.75))
-        mask = (np.abs(x - at) < 0.26) & (y > top)
-        im = im * np.where(y < top + 0.03, 1.3, 1 - 0.5 * np.abs(x - at))[..., None]
-    elif kind == 2:
-        top = float(r.uniform(0.62, 0.82)) + 0.03 * _cells(r, h, w, w / 6)
-        mask = y > top
-        im = (
-            np.array([0.18, 0.3, 0.11])
-            * (1 + 0.35 * _cells(r, h, w, 7) + 0.3 * _cells(r, h, w, 3)).clip(0.3, 2)[..., None]
-        )
-    elif kind == 3:
-        top = float(r.uniform(0.5, 0.68))
-        mask = (
-            (np.abs(y - top) < 0.012)
-            | (np.abs(y - top - 0.17) < 0.012)
-            | ((np.abs((x + r.uniform(0, 1)) % 0.5 - 0.25) < 0.03) & (y > top))
-        )
-    else:
-        top = float(r.uniform(0.66, 0.84))
-        mask = y > top + 0.25 * (x - r.uniform(0, 1)) ** 2
-        im = np.array(_CARS[int(r.integers(6))]) * (0.8 + 0.5 * (1 - y))[..., None]
-        im = np.where((y < top + 0.08)[..., None], im * 1.15, im)
-    return im, mask
-
-
 @dataclass(frozen=True)
 class Seen:
     """What is seen of one actor.
@@ -348,12 +161,80 @@ class Seen:
     face: NDArray[np.float32]
 
 
+@dataclass(frozen=True)
+class View:
+    """A picture with everything that is known of it.
+
+    Attributes:
+        picture: (H, W, 3) uint8.
+        seen: who is seen, in the order of the actors.
+        classes: (H, W) uint8 label ids of Cityscapes, see `places.CLASSES`.
+        instances: (H, W) int16, the actor's place in the list on people, 1000 and more on cars, -1 elsewhere.
+
+    """
+
+    picture: Image
+    seen: list[Seen]
+    classes: NDArray[np.uint8]
+    instances: NDArray[np.int16]
+
+
+class Shadows:
+    """Where the sun does not reach: depth as seen from the sun, of actors and of things that stand about."""
+
+    def __init__(self, meshes: Sequence[tuple[Floats, NDArray[np.int32]]], about: Floats, light: Any) -> None:
+        """``about``: (N, 3) points around which shadows are wanted; ``light``: (3,) unit vector to the sun."""
+        self._light = np.asarray(light, np.float64)
+        across = np.array([self._light[1], -self._light[0], 0.0])
+        across /= np.sqrt((across**2).sum())
+        self._axes = across, np.cross(self._light, across)
+        flat = self._flat(about)
+        self._low, high = flat.min(0), flat.max(0)
+        self._cell = max(0.011, float((high - self._low)[:2].max()) / 700)
+        w, h = (int(v) + 3 for v in (high - self._low)[:2] / self._cell)
+        self._map = ZBuffer(h, w)
+        for vertices, triangles in meshes:
+            self._map.draw(self._project(vertices), triangles)
+
+    def _flat(self, points: Any) -> Any:
+        a, b, c = (
+            points[:, 0] * v[0] + points[:, 1] * v[1] + points[:, 2] * v[2]
+            for v in (*self._axes, self._light)
+        )
+        return np.stack([a, b, c], 1)
+
+    def _project(self, points: Any) -> Any:
+        q = self._flat(points) - self._low
+        # An affine depth, greater nearer to the sun, and positive everywhere.
+        return np.stack([q[:, 0] / self._cell + 1, q[:, 1] / self._cell + 1, q[:, 2] + 50], 1)
+
+    def reach(self, points: Any, normals: Any) -> Any:
+        """(N,) share of the sun that reaches (N, 3) points with (N, 3) normals."""
+        q = self._project(points + 0.02 * normals + 0.012 * self._light)
+        h, w = self._map.depth.shape
+        lit = np.zeros(len(q))
+        taps = ((-1.1, -0.4), (0.4, -1.1), (1.1, 0.4), (-0.4, 1.1), (0.0, 0.0))
+        for x, y in taps:
+            column = np.clip(np.floor(q[:, 0] + x), 0, w - 1).astype(np.int64)
+            row = np.clip(np.floor(q[:, 1] + y), 0, h - 1).astype(np.int64)
+            lit += self._map.depth[row, column] <= q[:, 2] + 0.008
+        return lit / len(taps)
+
+
 def illuminate(
-    actor: Actor, corners: Any, weights: Any, camera: Camera, light: Any, sun: float, bounce: Any
+    actor: Actor,
+    corners: Any,
+    weights: Any,
+    camera: Camera,
+    light: Any,
+    sun: float,
+    bounce: Any,
+    shadows: Shadows | None = None,
 ) -> tuple[Any, Any]:
     """Light on N surface points of somebody, given by the (N, 3) vertices around them and their (N, 3) weights.
 
-    ``light`` (3,) points to the sun, ``sun`` 0..1 is its share, ``bounce`` (3,) comes from the ground.
+    ``light`` (3,) points to the sun, ``sun`` 0..1 is its share, ``bounce`` (3,) comes from the ground; ``shadows``
+    fall on them where they are given.
     Returns (N, 3) colour and (N,) vertex ids as `paint` gives them.
     """
     colour, wrinkles, ids = paint(actor.dressed, corners, weights)
@@ -361,9 +242,13 @@ def illuminate(
     forward = camera.rotation[2]
     away = (n * forward).sum(1)
     n[away > 0.35] *= -1
+    smooth = n
     n = n + 0.16 * wrinkles[:, None] * [0.5, 0.5, 1]
     n /= np.sqrt((n**2).sum(1, keepdims=True)) + 1e-9
-    sunny = np.clip((n * light).sum(1), 0, 1)
+    towards = (n * light).sum(1)
+    sunny = np.clip(towards, 0, 1)
+    if shadows is not None:
+        sunny = sunny * shadows.reach(np.einsum("nk,nkd->nd", weights, actor.points[corners]), smooth)
     dome = 0.5 + 0.5 * n[:, 2]
     lit = (0.62 - 0.3 * sun) * (0.5 + 0.6 * dome) + (0.25 + 0.75 * sun) * sunny
     rim = 0.05 * np.clip(1 + (n * forward).sum(1), 0, 1) ** 3
@@ -374,65 +259,91 @@ def render(
     actors: Sequence[Actor], camera: Camera, style: Style, r: np.random.Generator, *, thing: bool = False
 ) -> tuple[Image, list[Seen]]:
     """Draw actors before a background; (H, W, 3) uint8 and who is seen, in the order of the actors."""
+    view = take(actors, camera, style, r, thing=thing)
+    return view.picture, view.seen
+
+
+_FINE = 300_000
+"""Samples from which on the background is drawn with one sample a pixel."""
+
+
+def take(
+    actors: Sequence[Actor],
+    camera: Camera,
+    style: Style,
+    r: np.random.Generator,
+    *,
+    thing: bool = False,
+    angle: float | None = None,
+) -> View:
+    """Draw actors in a place.
+
+    Args:
+        actors: who is there.
+        camera: who looks.
+        style: the place, its light and the camera's faults.
+        r: everything random.
+        thing: whether something stands between the camera and the first actor.
+        angle: radians between the picture's plane and the street; pi / 2 looks along it.
+
+    """
     big = camera.scaled(SS)
     w, h = big.size
-    turn = float(r.uniform(-0.7, 0.7))
-    lx, ly, lz = style.light
-    light = np.array(
-        [
-            np.cos(turn) * lx - np.sin(turn) * ly,
-            np.sin(turn) * lx + np.cos(turn) * ly,
-            lz * r.uniform(0.8, 1.25),
-        ]
+    light, sun = _sun(style, r)
+    coarse = w * h > _FINE
+    spots = np.array([a.keypoints[11:13, :2].mean(0) for a in actors]).reshape(-1, 2)
+    scene = background(
+        camera if coarse else big, style, r, light=light, keep_free=spots, angle=angle, before=thing
     )
-    light /= np.sqrt((light**2).sum())
-    sun = float(np.clip(style.sun * r.uniform(0.8, 1.15), 0, 0.75))
+    if coarse:
+        scene = _enlarged(scene, w, h)
     z = ZBuffer(h, w)
-    shade = ZBuffer(h, w)
-    bases = []
-    base = 0
-    for a in actors:
-        bases.append(base)
-        z.draw(big.project(a.points), a.dressed.triangles, base)
-        fallen = a.points - light * (a.points[:, 2:] / light[2])
-        shade.draw(big.project(fallen), a.dressed.triangles)
-        base += len(a.dressed.triangles)
-    im, ground = background(big, style, r)
-    # People are in focus, what lies behind is duller and softer.
-    im = cv2.GaussianBlur(0.3 * im.mean(-1, keepdims=True) + 0.7 * im, (0, 0), h / 150)
-    cast = cv2.GaussianBlur((shade.depth > 0).astype(np.float32), (0, 0), h / 110)
-    im = im * (1 - ground * cast * (0.15 + 0.75 * sun))[..., None]
-    rows, columns = np.mgrid[:h, :w]
-    for a in actors:
-        feet = a.points[:SKIN_VERTICES]
-        x, y, near = big.project(np.array([[*feet[feet[:, 2] < 0.12][:, :2].mean(0), 0.0]]))[0]
-        wide = 0.36 * big.focal * near
-        blob = np.exp(-1.8 * (((columns - x) / wide) ** 2 + ((rows - y) / (0.35 * wide)) ** 2))
-        im = im * (1 - 0.45 * ground * blob)[..., None]
-    im = im * (0.78 + 0.3 * sun)
+    cast = ZBuffer(h, w)
+    meshes = [(a.points, a.dressed.triangles) for a in actors]
+    bases = np.cumsum([0, *(len(t) for _, t in meshes)])
+    for (points, triangles), base in zip(meshes, bases, strict=False):
+        z.draw(big.project(points), triangles, int(base))
+    stand = [(p.vertices, p.triangles) for p in scene.things]
+    for points, triangles in [*meshes, *stand]:
+        # A little above the ground, so that nothing is left where feet or wheels dip into it.
+        fallen = points - light * (np.maximum(points[:, 2:], 0) / light[2])
+        cast.draw(big.project(fallen), triangles)
 
+    im = scene.picture * (0.86 + 0.35 * sun)
+    shaded = cv2.GaussianBlur((cast.depth > 0).astype(np.float32), (0, 0), max(0.8, h / 220))
+    im = im * (1 - scene.ground * shaded * (0.12 + 0.8 * sun))[..., None]
+    for a in actors:
+        _contact(im, a, big, scene.ground)
+    im = cv2.GaussianBlur(0.12 * im.mean(-1, keepdims=True) + 0.88 * im, (0, 0), min(max(h / 260, 0.5), 1.6))
+
+    # What stands in front of somebody hides them.
+    hides = scene.near > z.depth
+    person = (z.owner >= 0) & ~hides
     instance = np.full((h, w), -1, np.int16)
     surface = np.full((h, w), -1, np.int16)
-    bounce = 0.12 * im[-h // 6 :].mean((0, 1))
-    for i, a in enumerate(actors):
-        mine = (z.owner >= bases[i]) & (z.owner < bases[i] + len(a.dressed.triangles))
-        if not mine.any():
-            continue
-        corners = a.dressed.triangles[z.owner[mine] - bases[i]]
-        weights = np.concatenate([z.bary[mine], 1 - z.bary[mine].sum(1, keepdims=True)], 1)
-        im[mine], ids = illuminate(a, corners, weights, camera, light, sun, bounce)
-        instance[mine], surface[mine] = i, ids
-    if thing:
-        front, hides = _thing_in_front(h, w, r)
-        im = np.where(hides[..., None], front * (0.7 + 0.3 * sun), im)
-        instance[hides], surface[hides] = -1, -1
-    else:
-        hides = np.zeros((h, w), bool)
+    bounce = 0.2 * im[-h // 6 :].mean((0, 1))
+    if actors:
+        about = np.concatenate([a.points for a in actors])
+        shadows = Shadows([*meshes, *stand], about, light)
+        crease = _creases(z, person, big.focal)
+        for i, a in enumerate(actors):
+            mine = person & (z.owner >= bases[i]) & (z.owner < bases[i + 1])
+            if not mine.any():
+                continue
+            corners = a.dressed.triangles[z.owner[mine] - bases[i]]
+            weights = np.concatenate([z.bary[mine], 1 - z.bary[mine].sum(1, keepdims=True)], 1)
+            colour, ids = illuminate(a, corners, weights, camera, light, sun, bounce, shadows)
+            im[mine] = colour * crease[mine][:, None]
+            instance[mine], surface[mine] = i, ids
 
     picture = _develop(im, style, r)
     middle = slice(SS // 2, None, SS)
     small, small_surface = instance[middle, middle], surface[middle, middle]
+    classes, things = scene.classes[middle, middle].copy(), scene.instances[middle, middle]
+    classes[small >= 0] = CLASSES["person"]
     seen = []
+    nothing = np.zeros((h, w), bool)
+    z.depth[hides] = scene.near[hides]
     for i, a in enumerate(actors):
         mine = small == i
         if mine.sum() < 16:
@@ -441,8 +352,65 @@ def render(
         box = np.array([xs.min(), ys.min(), xs.max() + 1, ys.max() + 1], np.int32)
         cut = np.s_[box[1] : box[3], box[0] : box[2]]
         own = np.where(mine[cut], small_surface[cut], -1).astype(np.int16)
-        seen.append(Seen(i, box, own, keypoints_seen(a, camera, z, hides), face_seen(a, camera, own)))
-    return picture, seen
+        seen.append(Seen(i, box, own, keypoints_seen(a, camera, z, nothing), face_seen(a, camera, own)))
+    instances = np.where(small >= 0, small, np.where(things >= 0, 1000 + things, -1)).astype(np.int16)
+    return View(picture, seen, classes, instances)
+
+
+def _sun(style: Style, r: np.random.Generator) -> tuple[Floats, float]:
+    """Where the sun stands and how strong it is, this time."""
+    turn = float(r.uniform(-0.7, 0.7))
+    lx, ly, lz = style.light
+    c, s = math.cos(turn), math.sin(turn)
+    light = np.array([c * lx - s * ly, s * lx + c * ly, lz * r.uniform(0.8, 1.25)])
+    light /= np.sqrt((light**2).sum())
+    return light, float(np.clip(style.sun * r.uniform(0.8, 1.15), 0, 0.75))
+
+
+def _enlarged(scene: Backdrop, w: int, h: int) -> Backdrop:
+    def sharp(values: Any) -> Any:
+        return values.repeat(SS, 0).repeat(SS, 1)
+
+    return Backdrop(
+        cv2.resize(scene.picture, (w, h), interpolation=cv2.INTER_LINEAR),
+        *(sharp(v) for v in (scene.classes, scene.near, scene.instances, scene.ground)),
+        scene.things,
+    )
+
+
+def _contact(im: Any, actor: Actor, camera: Camera, ground: Any) -> None:
+    """Darken the ground under each shoe."""
+    h, w = ground.shape
+    feet = actor.points[:SKIN_VERTICES]
+    low = feet[feet[:, 2] < 0.1]
+    split = low[:, 0] > low[:, 0].mean()
+    for foot in (low[split], low[~split]):
+        if not len(foot):
+            continue
+        x, y, near = camera.project(np.array([[*foot[:, :2].mean(0), 0.0]]))[0]
+        wide = 0.2 * camera.focal * near
+        x0, x1 = (int(np.clip(x + s * 3 * wide, 0, w)) for s in (-1, 1))
+        y0, y1 = (int(np.clip(y + s * 1.5 * wide, 0, h)) for s in (-1, 1))
+        if x1 <= x0 or y1 <= y0:
+            continue
+        rows, columns = np.mgrid[y0:y1, x0:x1]
+        blob = np.exp(-1.6 * (((columns - x) / wide) ** 2 + ((rows - y) / (0.42 * wide)) ** 2))
+        im[y0:y1, x0:x1] *= (1 - 0.5 * ground[y0:y1, x0:x1] * blob)[..., None]
+
+
+def _creases(z: ZBuffer, person: Any, focal: float) -> Any:
+    """(H, W) how much of the sky's light reaches a pixel: less where something close by is in front (Luft et al., 2006)."""
+    far = np.where(person, 1 / np.maximum(z.depth, 1e-6), 0).astype(np.float32)
+    weight = person.astype(np.float32)
+    out = np.ones(far.shape, np.float32)
+    near = float(np.median(z.depth[person])) if person.any() else 0.1
+    for metres, strength in ((0.035, 0.8), (0.1, 0.9)):
+        sigma = max(0.8, metres * focal * near)
+        around = cv2.GaussianBlur(far, (0, 0), sigma) / np.maximum(
+            cv2.GaussianBlur(weight, (0, 0), sigma), 1e-3
+        )
+        out *= 1 - strength * np.clip((far - around - 0.004) / (3 * metres + 0.05), 0, 0.45)
+    return out
 
 
 def _develop(im: Any, style: Style, r: np.random.Generator) -> Image:
