@@ -36,9 +36,11 @@ def compare(
     from rich.text import Text
 
     from dp2bench.reports import gate
+    from dp2bench.reports.golden import load_compared
+    from dp2bench.reports.policy import GateError, load_policy
 
-    rules = gate.load_policy(policy)
-    comparison = gate.compare(gate.load_compared(base), gate.load_compared(head), rules)
+    rules = load_policy(policy)
+    comparison = gate.compare(load_compared(base), load_compared(head), rules)
     for path, content in (
         (markdown, gate.markdown(comparison).encode()),
         (junit, gate.junit(comparison)),
@@ -48,7 +50,7 @@ def compare(
                 path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_bytes(content)
             except OSError as error:
-                raise gate.GateError(f"{path} cannot be written: {error}.", "Choose another file.") from error
+                raise GateError(f"{path} cannot be written: {error}.", "Choose another file.") from error
     console = Console()
     moved = [row for row in comparison.rows if row.verdict != "ok"]
     if moved:
@@ -84,7 +86,7 @@ def accept(
     """
     from rich.console import Console
 
-    from dp2bench.reports import gate
+    from dp2bench.reports import golden as golden_runs
 
-    for path in gate.accept(run, golden, reason):
+    for path in golden_runs.accept(run, golden, reason):
         Console().print(str(path), highlight=False, soft_wrap=True, markup=False)

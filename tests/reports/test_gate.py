@@ -15,8 +15,10 @@ from typer.testing import CliRunner
 
 from dp2bench.cli import compare as commands
 from dp2bench.core.results import Coverage, Failure, Provenance, Result, ResultSpec, Score
-from dp2bench.reports import gate
+from dp2bench.reports import gate, golden
 from dp2bench.reports.load import ReportError, Run
+from dp2bench.reports.policy import load_policy
+from dp2bench.reports.spread import Pair, Variance, margin, seed_variances, unit_variance
 
 QUERIES = 750
 PEOPLE = Coverage(pictures=400, found=815, anonymised=812, missed=3, pictures_without_detection=0, unfound=5)
@@ -162,21 +164,49 @@ def test_without_any_spread_the_tolerance_decides():
     assert any("one seed" in note for note in comparison.notes)
 
 
-def test_margin_against_a_hand_calculation():
+def test_variances_against_a_hand_calculation():
     from scipy import stats
 
     old = fixed(0.1, ci95=(0.08, 0.12), per_seed=())
-    assert gate.margin(old, old, 0.05) == pytest.approx(
-        stats.t.ppf(0.95, 2 * (QUERIES - 1)) * 2**0.5 * 0.02 / 1.959964
+    unpaired = unit_variance(Pair(old, old, {}, {}))
+    assert unpaired.value == pytest.approx(2 * (0.02 / 1.959964) ** 2)
+    assert unpaired.freedom == pytest.approx(2 * (QUERIES - 1))
+    assert margin([unpaired, None], 0.05) == pytest.approx(
+        stats.t.ppf(0.95, unpaired.freedom) * unpaired.value**0.5
     )
-    seeds = fixed(0.1, ci95=None, per_seed=(0.09, 0.11))
-    single = fixed(0.1, ci95=None, per_seed=(0.1,))
-    assert gate.margin(seeds, single, 0.05) == pytest.approx(
-        stats.t.ppf(0.95, 1) * (0.0002 * (1 / 2 + 1)) ** 0.5
-    )
-    shifted = fixed(0.12, ci95=None, per_seed=(0.11, 0.13))
-    assert gate.margin(seeds, shifted, 0.05, paired=True) == pytest.approx(0, abs=1e-9)
-    assert gate.margin(seeds, shifted, 0.05) > 0.02
+    assert margin([None, None], 0.05) is None
+    two, one = fixed(0.1, unit="s", per_seed=(0.09, 0.11)), fixed(0.1, unit="s", per_seed=(0.1,))
+    assert seed_variances([Pair(two, one, {}, {})]) == [Variance(pytest.approx(0.0002 * (1 / 2 + 1)), 1)]
+    assert seed_variances([Pair(one, one, {}, {})]) == [None]
+    shifted = fixed(0.12, unit="s", per_seed=(0.11, 0.13))
+    assert seed_variances([Pair(two, shifted, {}, {}, paired_seeds=True)])[0].value == pytest.approx(0)
+
+
+def test_units_that_both_runs_measured_are_paired():
+    rng = np.random.default_rng(0)
+    old = rng.beta(0.5, 0.8, 200)
+    new = (old + 0.02 + rng.normal(0, 0.01, 200)).clip(0, 1)
+    sides = [{f"{i}.jpg": float(v) for i, v in enumerate(values)} for values in (old, new)]
+    scores = [fixed(float(v.mean()), n=200) for v in (old, new)]
+    found = unit_variance(Pair(*scores, *sides))
+    draws = (new - old)[rng.integers(0, 200, (20_000, 200))].mean(axis=1)
+    assert found.value == pytest.approx(draws.var(), rel=0.05)
+    assert found.freedom == 199
+    other = {**sides[1], "200.jpg": 0.5}
+    for units in (other, {}, dict.fromkeys(sides[1], "x"), {k: v / 2 for k, v in sides[1].items()}):
+        assert unit_variance(Pair(*scores, sides[0], units)) == unit_variance(Pair(*scores, {}, {}))
+
+
+def test_methods_of_a_run_lend_each_other_their_seeds():
+    calm = Pair(fixed(0.1, per_seed=(0.1, 0.1)), fixed(0.1, per_seed=(0.1, 0.1)), {}, {})
+    wild = Pair(fixed(0.1, per_seed=(0.05, 0.15)), fixed(0.1, per_seed=(0.06, 0.16)), {}, {})
+    alone = [seed_variances([p])[0] for p in (calm, wild)]
+    together = seed_variances([calm, wild])
+    assert together[0].value > alone[0].value == 0
+    assert together[1].value == pytest.approx(alone[1].value)
+    assert [v.freedom for v in together] == [4, 4]
+    # a copy of a row knows nothing new
+    assert seed_variances([wild, wild])[0].freedom == 2
 
 
 def test_many_rows_share_alpha():
@@ -289,40 +319,40 @@ def test_nothing_compared_is_no_pass():
 
 def test_tolerances_by_pattern():
     policy = gate.Policy(tolerances={"blur/*/*.mAP": 0.3, "*.mAP": 0.2})
-    assert policy.tolerance_of("blur/d/t/clear-anonymised.mAP", "fraction") == 0.3
-    assert policy.tolerance_of("mask/d/t/clear-anonymised.mAP", "fraction") == 0.2
-    assert policy.tolerance_of("mask/d/t/clear-anonymised.rank-1", "fraction") == 0.01
-    assert policy.tolerance_of("mask/d/t/anonymised.FID", "distance") == 0
+    assert policy.tolerance_of("blur/d/t/clear-anonymised.mAP", "fraction", 0.1) == 0.3
+    assert policy.tolerance_of("mask/d/t/clear-anonymised.mAP", "fraction", 0.1) == 0.2
+    assert policy.tolerance_of("mask/d/t/clear-anonymised.rank-1", "fraction", 0.1) == 0.01
+    assert policy.tolerance_of("mask/d/t/anonymised.FID", "distance", 20.0) == 1.0
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("tolerence: 1", "tolerence: Extra"),
-        ("tolerances: {'*.mAP': much}", r"tolerances\.\*\.mAP"),
-        ("tolerances: {'*.mAP': -1}", r"tolerances\.\*\.mAP: must not"),
+        ("alpha: 0.1\ntolerence: 1", ":2: tolerence: unknown key"),
+        ("tolerances:\n  '*.mAP': much", r":2: tolerances\.\*\.mAP"),
+        ("tolerances: {'*.mAP': -1}", r":1: tolerances\.\*\.mAP: .*greater than or equal to 0"),
         ("tolerances: {'*.mAP': .nan}", r"tolerances\.\*\.mAP"),
-        ("tolerance: .inf", "tolerance"),
-        ("alpha: 0.9", "alpha"),
-        ("schema_version: 2", "schema_version"),
-        ("ignore: '*.mAP'", "ignore"),
-        ("[1]", "holds a list"),
-        ("a: [", "not YAML"),
+        ("tolerance: .inf", ":1: tolerance"),
+        ("alpha: 0.9", ":1: alpha"),
+        ("schema_version: 2", ":1: schema_version"),
+        ("ignore: '*.mAP'", ":1: ignore"),
+        ("[1]", r":1: \(top\)"),
+        ("a: [", "not valid YAML"),
     ],
 )
-def test_policy_errors_name_the_key(tmp_path, text, message):
+def test_policy_errors_have_file_line_and_key(tmp_path, text, message):
     path = tmp_path / "policy.yaml"
     path.write_text(text)
     with pytest.raises(gate.GateError, match=message):
-        gate.load_policy(path)
+        load_policy(path)
 
 
 def test_policy_files(tmp_path):
     path = tmp_path / "policy.yaml"
     path.write_text("")
-    assert gate.load_policy(path) == gate.load_policy(None) == gate.Policy()
+    assert load_policy(path) == load_policy(None) == gate.Policy()
     with pytest.raises(gate.GateError, match="cannot be read"):
-        gate.load_policy(tmp_path / "absent.yaml")
+        load_policy(tmp_path / "absent.yaml")
 
 
 def test_junit_and_markdown():
@@ -400,27 +430,27 @@ def test_unusable_results(app, folders, old, new, message):
 
 
 def test_accept(app, folders, tmp_path):
-    golden = tmp_path / "golden"
+    kept = tmp_path / "golden"
     runner = CliRunner()
-    arguments = ["accept", str(folders["base"]), str(golden), "--reason"]
+    arguments = ["accept", str(folders["base"]), str(kept), "--reason"]
     assert isinstance(runner.invoke(app, [*arguments, "  "]).exception, gate.GateError)
-    assert not golden.exists()
+    assert not kept.exists()
     assert runner.invoke(app, [*arguments, "first numbers"]).exit_code == 0
-    assert runner.invoke(app, ["compare", str(golden), str(folders["same"])]).exit_code == 0
-    assert runner.invoke(app, ["compare", str(golden), str(folders["leak"])]).exit_code == 1
-    gate.accept(folders["leak"], golden, "a leak,\nby design")
-    accepted = json.loads((golden / gate.ACCEPTED).read_text())
+    assert runner.invoke(app, ["compare", str(kept), str(folders["same"])]).exit_code == 0
+    assert runner.invoke(app, ["compare", str(kept), str(folders["leak"])]).exit_code == 1
+    golden.accept(folders["leak"], kept, "a leak,\nby design")
+    accepted = json.loads((kept / golden.ACCEPTED).read_text())
     assert accepted["reason"] == "a leak, by design"
     assert accepted["history"] == ["first numbers", "a leak, by design"]
-    assert runner.invoke(app, ["compare", str(golden), str(folders["leak"])]).exit_code == 0
+    assert runner.invoke(app, ["compare", str(kept), str(folders["leak"])]).exit_code == 0
     assert sorted(p.name for p in tmp_path.iterdir()) == ["base", "golden", "leak", "same"]
-    path = next(golden.rglob("market1501-reid.json"))
+    path = next(kept.rglob("market1501-reid.json"))
     path.write_text(path.read_text().replace("0.3", "0.9"))
     with pytest.raises(gate.GateError, match="not the file that was accepted"):
-        gate.load_compared(golden)
-    (golden / gate.ACCEPTED).write_text("[]")
+        golden.load_compared(kept)
+    (kept / golden.ACCEPTED).write_text("[]")
     with pytest.raises(gate.GateError, match="cannot be used"):
-        gate.load_compared(golden)
+        golden.load_compared(kept)
 
 
 def test_accept_refuses(folders, tmp_path, write):
@@ -428,18 +458,18 @@ def test_accept_refuses(folders, tmp_path, write):
     taken.mkdir()
     (taken / "thesis.tex").write_text("years of work")
     with pytest.raises(gate.GateError, match="something else"):
-        gate.accept(folders["base"], taken, "because")
+        golden.accept(folders["base"], taken, "because")
     assert (taken / "thesis.tex").exists()
     for inside in (folders["base"], folders["base"] / "golden", tmp_path):
         with pytest.raises(gate.GateError, match="inside one another"):
-            gate.accept(folders["base"], inside, "because")
+            golden.accept(folders["base"], inside, "because")
     with pytest.raises(gate.GateError, match="no memory"):
-        gate.accept(
+        golden.accept(
             write(tmp_path / "failed", [result(), failed(method="x")], pictures=False),
             tmp_path / "g",
             "because",
         )
     with pytest.raises(gate.GateError, match="coverage"):
-        gate.accept(
+        golden.accept(
             write(tmp_path / "bare", [result(coverage=None)], pictures=False), tmp_path / "g", "because"
         )
