@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from importlib import resources
-from typing import Any
+from typing import Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from dp2bench.core import yaml_model
 from dp2bench.reports.load import ReportError
 
 
@@ -23,38 +23,56 @@ class Source(_Closed):
 
 
 class Control(_Closed):
-    """A published number. ``value`` and ``tolerance`` are in percent; ``reason`` says why it is
-    reproducible or is not.
+    """A published number. ``value`` and ``tolerance`` are in ``unit``; ``reason`` says why it is reproducible or is not, and where
+    the tolerance comes from.
     """
 
     model: str
     dataset: str
     metric: str
-    value: float = Field(ge=0, le=100)
+    unit: Literal["percent", "s"] = "percent"
+    value: float = Field(ge=0)
     tolerance: float = Field(gt=0)
     source: Source
     reproducible: bool
     reason: str = Field(min_length=1)
 
-    def agrees(self, fraction: float) -> bool:
-        """Whether a measured fraction (0..1) lies within the tolerance."""
-        return abs(100 * fraction - self.value) <= self.tolerance + 1e-9
+    @model_validator(mode="after")
+    def _at_most_all(self) -> Control:
+        if self.unit == "percent" and self.value > 100:
+            raise ValueError(f"{self.value} percent is more than everything")
+        return self
+
+    def agrees(self, measured: float) -> bool:
+        """Whether a measured value lies within the tolerance: a fraction (0..1) where the unit is percent, else in the unit."""
+        return (
+            abs((100 * measured if self.unit == "percent" else measured) - self.value)
+            <= self.tolerance + 1e-9
+        )
 
 
 class Absent(_Closed):
-    """A published cell whose number is not recorded here."""
+    """Cells of a published table whose numbers are not recorded here; `rows` and `columns` as far as they are known."""
 
     cells: str = Field(min_length=1)
+    rows: tuple[str, ...] = Field(default=(), strict=False)
+    columns: tuple[str, ...] = Field(default=(), strict=False)
     source: Source
     reason: str = Field(min_length=1)
 
 
 class Expected(_Closed):
-    """A file of published numbers."""
+    """A file of published numbers: at least one number, or one that is absent."""
 
     protocol: str
-    controls: tuple[Control, ...] = Field(strict=False)
+    controls: tuple[Control, ...] = Field(default=(), strict=False)
     absent: tuple[Absent, ...] = Field(default=(), strict=False)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Expected:
+        if not self.controls and not self.absent:
+            raise ValueError("neither controls nor absent cells")
+        return self
 
     def control(self, model: str, metric: str, dataset: str = "market1501") -> Control:
         """The number for this model; KeyError names the models there are."""
@@ -66,21 +84,21 @@ class Expected(_Closed):
 
 
 def parse_expected(text: str, name: str = "expected") -> Expected:
-    """Validate a file of published numbers; ReportError points at the key."""
-    try:
-        value: Any = yaml.safe_load(text)
-        return Expected.model_validate(value)
-    except yaml.YAMLError as error:
-        raise ReportError(f"{name} is not YAML: {error}.", "Correct the file.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"]) or "top level"
-        raise ReportError(f"{name}: {where}: {first['msg']}.", "Correct the key.") from error
+    """Validate a file of published numbers; ReportError points at line and key."""
+    return yaml_model.parse(Expected, text, name, ReportError)
+
+
+def expected_names() -> list[str]:
+    """The files of published numbers that come with the package."""
+    folder = resources.files("dp2bench.reports") / "expected"
+    return sorted(f.name.removesuffix(".yaml") for f in folder.iterdir() if f.name.endswith(".yaml"))
 
 
 def load_expected(name: str = "reid") -> Expected:
-    """The published numbers that come with the package."""
+    """The published numbers of that name."""
+    if name not in expected_names():
+        raise ReportError(
+            f"There are no published numbers called {name!r}.", f"There are: {', '.join(expected_names())}."
+        )
     file = resources.files("dp2bench.reports") / "expected" / f"{name}.yaml"
-    if not file.is_file():
-        raise ReportError(f"There are no published numbers called {name!r}.", "Use `reid`.")
     return parse_expected(file.read_text(encoding="utf-8"), f"{name}.yaml")

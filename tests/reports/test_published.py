@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from dp2bench.reports.load import ReportError
-from dp2bench.reports.published import load_expected, parse_expected
+from dp2bench.reports.published import expected_names, load_expected, parse_expected
 
 
 def test_the_packaged_file():
@@ -28,17 +28,38 @@ def test_agreement():
         load_expected().control("absent", "mAP")
 
 
+@pytest.mark.parametrize("name", expected_names())
+def test_every_file_gives_sources_and_reasons(name):
+    expected = load_expected(name)
+    for entry in (*expected.controls, *expected.absent):
+        assert len(entry.reason) > 20
+        assert "http" in entry.source.document
+
+
+def test_controls_of_the_training_tables():
+    keypoints = load_expected("keypoints")
+    for schedule, box, points in (("1x", 53.6, 64.0), ("3x", 55.4, 65.5)):
+        model = f"keypoint_rcnn_R_50_FPN_{schedule}"
+        assert keypoints.control(model, "box AP", "coco").value == box
+        assert keypoints.control(model, "keypoint AP", "coco").value == points
+    assert load_expected("instances").control("mask_rcnn_R_50_FPN", "mask AP", "cityscapes").value == 36.5
+    runtime = load_expected("runtime").controls[0]
+    assert runtime.agrees(2.9)
+    assert not runtime.agrees(0.028)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("protocol: p\ncontrols: []\nsurplus: 1", "surplus"),
+        ("protocol: p\ncontrols: []\nsurplus: 1", "expected:3: surplus"),
+        ("protocol: p", "neither"),
         ("protocol: p\ncontrols: [{model: a, value: 3.0}]", r"controls\.0"),
         (
             "protocol: p\ncontrols: []\nabsent: [{cells: a, value: 1, reason: r}]",
             r"absent\.0",
         ),
-        ("protocol: [", "not YAML"),
-        ("", "top level"),
+        ("protocol: [", "not valid YAML"),
+        ("", r"\(top\)"),
     ],
 )
 def test_closed(text, message):
