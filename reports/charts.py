@@ -240,7 +240,7 @@ def trade_off(report: Report) -> Chart | None:
             drawn[privacy, other] = points
     if not drawn:
         return None
-    name = {c: f"{c.kind}: {titles[c]}" for pair in drawn for c in pair}
+    name = {c: titles[c] if c.kind == "privacy" else f"{c.kind}: {titles[c]}" for pair in drawn for c in pair}
     rows = [
         {
             "method": label, "privacy": name[p], "other": name[o],
@@ -260,7 +260,16 @@ def trade_off(report: Report) -> Chart | None:
             _select("up", "Privacy", list(dict.fromkeys(name[p] for p, _ in drawn))),
             _select("along", "Against", across),
         ],
-        "transform": [{"filter": "datum.privacy == up && datum.other == along"}],
+        "transform": [
+            {"filter": "datum.privacy == up && datum.other == along"},
+            {
+                "joinaggregate": [
+                    {"op": "min", "field": "x", "as": "first"},
+                    {"op": "max", "field": "x", "as": "last"},
+                ]
+            },
+            {"calculate": "datum.x - datum.first > (datum.last - datum.first) / 2", "as": "right"},
+        ],
         "title": {"text": {"expr": "'↕ ' + up"}, "subtitle": {"expr": "'↔ ' + along"}, "anchor": "start"},
         "width": "container",
         "height": 380,
@@ -293,7 +302,13 @@ def trade_off(report: Report) -> Chart | None:
                 "encoding": {"x": {"field": "x", **x_of}, "y": {"field": "y", **y_of}},
             },
             {
-                "mark": {"type": "text", "align": "left", "dx": 8, "dy": -8},
+                # a name to the right of a point at the right would leave the chart
+                "mark": {
+                    "type": "text",
+                    "align": {"expr": "datum.right ? 'right' : 'left'"},
+                    "dx": {"expr": "datum.right ? -8 : 8"},
+                    "dy": -8,
+                },
                 "encoding": {
                     "x": {"field": "x", **x_of},
                     "y": {"field": "y", **y_of},

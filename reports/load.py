@@ -141,18 +141,15 @@ class Report:
         return tuple(result for run in self.runs for result in run.results)
 
     @property
-    def run_of(self) -> tuple[Run, ...]:
-        """The run of each result."""
-        return tuple(run for run in self.runs for _ in run.results)
+    def run_names(self) -> tuple[str, ...]:
+        """The name of each run: its folder's own, and its path where two folders are called the same."""
+        alone = [run.name for run in self.runs]
+        return tuple(run.name if alone.count(run.name) == 1 else str(run.folder) for run in self.runs)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The name of each result's run; a longer part of its path where two folders are called the same."""
-        names = {run.folder: run.name for run in self.runs}
-        for run in self.runs:
-            if sum(name == run.name for name in names.values()) > 1:
-                names[run.folder] = str(run.folder)
-        return tuple(names[run.folder] for run in self.run_of)
+        """The name of each result's run."""
+        return tuple(name for run, name in zip(self.runs, self.run_names, strict=True) for _ in run.results)
 
     @property
     def evidence(self) -> tuple[Evidence, ...]:

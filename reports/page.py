@@ -270,7 +270,10 @@ def render(report: Report) -> str:
     for group, anchor in zip(gathered, charts.anchors(gathered), strict=True):
         evidence = [report.evidence[i] for i in group.indices]
         task = next((r.provenance.task for r in group.results if r.provenance is not None), {})
-        main = _scores(group, group.main_names, f"{group.dataset}: {group.task}, main scores")
+        first = group.main_score.name if group.main_score is not None else None
+        # the main score in front, the control on clear pictures at the end
+        names = sorted(group.main_names, key=lambda n: (n != first, not tables.needs_coverage(n)))
+        main = _scores(group, names, f"{group.dataset}: {group.task}, main scores")
         every = _scores(group, group.score_names, f"{group.dataset}: {group.task}, all scores")
         sections.append(
             {
@@ -287,9 +290,7 @@ def render(report: Report) -> str:
         )
     sides = [
         section
-        for run, name in {
-            run.folder: (run, n) for run, n in zip(report.run_of, report.names, strict=True)
-        }.values()
+        for run, name in zip(report.runs, report.run_names, strict=True)
         for section in pictures.side_by_side(run, name, budget=pictures.BUDGET // len(report.runs))
     ]
     trade_off = charts.trade_off(report)
@@ -329,6 +330,6 @@ def _counts(report: Report) -> str:
             count([s.dataset for s in specs], "dataset"),
             count([s.task for s in specs], "task"),
             count([seed for s in specs for seed in s.seeds], "seed"),
-            *([count(report.runs, "run")] if len(report.runs) > 1 else []),
+            *([count([run.folder for run in report.runs], "run")] if len(report.runs) > 1 else []),
         ]
     )

@@ -4,11 +4,17 @@ import csv
 import io
 import math
 import re
+import shutil
+import subprocess
 
 import pytest
 
 from dp2bench.core.results import Coverage
 from dp2bench.reports import tables
+from dp2bench.reports.load import load_report
+from dp2bench.reports.report import write_report
+
+from .synthetic import METHODS, TASKS, write_many
 
 
 @pytest.mark.parametrize(
@@ -115,3 +121,57 @@ def test_latex_is_balanced(results):
         assert row.endswith(r" \\")
     for word in (r"\toprule", r"\midrule", r"\bottomrule", r"\end{tabular}", r"a\_b"):
         assert word in text
+
+
+def test_overview_has_every_kind_in_order(tmp_path):
+    report = load_report([write_many(tmp_path / "run")])
+    columns, rows = tables.overview(report.results)
+    assert [c.kind for c in columns] == [
+        "privacy",
+        "utility",
+        "quality",
+        "coverage",
+        "coverage",
+        "coverage",
+        "cost",
+    ]
+    assert [label for label, _ in rows] == list(METHODS)
+    text = tables.markdown_overview(report.results).splitlines()
+    assert "| privacy: passersby-reid: clear-anonymised.mAP ↓ | utility: passersby-coco: AP ↑ |" in text[0]
+    assert "| cost: passersby-coco: seconds-per-picture (s) ↓ |" in text[0]
+    blur = next(line for line in text if line.startswith("| blur |"))
+    assert "| 31.0 [28.0, 34.0] | 42.9 [40.9, 44.9] | 23 [19, 27] |" in blur
+    assert "98.8 % (1000/1012), 12 open" in blur
+    assert next(line for line in text if "unconditional" in line).split(" | ")[2] == "error"
+
+
+def test_only_privacy_needs_a_coverage_to_be_shown(tmp_path):
+    report = load_report([write_many(tmp_path / "run", ("blur",))])
+    for result, kind in zip(report.results, TASKS.values(), strict=True):
+        bare = result.model_copy(update={"coverage": None})
+        assert tables.kind_of(bare) == kind
+        assert tables.printable(bare, bare.score(bare.main_score)) is (kind != "privacy")
+    older = report.results[1].provenance.model_copy(update={"task": {}})
+    assert tables.kind_of(report.results[1].model_copy(update={"provenance": older})) == "privacy"
+
+
+def test_latex_compiles(tmp_path, results, make):
+    pdflatex = shutil.which("pdflatex")
+    if pdflatex is None:
+        pytest.skip("no pdflatex on PATH; test_latex_is_balanced looks at the structure")
+    run = write_many(tmp_path / "run")
+    write_report(run, tmp_path, ["tex"])
+    body = (tmp_path / "report.tex").read_text()
+    body += tables.latex(
+        [*results, make(r"a\b&c%d$e#f_g{h}i~j^k<l>m|n–o[p]é", dataset="o_o")], "dp2bench run a_b"
+    )
+    (tmp_path / "whole.tex").write_text(
+        "\\documentclass{article}\n\\usepackage[landscape,paperwidth=60cm]{geometry}\n\\usepackage{booktabs}\n"
+        f"\\begin{{document}}\n{body}\n\\end{{document}}\n"
+    )
+    done = subprocess.run(
+        [pdflatex, "-interaction=nonstopmode", "-halt-on-error", "whole.tex"],
+        cwd=tmp_path, capture_output=True, text=True, errors="replace",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert (tmp_path / "whole.pdf").read_bytes().startswith(b"%PDF")
