@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as PILImage
 
 from dp2bench.core.types import Image
 from dp2bench.datasets.passersby.body import SKIN_VERTICES, Floats
-from dp2bench.datasets.passersby.people import Actor
+from dp2bench.datasets.passersby.people import Actor, Dressed, dress, look
 from dp2bench.datasets.passersby.raster import ZBuffer
 from dp2bench.datasets.passersby.scene import SS, Camera, Seen, face_seen, illuminate, keypoints_seen
 from dp2bench.datasets.passersby.townscape import Kind, Label, Solid, Town, car, draw
@@ -446,6 +448,26 @@ def _develop(im: NDArray[np.float32], r: np.random.Generator) -> Image:
     return picture
 
 
+class Cast:
+    """Identities ``first`` to ``first + count`` of a stream, dressed when they are first needed."""
+
+    def __init__(self, stream: str, first: int, count: int) -> None:
+        self._who = [look(stream, first + k) for k in range(count)]
+        self._dressed: dict[int, Dressed] = {}
+
+    def __getitem__(self, k: int) -> Dressed:
+        if k not in self._dressed:
+            self._dressed[k] = dress(self._who[k])
+        return self._dressed[k]
+
+
+def jpeg(picture: Image, quality: int) -> bytes:
+    """The picture as a JPEG file."""
+    out = io.BytesIO()
+    PILImage.fromarray(picture).save(out, "JPEG", quality=quality)
+    return out.getvalue()
+
+
 def place_people(
     place: Place,
     camera: Camera,
@@ -471,7 +493,7 @@ def place_people(
             x, y = x + gap * np.cos(turn), y + gap * np.sin(turn)
         else:
             away = float(np.exp(r.uniform(np.log(reach[0]), np.log(reach[1]))))
-            side = away * half * float(r.uniform(-0.95, 0.95))
+            side = away * half * float(r.uniform(-0.92, 0.92))
             x, y = (camera.position[:2] + away * forward[:2] + side * right[:2]).tolist()
         if abs(x) > place.wide - 0.4 or abs(y) > LENGTH - 1:
             continue
