@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
+import zlib
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
@@ -15,21 +17,26 @@ from pycocotools import mask as rle
 
 from dp2bench.core.contracts import ComponentMeta
 from dp2bench.core.errors import DatasetError
-from dp2bench.core.types import Image, People, Sample
+from dp2bench.core.types import Category, Image, People, Sample, SurfaceMap
 from dp2bench.deepprivacy2.detection.matching import fill_boxes
 
 _FORMAT = "https://cocodataset.org/#format-data"
 
 
+_FACE = "face"
+
+
 class CocoFile:
     """Replays the people in a COCO JSON with ``images``, ``annotations`` and ``categories``.
 
-    A picture is looked up by its path within the dataset, then by its bare name where that is unique in the file. One
+    Beside COCO's own keys an annotation may have those that `saving.CocoWriter` writes: ``face`` (x, y, width, height, or null),
+    ``surface`` and ``track_id``. A picture is looked up by its path within the dataset, then by its bare name where that is unique in the file. One
     that the file does not list is an error; one that it lists without annotations shows nobody.
 
     Args:
         path: the JSON.
-        category: name of the category that is people; a file without categories holds nothing else.
+        category: name of the category that is people; a file without categories holds nothing else. Where the file also has a
+            category ``face``, its annotations are faces of nobody else's.
         score_threshold: annotations with a lower ``score`` are left out.
         crowds: whether a region of several people (``iscrowd``) counts, as one person.
 
@@ -50,7 +57,7 @@ class CocoFile:
             )
         self.path = Path(path).expanduser()
         content = self.path.read_bytes()
-        self.meta = ComponentMeta("coco-json", f"1-{hashlib.sha256(content).hexdigest()[:16]}")
+        self.meta = ComponentMeta("coco-json", f"2-{hashlib.sha256(content).hexdigest()[:16]}")
         try:
             self._read(json.loads(content), category, score_threshold, crowds=crowds)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -61,7 +68,8 @@ class CocoFile:
 
     def _read(self, data: Mapping[str, Any], category: str, score_threshold: float, *, crowds: bool) -> None:
         kinds = data.get("categories")
-        wanted = None if kinds is None else {c["id"] for c in kinds if c["name"] == category}
+        wanted = None if kinds is None else {c["id"] for c in kinds if c["name"] in {category, _FACE}}
+        self._face_kinds = {c["id"] for c in kinds or () if c["name"] == _FACE}
         if wanted is not None and not wanted:
             raise DatasetError(
                 f"{self.path} has no category {category!r}.",
@@ -103,9 +111,9 @@ class CocoFile:
         rows = self._annotations.get(entry["id"], [])
         if not rows:
             return People.none()
-        boxes = np.array([row["bbox"] for row in rows], np.float32).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
+        boxes = _corners([row["bbox"] for row in rows])
         given: dict[str, Any] = {"scores": [row.get("score", 1.0) for row in rows]}
+        alone = np.array([row.get("category_id") in self._face_kinds for row in rows])
         if any(row.get("segmentation") for row in rows):
             masks = fill_boxes(boxes, size)
             for i, row in enumerate(rows):
@@ -117,7 +125,25 @@ class CocoFile:
             given["keypoints"] = np.array(
                 [row.get("keypoints") or absent for row in rows], np.float32
             ).reshape(-1, 17, 3)
-        return People.of(boxes, **given)
+        if alone.any() or any("face" in row for row in rows):
+            absent_face = [np.nan] * 4
+            given["faces"] = _corners([row.get("face") or absent_face for row in rows])
+            given["faces"][alone] = boxes[alone]
+        if any("track_id" in row for row in rows):
+            given["track_ids"] = np.array([row.get("track_id", -1) for row in rows], np.int64)
+        surfaces = [self._surface(row.get("surface"), sample) for row in rows]
+        kinds = [Category.PERSON if s is None else Category.PERSON_WITH_SURFACE for s in surfaces]
+        categories = np.where(alone, np.int8(Category.FACE), np.array(kinds, np.int8))
+        return People.of(boxes, surfaces=surfaces, categories=categories, **given)
+
+    def _surface(self, stored: Any, sample: Sample) -> SurfaceMap | None:
+        try:
+            return None if stored is None else unpack_surface(stored)
+        except (ValueError, KeyError, TypeError, zlib.error) as error:
+            raise DatasetError(
+                f"{self.path}: a surface of {sample.id} cannot be read: {error}.",
+                "Delete the key `surface` of the annotation, or make the file anew with `dp2bench detect`.",
+            ) from error
 
     def _mask(self, segmentation: Any, size: tuple[int, int], sample: Sample) -> NDArray[np.bool_]:
         """(H, W) of polygons [[x, y, ...], ...] or of a run-length encoding, packed or not."""
@@ -140,3 +166,31 @@ class CocoFile:
                 "Use the annotations of these pictures.",
             )
         return mask
+
+
+def pack_surface(surface: SurfaceMap) -> dict[str, Any]:
+    """A surface as JSON: the vertex ids as base64 of zlib of little-endian int32."""
+    ids = np.ascontiguousarray(surface.vertices, "<i4")
+    packed = base64.b64encode(zlib.compress(ids.tobytes(), 6)).decode()
+    return {
+        "template": surface.template,
+        "box": surface.box.tolist(),
+        "size": list(ids.shape),
+        "vertices": packed,
+    }
+
+
+def unpack_surface(stored: Mapping[str, Any]) -> SurfaceMap:
+    """What `pack_surface` packed."""
+    height, width = stored["size"]
+    # No more than the picture of a declared size can hold is ever unpacked.
+    data = zlib.decompressobj().decompress(base64.b64decode(stored["vertices"]), 4 * height * width)
+    ids = np.frombuffer(data, "<i4").astype(np.int32).reshape(height, width)
+    return SurfaceMap(str(stored["template"]), np.array(stored["box"], np.int32).reshape(4), ids)
+
+
+def _corners(rows: Sequence[Sequence[float]]) -> NDArray[np.float32]:
+    """(N, 4) xyxy from x, y, width, height; summed in double precision, so that what was written from float32 comes back."""
+    boxes = np.array(rows, np.float64).reshape(-1, 4)
+    boxes[:, 2:] += boxes[:, :2]
+    return boxes.astype(np.float32)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 import cv2
@@ -257,9 +258,9 @@ def at(
     if people.masks is not None or any(p.masks is not None for row in sources for p, _ in row):
         masks = np.zeros((n + m, *size), np.bool_)
         masks[:n] = masks_of(people, size)
-        for mask, b, row in zip(masks[n:], bridges, sources, strict=True):
+        for k, (b, row) in enumerate(zip(bridges, sources, strict=True), n):
             for source, i in row:
-                mask |= _moved(masks_of(source.take([i]), size)[0], source.boxes[i], b.box)
+                masks[k] |= _moved(masks_of(source.take([i]), size)[0], source.boxes[i], b.box)
     keypoints = None
     if people.keypoints is not None:
         keypoints = np.concatenate((people.keypoints, np.zeros((m, 17, 3), np.float32)))
@@ -294,7 +295,7 @@ def _fill_faces(
 ) -> None:
     """Interpolate faces that a track shows before and after, at most ``bridge`` frames apart."""
     with_face = [k for k, (f, p) in enumerate(places) if np.isfinite(out.faces[f][p]).all()]
-    for k0, k1 in zip(with_face, with_face[1:], strict=False):
+    for k0, k1 in pairwise(with_face):
         (f0, p0), (f1, p1) = places[k0], places[k1]
         if f1 - f0 - 1 <= bridge:
             for f, p in places[k0 + 1 : k1]:
@@ -308,7 +309,7 @@ def _bridge_gaps(
     frames: Sequence[FrameBoxes],
     steps: NDArray[np.float64],
 ) -> None:
-    for (f0, p0), (f1, p1) in zip(places, places[1:], strict=False):
+    for (f0, p0), (f1, p1) in pairwise(places):
         for f in range(f0 + 1, f1):
             box = _between(frames[f0].boxes[p0], frames[f1].boxes[p1], f0, f, f1, steps)
             face = _carried(out.faces[f0][p0], frames[f0].boxes[p0], box)

@@ -145,8 +145,8 @@ def test_faces_that_were_missed_come_back():
     frames = [at(f, f not in {4, 5}) for f in range(10)]
     frames[7] = _frame([])
     out = track(frames, SIZE)
-    assert np.abs(out.faces[5][0] - (face + [110, 180, 110, 180])).max() < 0.01
-    assert np.abs(out.bridges[7][0].face - (face + [114, 180, 114, 180])).max() < 0.01
+    assert np.abs(out.faces[5][0] - (face + np.array([110, 180] * 2))).max() < 0.01
+    assert np.abs(out.bridges[7][0].face - (face + np.array([114, 180] * 2))).max() < 0.01
     assert np.isnan(frames[5].faces).all(), "the detections stay as they are"
 
 
