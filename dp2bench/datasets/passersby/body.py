@@ -94,6 +94,8 @@ class BodyKit:
         zone[of("wrist", "finger", "metacarpal")] = Zone.HAND
         zone[_EYES], zone[_SKIRT], zone[_HAIR] = Zone.EYE, Zone.SKIRT, Zone.HAIR
         self.zone = zone
+        self.toes = of("toe")
+        """(19158,) bool."""
         self.body = np.arange(ALL_VERTICES) < SKIN_VERTICES
         shoulder, wrist = self.rest_heads[self.bones["upperarm01.L"]], self.rest_heads[self.bones["wrist.L"]]
         along = wrist - shoulder
@@ -119,6 +121,9 @@ class BodyKit:
         self.nearest[SKIN_VERTICES:] = cKDTree(self.template[:SKIN_VERTICES]).query(
             self.template[SKIN_VERTICES:]
         )[1]
+        crown = np.flatnonzero(self.body & (self.zone == Zone.HEAD) & (self.template[:, 1] > 0.03))
+        self.crown = int(crown[np.abs(self.template[crown] - [0, 0.09, self.eye[2]]).sum(1).argmin()])
+        """The vertex at the back of the head, which loose hair stands for."""
         m = self.skin_mesh
         rows = np.concatenate([m[:, [0, 1]], m[:, [1, 2]], m[:, [2, 0]]])
         rows = np.unique(np.concatenate([rows, rows[:, ::-1]]), axis=0)
