@@ -61,8 +61,9 @@ class MappingNetwork(nn.Module):
         """Map z (B, z_dim) to w (B, w_dim), float32; ``update_average`` moves w_avg toward this batch's mean."""
         x = z.to(torch.float32)
         x = x * (x.square().mean(1, keepdim=True) + 1e-8).rsqrt()
-        for i in range(self.layers):
-            x = getattr(self, f"fc{i}")(x)
+        with torch.autocast(x.device.type, enabled=False):
+            for i in range(self.layers):
+                x = getattr(self, f"fc{i}")(x)
         if update_average:
             with torch.no_grad():
                 self.w_avg.copy_(x.detach().mean(0).lerp(self.w_avg, self.average_decay))
