@@ -21,6 +21,12 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 @pytest.fixture(scope="session")
+def rendered_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache in which each rendered dataset is made once a session; a test that uses one sets ``DP2BENCH_CACHE`` to it."""
+    return tmp_path_factory.mktemp("rendered")
+
+
+@pytest.fixture(scope="session")
 def market(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """4 training and 4 test identities on 2 cameras, each a colour of its own in noise; one distractor, one junk picture."""
     root = tmp_path_factory.mktemp("market")
@@ -63,3 +69,25 @@ tasks:
 """
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def random_generators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small generators with random weights by what they are for: ``body-cse``, ``body``, ``face``."""
+    import torch
+
+    from dp2bench.deepprivacy2.generators import build, catalogue
+    from dp2bench.deepprivacy2.weights import files
+
+    folder = tmp_path_factory.mktemp("weights")
+    body = {**catalogue()["fdh_styleganL"], "imsize": [72, 40], "cnum": 8}
+    blind = {**body, "input_cse": False, "cse_nc": None}
+    configs = {"body-cse": body, "body": blind, "face": {**blind, "imsize": [64, 64]}}
+    paths = {}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for role, config in configs.items():
+            paths[role] = folder / f"random-{role}.safetensors"
+            described = {"config": config, "templates": ["passersby-13380"] if role == "body-cse" else []}
+            files.save(build(config), paths[role], {**described, "licence": "none", "trained_on": "nothing"})
+    return paths

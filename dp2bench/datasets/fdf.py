@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, overload
+from typing import Any, ClassVar, NamedTuple, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,14 @@ from dp2bench.datasets.crops import Crop, Crops, relative_keypoints
 SPLITS = ("train", "val")
 LANDMARKS = 7
 _GET_IT = "See https://github.com/hukkelas/FDF for the download; give the folder that holds train and val."
+
+
+class Rows(NamedTuple):
+    """A split: N samples, (N, 4) float32 boxes xyxy in pixels, (N, 7, 2) float32 landmarks."""
+
+    samples: list[Sample]
+    boxes: NDArray[np.float32]
+    landmarks: NDArray[np.float32]
 
 
 class FDF256(Dataset):
@@ -55,19 +63,19 @@ class FDF256(Dataset):
             homepage="https://github.com/hukkelas/FDF",
             description=f"Faces of Flickr pictures, {self.resolution} x {self.resolution} pixels, with 7 landmarks",
         )
-        self._splits: dict[str, tuple[list[Sample], NDArray[np.float32], NDArray[np.float32]]] = {}
-        self._rows: dict[str, dict[str, int]] = {}
+        self._splits: dict[str, Rows] = {}
+        self._numbers: dict[str, dict[str, int]] = {}
 
     def samples(self, split: str) -> Sequence[Sample]:
         """The pictures by number. Raises DatasetError for an unknown split or arrays that do not fit the pictures."""
-        return self._of(split)[0]
+        return self.rows(split).samples
 
     def crops(self, split: str) -> FDFCrops:
         """Everything there is to a split's crops, for training."""
-        return FDFCrops(self, *self._of(split))
+        return FDFCrops(self, self.rows(split))
 
-    def _of(self, split: str) -> tuple[list[Sample], NDArray[np.float32], NDArray[np.float32]]:
-        """Samples, (n, 4) boxes and (n, 7, 2) landmarks of a split."""
+    def rows(self, split: str) -> Rows:
+        """Samples, boxes and landmarks of a split; raises DatasetError where they do not fit each other."""
         if split not in self.meta.splits:
             raise DatasetError(
                 f"{self.meta.name} has no split {split!r}.", f"Choose one of {', '.join(self.meta.splits)}."
@@ -91,8 +99,8 @@ class FDF256(Dataset):
                     f"There must be one row a picture. {_GET_IT}",
                 )
             samples = [Sample(SampleId(p.name), p) for p in paths]
-            self._splits[split] = samples, boxes, landmarks.reshape(n, LANDMARKS, 2)
-            self._rows[split] = {s.id: i for i, s in enumerate(samples)}
+            self._splits[split] = Rows(samples, boxes, landmarks.reshape(n, LANDMARKS, 2))
+            self._numbers[split] = {s.id: i for i, s in enumerate(samples)}
         return self._splits[split]
 
     def people(self, sample: Sample) -> People:
@@ -108,12 +116,12 @@ class FDF256(Dataset):
         return People.of([crop.box], keypoints=keypoints, faces=crop.box[None], categories=[Category.FACE])
 
     def _row(self, split: str, sample_id: str) -> int:
-        self._of(split)
-        if sample_id not in self._rows[split]:
+        self.rows(split)
+        if sample_id not in self._numbers[split]:
             raise DatasetError(
                 f"{self.meta.name} has no picture {sample_id} in {split}.", "Hand over ids of its samples."
             )
-        return self._rows[split][sample_id]
+        return self._numbers[split][sample_id]
 
     def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image]]) -> Dataset:
         """A copy with these pictures under the same names, and the rows that belong to them.
@@ -130,7 +138,7 @@ class FDF256(Dataset):
             handed[split].add(self._row(split, sample_id))
             write_image(out / split / self.images / sample_id, image)
         for split, rows in handed.items():
-            samples, boxes, landmarks = self._of(split)
+            samples, boxes, landmarks = self.rows(split)
             mine = sorted(rows)
             (out / split / self.images).mkdir(parents=True, exist_ok=True)
             found = {p.name for p in (out / split / self.images).glob("*.png")}
@@ -168,17 +176,11 @@ class FDF128(FDF256):
 class FDFCrops(Crops):
     """The crops of a split; the face's box is the hole."""
 
-    def __init__(
-        self,
-        dataset: FDF256,
-        samples: Sequence[Sample],
-        boxes: NDArray[np.float32],
-        landmarks: NDArray[np.float32],
-    ) -> None:
-        self._dataset, self._samples, self._boxes, self._landmarks = dataset, samples, boxes, landmarks
+    def __init__(self, dataset: FDF256, rows: Rows) -> None:
+        self._dataset, self._rows = dataset, rows
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return len(self._rows.samples)
 
     @overload
     def __getitem__(self, index: int) -> Crop: ...
@@ -189,18 +191,18 @@ class FDFCrops(Crops):
         if isinstance(index, slice):
             return [self[i] for i in range(*index.indices(len(self)))]
         i = range(len(self))[index]
-        sample, side = self._samples[i], self._dataset.resolution
+        sample, side = self._rows.samples[i], self._dataset.resolution
         image = self._dataset.read(sample)
         if image.shape != (side, side, 3):
             raise DatasetError(
                 f"{sample.path} has {image.shape[:2]} pixels instead of {side} x {side}.", _GET_IT
             )
-        box = np.clip(self._boxes[i], 0, side)
+        box = np.clip(self._rows.boxes[i], 0, side)
         x0, y0, x1, y1 = (int(v) for v in box)
         hole = np.zeros((side, side), bool)
         hole[y0:y1, x0:x1] = True
         return Crop(
-            sample.path.stem, image, hole, relative_keypoints(self._landmarks[i], (side, side)), box=box
+            sample.path.stem, image, hole, relative_keypoints(self._rows.landmarks[i], (side, side)), box=box
         )
 
 

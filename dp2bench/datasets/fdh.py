@@ -33,6 +33,8 @@ from dp2bench.datasets.shards import Archives, Shards, empty_folder, npy
 
 HEIGHT, WIDTH = 288, 160
 SPLITS = ("train", "val")
+TEMPLATE_FILE = "template.txt"
+"""Beside the splits: the name of the surface template; the release, which has no such file, numbers SMPL's vertices."""
 _GET_IT = "See https://github.com/hukkelas/FDH for the download; give the folder that holds train and val, each with out-000000.tar, ..."
 
 
@@ -41,16 +43,17 @@ class FDH(Dataset):
 
     Args:
         root: the folder that holds ``train`` and ``val``.
-        template: whose vertices ``vertices.npy`` numbers.
+        template: whose vertices ``vertices.npy`` numbers; by default what ``template.txt`` says, else ``smpl-27554``.
 
     """
 
     layout: ClassVar[str] = "fdh"
     needs_root: ClassVar[bool] = True
 
-    def __init__(self, root: Path, *, template: str = "smpl-27554") -> None:
+    def __init__(self, root: Path, *, template: str | None = None) -> None:
         self.root = Path(root).expanduser()
-        self.template = template
+        said = self.root / TEMPLATE_FILE
+        self.template = template or (said.read_text("utf-8").strip() if said.is_file() else "smpl-27554")
         self.meta = DatasetMeta(
             name="fdh",
             version="1",
@@ -136,6 +139,7 @@ class FDH(Dataset):
                     e: png(image) if e.lower() == "image.png" else m for e, m in shards.members(place).items()
                 }
                 archives.write(out / split / shards.file(place).name, sample_id, members)
+        (out / TEMPLATE_FILE).write_text(self.template)
         return self.open(out)
 
     def open(self, root: Path) -> Dataset:

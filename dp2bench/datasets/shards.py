@@ -172,11 +172,15 @@ class ShardWriter:
         self._count += 1
         self._size += sum(map(len, members.values()))
 
+    def close(self) -> None:
+        """Finish the file that is open."""
+        self._archives.close()
+
     def __enter__(self) -> ShardWriter:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._archives.close()
+        self.close()
 
 
 class Archives:

@@ -30,7 +30,7 @@ def data(request, tmp_path):
 
 def test_rows_belong_to_pictures_by_number(data):
     assert [s.id for s in data.samples("train")] == ["3.png", "10.png", "200.png"]
-    boxes = data._of("train")[1]
+    boxes = data.rows("train").boxes
     for i, crop in enumerate(data.crops("train")):
         assert (crop.image == NUMBERS[i]).all()
         x0, y0, x1, y1 = boxes[i].astype(int)

@@ -1,0 +1,109 @@
+"""How the crops of `passersby-fdf` are made: a picture of what the library would cut out around a face."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from dp2bench.core import cutting
+from dp2bench.core.crops import face_crop_box
+from dp2bench.core.types import People
+from dp2bench.datasets.crops import Crop, png
+from dp2bench.datasets.fdf import FDF256, LANDMARKS, write_arrays
+from dp2bench.datasets.passersby import portraits
+from dp2bench.datasets.passersby.body import kit
+from dp2bench.datasets.passersby.making import Arrays, Recipe, cut, join
+from dp2bench.datasets.passersby.portraits import Shot, Size
+
+STREAM = "passersby-fdf"
+SIZES = {
+    "smoke": Size(train=8, val=4, each=2),
+    "mini": Size(train=200, val=50, each=2),
+    "large": Size(train=30_000, val=2_000, each=4),
+}
+SIDE = FDF256.resolution
+SMALLEST = 64
+"""Pixels of the longer side of a face in its picture, as FDF256 asks for."""
+
+
+def shoot(shot: Shot) -> Crop:
+    """Take one crop; depends on the shot alone."""
+    face_vertices = kit().face
+    for attempt in portraits.attempts(STREAM, shot, away=0.6):
+        r = attempt.r
+        camera = portraits.view(r, attempt.actor, (1600, 1200), 0.5)
+        face = camera.project(attempt.actor.points[: len(face_vertices)][face_vertices])[:, :2]
+        wanted = float(r.uniform(SMALLEST + 2, 200))
+        zoom = wanted / float((face.max(0) - face.min(0)).max())
+        camera = portraits.zoomed(camera, attempt.actor, zoom, 0.3)
+        face = camera.project(attempt.actor.points[: len(face_vertices)][face_vertices])[:, :2]
+        box = np.concatenate([np.floor(face.min(0)), np.ceil(face.max(0))])
+        window = face_crop_box(box, (camera.size[1], camera.size[0]))
+        picture, seen = portraits.take(
+            attempt,
+            portraits.shifted(camera, window),
+            portraits.neighbours(STREAM, r),
+            thing=bool(r.random() < 0.05),
+        )
+        if seen is None or not np.isfinite(seen.face).all():
+            continue
+        box -= np.tile(window[:2], 2)
+        people = People.of([box], faces=np.array([box], np.float32))
+        region = cutting.plan(people, picture.shape[:2], "face", (SIDE, SIDE)).regions[0]
+        x, y, w, h = cutting.bounds(region.crop_hole)
+        points = (
+            portraits.shifted(camera, window).project(attempt.actor.keypoints)[:LANDMARKS, :2]
+            / picture.shape[0]
+        )
+        return Crop(
+            shot.key,
+            cutting.cut(picture, region, scope="face"),
+            region.crop_hole.view(np.bool_),
+            np.c_[points, np.ones(LANDMARKS)].astype(np.float32),
+            box=np.array([x, y, x + w, y + h], np.float32),
+        )
+    raise AssertionError("attempts end with an error of their own")
+
+
+class FDFCropsRecipe(Recipe[Shot]):
+    """Makes `passersby-fdf`: FDF256's folders, identities and attributes."""
+
+    name = "passersby-fdf"
+    sizes = SIZES
+
+    def plan(self, size: str) -> list[list[Shot]]:
+        """Eight crops a chunk."""
+        return portraits.chunks(portraits.plan(SIZES[size]), 8)
+
+    def make_chunk(self, chunk: list[Shot]) -> Arrays:
+        """Pictures as PNG files, boxes, landmarks."""
+        made = [shoot(shot) for shot in chunk]
+        data, first = join([png(crop.image) for crop in made])
+        return {
+            "data": data,
+            "first": first,
+            "boxes": np.array([crop.box for crop in made], np.int64),
+            "landmarks": np.array([crop.keypoints[:, :2] for crop in made], np.float32),
+        }
+
+    def assemble(self, size: str, parts: Iterator[Arrays], root: Path) -> None:
+        """Write pictures as they come, then boxes and landmarks."""
+        shots = portraits.plan(SIZES[size])
+        for split in ("train", "val"):
+            (root / split / FDF256.images).mkdir(parents=True)
+        boxes, landmarks = [], []
+        todo = iter(shots)
+        for part in parts:
+            for picture in cut(part["data"], part["first"]):
+                shot = next(todo)
+                (root / shot.split / FDF256.images / f"{shot.number}.png").write_bytes(picture)
+            boxes.append(part["boxes"])
+            landmarks.append(part["landmarks"])
+        n = SIZES[size].train
+        for split, rows in (("train", slice(n)), ("val", slice(n, None))):
+            write_arrays(
+                root / split, FDF256.boxes, np.concatenate(boxes)[rows], np.concatenate(landmarks)[rows]
+            )
+        portraits.write_annotations(root, STREAM, shots)
