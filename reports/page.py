@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from dp2bench.core.results import Result, canonical_json
-from dp2bench.reports import charts, pictures, tables
+from dp2bench.reports import beside, charts, pictures, tables
 from dp2bench.reports.charts import Chart
 from dp2bench.reports.load import Evidence, Report, Run
 from dp2bench.reports.tables import Group
@@ -134,10 +134,10 @@ class Found:
 
 def _people_found(group: Group, evidence: Sequence[Evidence], budget: int) -> list[Found]:
     chosen: list[tuple[str, str, Path, list[Mapping[str, Any]]]] = []
-    for label, result, beside in zip(group.labels, group.results, evidence, strict=True):
+    for label, result, kept in zip(group.labels, group.results, evidence, strict=True):
         scenario = (result.main_score or "").rpartition(".")[0]
         shown = result.status == "ok" and all(tables.printable(result, s) for s in result.scores)
-        for path, value in zip(beside.files("reid.json")[:1], beside.objects("reid.json")[:1], strict=True):
+        for path, value in zip(kept.files("reid.json")[:1], kept.objects("reid.json")[:1], strict=True):
             people = value.get(scenario, {}).get("easiest", [])[:PEOPLE_FOUND]
             if people and shown:
                 chosen.append((label, scenario, path.parent / "people" / scenario, people))
@@ -253,7 +253,7 @@ def _vega() -> str:
 
 
 def _read(name: str) -> str:
-    return resources.files("dp2bench.reports").joinpath("templates", name).read_text("utf-8")
+    return (resources.files("dp2bench.reports") / "templates" / name).read_text("utf-8")
 
 
 def render(report: Report) -> str:
@@ -293,6 +293,7 @@ def render(report: Report) -> str:
         for run, name in zip(report.runs, report.run_names, strict=True)
         for section in pictures.side_by_side(run, name, budget=pictures.BUDGET // len(report.runs))
     ]
+    numbers, absent = beside.published(report.results)
     trade_off = charts.trade_off(report)
     drawn: list[Chart] = [c for s in sections for c in s["charts"]]
     return environment.get_template("page.html.j2").render(
@@ -306,6 +307,9 @@ def render(report: Report) -> str:
         sections=sections,
         sides=sides,
         coverage=_coverage(report),
+        published=_plain(beside.HEADER, beside.rows(numbers), "Published numbers, ours beside them"),
+        measured=sum(bool(number.ours) for number in numbers),
+        absent=absent,
         facts=_facts(report),
         details=_details(report),
         again=[_again(run) for run in report.runs],

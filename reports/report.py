@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from dp2bench.core.results import Result
-from dp2bench.reports import charts, figures, tables
+from dp2bench.reports import beside, charts, figures, tables
 from dp2bench.reports.load import Report, ReportError, load_report
 
 FORMATS: Mapping[str, str] = {
@@ -95,6 +95,9 @@ def _markdown(report: Report, drawn: Collection[str]) -> str:
         text.append("## Identity left\n\n![Identity left under every method](identity-left.png)\n")
     if "contact-sheet.png" in drawn:
         text.append("## The same people under every method\n\n![Contact sheet](contact-sheet.png)\n")
+    numbers = [number for number in beside.published(results)[0] if number.ours]
+    if numbers:
+        text += ["## Published numbers\n", tables.markdown_table(beside.HEADER, beside.rows(numbers))]
     more = [g for g in gathered if set(g.main_names) != set(g.score_names)]
     if more:
         text.append("## All scores\n")

@@ -363,6 +363,11 @@ def _markdown_cell(text: str) -> str:
     return text
 
 
+def markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; whatever the cells hold stays text."""
+    return "\n".join(_markdown_table(header, rows)) + "\n"
+
+
 def _markdown_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     lines = ["| " + " | ".join(map(_markdown_cell, header)) + " |"]
     lines.append("|" + "|".join([":--"] + ["--:"] * (len(header) - 1)) + "|")

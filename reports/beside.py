@@ -1,0 +1,70 @@
+"""Published numbers with ours beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dp2bench.core.results import Result, Score
+from dp2bench.reports import tables
+from dp2bench.reports.published import Absent, Control, expected_names, load_expected
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A published number and what was measured for it: one score for each result that measured the same thing."""
+
+    control: Control
+    ours: tuple[tuple[Result, Score], ...]
+
+    @property
+    def text(self) -> str:
+        """Ours, and whether it lies within the published tolerance."""
+        said = dict.fromkeys(
+            f"{tables.format_score(r, s)}, {'agrees' if self.control.agrees(s.value) else 'differs'}"
+            for r, s in self.ours
+        )
+        return "; ".join(said) or "not measured"
+
+
+def _ours(control: Control, result: Result) -> Score | None:
+    """The score that measures what the control does: on clear pictures, on its dataset, with its model."""
+    if result.status != "ok" or result.provenance is None or result.spec.dataset != control.dataset:
+        return None
+    if result.provenance.arguments_effective.get("model") != control.model:
+        return None
+    on_clear = tables.find_score(result, f"clear-clear.{control.metric}")
+    if on_clear is None and result.spec.method_arguments.get("plugin") == "identity":
+        return tables.find_score(result, control.metric)
+    return on_clear
+
+
+def published(results: Sequence[Result]) -> tuple[list[Beside], list[Absent]]:
+    """Every published number that comes with the package with ours beside it, and the cells that nobody has filled in."""
+    files = [load_expected(name) for name in expected_names()]
+    numbers = [
+        Beside(control, tuple((r, s) for r in results if (s := _ours(control, r)) is not None))
+        for file in files
+        for control in file.controls
+    ]
+    return numbers, [absent for file in files for absent in file.absent]
+
+
+HEADER = ("model", "dataset", "metric", "published", "ours", "source", "reproducible")
+
+
+def rows(numbers: Sequence[Beside]) -> list[list[str]]:
+    """A row for each, under `HEADER`."""
+    return [
+        [
+            c.model,
+            c.dataset,
+            c.metric,
+            f"{c.value:g} ± {c.tolerance:g}" + ("" if c.unit == "percent" else f" {c.unit}"),
+            number.text,
+            f"{c.source.document}: {c.source.table}",
+            f"{'yes' if c.reproducible else 'no'}: {c.reason}",
+        ]
+        for number in numbers
+        for c in [number.control]
+    ]
