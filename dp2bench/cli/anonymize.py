@@ -2,83 +2,180 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dp2bench.core.contracts import Anonymizer, ComponentMeta, Dataset, Detector
+    from dp2bench.core.seeds import Seed
+    from dp2bench.core.types import Anonymized, Image, People, Sample
+
+_SHOWN = 12
 
 
 def anonymize(
     source: Annotated[
         Path,
         typer.Argument(
-            metavar="IN", help="A picture, a folder of pictures, or a dataset's folder (with --dataset)."
+            metavar="IN",
+            help="A picture, a video, a folder of pictures, or a dataset's folder (with --dataset).",
         ),
     ],
-    target: Annotated[
-        Path,
+    out: Annotated[
+        Path | None,
         typer.Argument(
             metavar="OUT",
-            help="Where the anonymised picture, folder or dataset goes. Must not exist yet as a folder with files.",
+            help="Where the anonymised picture, video, folder or dataset goes. Must not exist yet as a folder with files.",
+            show_default=False,
         ),
-    ],
+    ] = None,
     method: Annotated[
         str,
         typer.Option("--method", "-m", help="A method (`dp2bench list methods`) or package.module:Class."),
-    ],
+    ] = ...,  # type: ignore[assignment]
+    out_option: Annotated[
+        Path | None, typer.Option("--out", "-o", help="OUT, for those who like it named.", show_default=False)
+    ] = None,
+    method_argument: Annotated[
+        list[str] | None,
+        typer.Option("--argument", "-a", help="A setting of the method, key=value; may be repeated."),
+    ] = None,
     detector: Annotated[
         str, typer.Option(help="Who finds the people (`dp2bench list detectors`).")
     ] = "whole-picture",
+    detector_argument: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--detector-argument", "-d", help="A setting of the detector, key=value; may be repeated."
+        ),
+    ] = None,
+    detections: Annotated[
+        Path | None,
+        typer.Option(
+            help="Take the people from this COCO JSON or folder of PNG masks (`dp2bench detect` writes both), perhaps edited.",
+            show_default=False,
+        ),
+    ] = None,
     dataset: Annotated[
         str | None,
         typer.Option(help="Read IN as this dataset, e.g. market1501, and write the same layout."),
     ] = None,
+    preview: Annotated[
+        Path | None,
+        typer.Option(help="Folder for pictures of before (people drawn in) and after.", show_default=False),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of random methods.")] = 0,
+    bridge: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Video: a person whom no detector sees for up to so many frames is still there."
+        ),
+    ] = 15,
+    no_audio: Annotated[
+        bool, typer.Option("--no-audio", help="Video: leave the sound out. Voices are not anonymised.")
+    ] = False,
 ) -> None:
-    """Anonymise a picture, a folder, or a dataset.
+    """Anonymise a picture, a video, a folder, or a dataset.
 
-    Files that are no picture are reported and left out, never copied through. Exit code 1 when anything was left out or anybody missed.
+    Files that are no picture are reported and left out, never copied through; video frames that fail are written grey. Exit code 1
+    when anything was left out or anybody missed. A video that was stopped goes on when the same command is given again.
 
-    Example: dp2bench anonymize photos/ anonymised/ --method blur
+    For example:
+
+    dp2bench anonymize photos/ anonymised/ --method blur-face --detector centerface
+
+    dp2bench anonymize clip.mp4 --out safe.mp4 --method mask-out --detector mask-rcnn -d weights=model.pkl
+
+    dp2bench anonymize photos/ safe/ --method blur --detections edited.json
     """
     from rich.console import Console
 
+    from dp2bench.cli.arguments import check_paths, key_values, saved_detections
+    from dp2bench.core import registry
+    from dp2bench.core.errors import Dp2benchError
+
+    if (out is None) == (out_option is None):
+        what = "There is no OUT." if out is None else "OUT is given twice."
+        raise Dp2benchError(what, "Write `dp2bench anonymize IN OUT --method METHOD`.")
+    target = out or out_option
+    assert target is not None
+    console = Console()
+    check_paths(source, target)
+    from dp2bench.datasets.video import is_video_name
+
+    how = registry.create("methods", method, key_values("--argument", method_argument))
+    arguments = key_values("--detector-argument", detector_argument)
+    who = (
+        registry.create("detectors", how.meta.detector or detector, arguments)
+        if detections is None
+        else saved_detections(detections, arguments)
+    )
+    if source.is_file() and is_video_name(source):
+        settings = {"detector_arguments": detector_argument or [], "method_arguments": method_argument or []}
+        _video(console, source, target, who, how, seed, bridge, preview, settings, audio=not no_audio)
+    else:
+        _pictures(console, source, target, who, how, seed, dataset, preview, method)
+
+
+def _pictures(
+    console: Console,
+    source: Path,
+    target: Path,
+    who: Detector,
+    how: Anonymizer,
+    seed: int,
+    dataset: str | None,
+    preview: Path | None,
+    method: str,
+) -> None:
     from dp2bench.cli.progress import TerminalObserver
     from dp2bench.core import registry
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.datasets.folder import Folder
+    from dp2bench.datasets.video import is_video_name
     from dp2bench.engine.anonymise import anonymise_dataset
 
-    console = Console()
-    if not source.exists():
-        raise Dp2benchError(f"{source} is not there.", "Give the path of a picture or a folder.")
-    if target.resolve() == source.resolve():
-        raise Dp2benchError(
-            f"IN and OUT are the same: {source}.", "Choose another OUT; originals are never overwritten."
-        )
-    if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
-        raise Dp2benchError(
-            f"OUT ({target}) lies inside IN ({source}).",
-            "Choose an OUT outside, or its pictures would be taken for input the next time.",
-        )
     if target.is_dir() and source.is_dir() and any(target.iterdir()):
         raise Dp2benchError(
             f"The folder {target} is not empty.",
             "Choose a new folder, so that nothing of an earlier run is mixed in.",
         )
+    opened: Dataset
     if dataset:
         opened = registry.create("datasets", dataset, {"root": source})
         opened.verify()
     else:
         opened = Folder(source)
-    how = registry.create("methods", method, {})
-    who = registry.create("detectors", how.meta.detector or detector, {})
+    if preview is not None:
+        shared: list[Sample] = []
+        who, how = _Noting(who, shared), _Previewing(how, shared, preview)
     with TerminalObserver(console) as observer:
-        tally = anonymise_dataset(
-            opened, who, how, target, seed, observer.progress(f"anonymise with {method}")
-        )
+        try:
+            tally = anonymise_dataset(
+                opened, who, how, target, seed, observer.progress(f"anonymise with {method}")
+            )
+        except KeyboardInterrupt:
+            observer.bars.stop()
+            console.print(
+                f"Stopped. What is in {target} is anonymised and whole; delete it or choose another OUT to start again.",
+                soft_wrap=True,
+                highlight=False,
+            )
+            raise typer.Exit(130) from None
     for problem in tally.unreadable:
         console.print(f"[yellow]left out:[/] {problem}", highlight=False, soft_wrap=True)
+    videos = [] if dataset or source.is_file() else [p for p in sorted(source.rglob("*")) if is_video_name(p)]
+    if videos:
+        console.print(
+            f"[yellow]left out:[/] {len(videos)} videos ({videos[0].name}, …): give each by itself.",
+            highlight=False,
+            soft_wrap=True,
+        )
     coverage = tally.coverage()
     summary = (
         f"{coverage.pictures} pictures, {coverage.found} people found by {who.meta.name}, {coverage.anonymised} anonymised, "
@@ -88,5 +185,111 @@ def anonymize(
     console.print(summary, highlight=False, soft_wrap=True)
     for reason, count in coverage.missed_reasons.items():
         console.print(f"[red]missed:[/] {count} people: {reason}", highlight=False, soft_wrap=True)
-    if coverage.unreadable or coverage.missed:
+    if coverage.unreadable or coverage.missed or videos:
         raise typer.Exit(1)
+
+
+def _video(
+    console: Console,
+    source: Path,
+    target: Path,
+    who: Detector,
+    how: Anonymizer,
+    seed: int,
+    bridge: int,
+    preview: Path | None,
+    settings: dict[str, Any],
+    *,
+    audio: bool,
+) -> None:
+    from dp2bench.cli.progress import TerminalObserver
+    from dp2bench.engine.video import anonymise_video
+
+    with TerminalObserver(console) as observer:
+        try:
+            report = anonymise_video(
+                source,
+                who,
+                how,
+                target,
+                seed,
+                bridge=bridge,
+                audio=audio,
+                settings=settings,
+                progress_of=observer.progress,
+            )
+        except KeyboardInterrupt:
+            observer.bars.stop()
+            console.print(
+                "Stopped. What is finished is kept: the same command goes on from here.", highlight=False
+            )
+            raise typer.Exit(130) from None
+    blank = sum(map(len, report["blanked_frames"].values()))
+    console.print(
+        f"{report['frames']} frames, {report['tracks']} tracks, {report['people_in_frames']} people in frames found by {who.meta.name} "
+        f"({report['bridged']} of them bridged), {report['anonymised']} anonymised, {report['missed']} missed; "
+        f"{len(report['frames_without_people'])} frames without anybody found, {blank} frames written grey. Sound: {report['sound']}.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for reason, count in report["missed_reasons"].items():
+        console.print(f"[red]missed:[/] {count} people in frames: {reason}", highlight=False, soft_wrap=True)
+    for reason, frames in report["blanked_frames"].items():
+        console.print(
+            f"[yellow]grey:[/] {len(frames)} frames, the first is {frames[0]}: {reason}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if preview is not None:
+        _video_preview(source, target, preview)
+    if report["missed"] or blank:
+        raise typer.Exit(1)
+
+
+def _video_preview(source: Path, target: Path, folder: Path) -> None:
+    """Frames at even distances, before beside after."""
+    import numpy as np
+
+    from dp2bench.core.images import write_image
+    from dp2bench.datasets.video import Video
+
+    before, after = Video(source), Video(target)
+    every = max(1, before.info.expected_frames // _SHOWN)
+    for a, b in zip(before, after, strict=True):
+        if a.index % every == 0:
+            write_image(folder / f"{a.index:08d}.jpg", np.concatenate((a.image, b.image), 1))
+
+
+class _Noting:
+    """A detector that says which picture it was asked about last."""
+
+    def __init__(self, detector: Detector, noted: list[Sample]) -> None:
+        self._detector, self._noted = detector, noted
+        self.meta: ComponentMeta = detector.meta
+
+    def for_dataset(self, dataset: Dataset) -> _Noting:
+        bind = getattr(self._detector, "for_dataset", None)
+        return self if bind is None else _Noting(bind(dataset), self._noted)
+
+    def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
+        self._noted[:] = samples
+        return self._detector.detect(images, samples)
+
+
+class _Previewing:
+    """A method that also writes a picture of what it got and what it made of it."""
+
+    def __init__(self, method: Anonymizer, noted: list[Sample], folder: Path) -> None:
+        self._method, self._noted, self._folder = method, noted, folder
+        self.meta = method.meta
+
+    def anonymize(self, image: Image, people: People, *, seed: Seed) -> Anonymized:
+        import numpy as np
+
+        from dp2bench.core.images import write_image
+        from dp2bench.deepprivacy2.detection.saving import overlay
+
+        result = self._method.anonymize(image, people, seed=seed)
+        both = np.concatenate((overlay(image, people), result.image), 1)
+        write_image(self._folder / f"{self._noted[-1].id}.jpg", both)
+        return result

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import typer
 
-from dp2bench.cli import anonymize, compare, doctor, evaluate, history, list_, report, run
+from dp2bench.cli import anonymize, compare, detect, doctor, evaluate, history, list_, report, run
 from dp2bench.core.errors import Dp2benchError
 
 app = typer.Typer(
@@ -31,7 +31,7 @@ def _command(name: str, function: Callable[..., None]) -> None:
             function(*args, **kwargs)
         except KeyboardInterrupt:
             sys.stderr.write(
-                "\nStopped. Finished steps are kept: the same `dp2bench run` goes on from here.\n"
+                "\nStopped. What is finished is kept: the same command goes on from here.\n"
             )
             raise typer.Exit(130) from None
 
@@ -40,6 +40,7 @@ def _command(name: str, function: Callable[..., None]) -> None:
 
 _command("run", run.run)
 _command("anonymize", anonymize.anonymize)
+_command("detect", detect.detect)
 _command("evaluate", evaluate.evaluate)
 _command("report", report.report)
 _command("compare", compare.compare)

@@ -105,13 +105,19 @@ def find_people(
     ]
     size = (video.info.height, video.info.width)
     given = [row["tracks"] for row in rows]
-    if any(given) and all(t is not None for t in given):
+    if any(given) and all(t is not None and min(t, default=0) >= 0 for t in given):
         # Detections that were tracked before and perhaps corrected by hand are taken as they are.
         tracks = Tracks([np.array(t, np.int64) for t in given], [b.faces for b in boxes], [[] for _ in boxes])
     else:
         tracks = tracking.track(boxes, size, times=[t * rate for t in times], bridge=bridge, trail=trail)
     failed = {i: row["failed"] for i, row in enumerate(rows) if row["failed"]}
     return Found(size, times, failed, tracks, store)
+
+
+def key_of(source: Path, detector: Detector, settings: Mapping[str, Any]) -> str:
+    """Name of the folder of a video's detections: changes with the video, the detector and its settings."""
+    given = {"format": FORMAT, "source": _sha256(source), "settings": dict(settings)}
+    return f"found-{_key(given | {'detector': repr(detector.meta)})}"
 
 
 def anonymise_video(
@@ -149,17 +155,12 @@ def anonymise_video(
     encoder = encoder_for(target)
     video = Video(source)
     work = target.with_name(f".{target.name}.work")
-    given = {
-        "format": FORMAT,
-        "source": _sha256(source),
-        "settings": dict(settings or {}),
-        "detector": repr(detector.meta),
-    }
-    store = work / f"found-{_key(given)}"
+    store = work / key_of(source, detector, settings or {})
     found = find_people(
         video, detector, store, bridge=bridge, trail=trail, progress=progress_of("find people")
     )
-    given |= {
+    given = {
+        "found": store.name,
         "method": repr(method.meta),
         "seed": run_seed,
         "bridge": bridge,

@@ -147,17 +147,19 @@ class IdMasks:
 
     Args:
         path: the folder.
+        faces: the masks show faces, each a detection of its own, rather than persons.
 
     """
 
-    def __init__(self, *, path: str | Path | None = None) -> None:
+    def __init__(self, *, path: str | Path | None = None, faces: bool = False) -> None:
         if path is None or not Path(path).expanduser().is_dir():
             raise DatasetError(
                 f"The detector 'png-masks' needs a folder of masks, and there is {'none' if path is None else f'no {path}'}.",
                 "Pass the folder's path as the detector's argument `path`.",
             )
         self.path = Path(path).expanduser()
-        digest = hashlib.sha256()
+        self.faces = faces
+        digest = hashlib.sha256(b"faces" if faces else b"")
         for file in sorted(self.path.rglob("*.png")):
             digest.update(f"{file.relative_to(self.path).as_posix()}\0".encode())
             digest.update(hashlib.sha256(file.read_bytes()).digest())
@@ -183,6 +185,9 @@ class IdMasks:
         for mask in masks:
             x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
             boxes.append([x, y, x + w, y + h])
+        if self.faces:
+            faces = np.array(boxes, np.float32)
+            return People.of(boxes, masks=masks, faces=faces, categories=[Category.FACE] * len(boxes))
         return People.of(boxes, masks=masks)
 
 

@@ -1,0 +1,64 @@
+"""What several commands take from the command line in the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dp2bench.core.contracts import Detector
+
+
+def key_values(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:
+    """``["a=1", "b=x"]`` as ``{"a": 1, "b": "x"}``; values are read as YAML."""
+    import yaml
+
+    from dp2bench.core.errors import Dp2benchError
+
+    out: dict[str, Any] = {}
+    for pair in pairs or ():
+        key, equals, value = pair.partition("=")
+        if not equals or not key:
+            raise Dp2benchError(
+                f"{option} {pair!r} is not of the form key=value.", "Write e.g. score_threshold=0.3."
+            )
+        try:
+            out[key] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise Dp2benchError(
+                f"The value in {option} {pair!r} cannot be read.", "Put it in quotes."
+            ) from error
+    return out
+
+
+def saved_detections(path: Path, arguments: Mapping[str, Any]) -> Detector:
+    """The detector that replays a COCO JSON or a folder of PNG masks; ``arguments`` are its further settings."""
+    from dp2bench.core import registry
+    from dp2bench.core.errors import Dp2benchError
+
+    if not path.exists():
+        raise Dp2benchError(
+            f"There are no detections at {path}.", "Make them with `dp2bench detect IN --out FILE.json`."
+        )
+    found: Detector = registry.create(
+        "detectors", "png-masks" if path.is_dir() else "coco-json", {**arguments, "path": path}
+    )
+    return found
+
+
+def check_paths(source: Path, target: Path) -> None:
+    """Raises Dp2benchError where reading the one and writing the other would go wrong."""
+    from dp2bench.core.errors import Dp2benchError
+
+    if not source.exists():
+        raise Dp2benchError(f"{source} is not there.", "Give the path of a picture, a video or a folder.")
+    if target.resolve() == source.resolve():
+        raise Dp2benchError(
+            f"IN and OUT are the same: {source}.", "Choose another OUT; originals are never overwritten."
+        )
+    if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
+        raise Dp2benchError(
+            f"OUT ({target}) lies inside IN ({source}).",
+            "Choose an OUT outside, or its pictures would be taken for input the next time.",
+        )
