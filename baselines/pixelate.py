@@ -101,12 +101,14 @@ def _crop_level(
 
 def _picture_level(name: str, blocks: int) -> PictureLevel:
     meta = MethodMeta(
-        name, description=f"Block means, {blocks} blocks across the shorter side of every person's box."
+        name,
+        description=f"Block means, {blocks} blocks across the shorter side of every person's box, of 2 pixels or more.",
     )
 
     def effect(image: Image, region: Region, window: Window) -> NDArray[np.uint8]:
         x0, y0, x1, y1 = region.body
-        return block_means(image, window, math.ceil(min(x1 - x0, y1 - y0) / blocks))
+        # Blocks of one pixel would leave somebody of fewer pixels than blocks as he was.
+        return block_means(image, window, max(2, math.ceil(min(x1 - x0, y1 - y0) / blocks)))
 
     return PictureLevel(meta, effect)
 

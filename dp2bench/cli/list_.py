@@ -44,7 +44,8 @@ def list_(what: Annotated[What, typer.Argument(help="What to list.")]) -> None:
 
 def _describe(kind: str, factory: object) -> str:
     if kind == "methods" and callable(factory):
-        meta = factory().meta
+        # A method that needs weights says what it is without being made.
+        meta = getattr(factory, "meta", None) or factory().meta
         return f"[{meta.scope}] ".replace("[", "\\[") + (meta.description or "")
     meta = getattr(factory, "meta", None)
     text = getattr(meta, "description", "") or (getattr(factory, "__doc__", None) or "")

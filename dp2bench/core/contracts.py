@@ -48,6 +48,7 @@ class MethodMeta(ComponentMeta):
         sees_hole: the fill may depend on the pixels it replaces (blur, pixelation). A method that says False never receives them.
         detector: name of its own detector, or None to take the run's shared detections.
         description: one line for `dp2bench list methods`.
+        arguments: every effective setting, defaults filled in, as plain values; part of the cache key and of the provenance.
 
     """
 
@@ -56,6 +57,7 @@ class MethodMeta(ComponentMeta):
     sees_hole: bool = True
     detector: str | None = None
     description: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)

@@ -77,7 +77,7 @@ def create(kind: Kind, name: str, arguments: Mapping[str, Any]) -> Any:
     factory = load(kind, name)
     try:
         return factory(**arguments)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise PluginError(
             f"The {kind.removesuffix('s')} {name!r} does not take these arguments: {error}.",
             "Check the arguments in the suite or on the command line.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Literal
@@ -37,12 +38,29 @@ def layers(regions: Sequence[Region]) -> list[list[Region]]:
     return out
 
 
-def paste(image: Image, region: Region, fill: NDArray[np.uint8], *, quick: bool = False) -> None:
+def paste(
+    image: Image,
+    region: Region,
+    fill: NDArray[np.uint8],
+    *,
+    quick: bool = False,
+    feather: float = 0.0,
+    unknown: NDArray[np.bool_] | None = None,
+) -> None:
     """Put a filled crop, (h, w, 3) uint8, into the hole of ``image``; no other pixel is touched.
 
     A crop grows by bicubic interpolation, or bilinear where ``quick`` says that it is smooth. One that shrinks is halved
     by means of 2x2 pixels while at least twice too large, then interpolated bilinearly: every pixel counts, as with an
     average over areas, which takes ten times as long.
+
+    Args:
+        image: (H, W, 3), changed in place.
+        region: where.
+        fill: the crop.
+        quick: it is smooth.
+        feather: width of a soft edge (`soften`), as a share of the square root of the box's area.
+        unknown: (H, W), pixels besides the hole that a soft edge must not read.
+
     """
     x0, y0, x1, y1 = region.box
     wx0, wy0, wx1, wy1 = region.window
@@ -52,11 +70,46 @@ def paste(image: Image, region: Region, fill: NDArray[np.uint8], *, quick: bool 
             fill = np.asarray(cv2.resize(fill, (x1 - x0, y1 - y0), interpolation=cv2.INTER_CUBIC), np.uint8)
         else:
             fill = halve_then_bilinear(fill, x1 - x0, y1 - y0)
-    put(
-        image[region.slices],
-        np.ascontiguousarray(fill[wy0 - y0 : wy1 - y0, wx0 - x0 : wx1 - x0]),
-        region.hole,
+    made = np.ascontiguousarray(fill[wy0 - y0 : wy1 - y0, wx0 - x0 : wx1 - x0])
+    if feather:
+        blocked = region.hole if unknown is None else region.hole | unknown[region.slices]
+        width = feather * math.sqrt((x1 - x0) * (y1 - y0))
+        made = soften(made, image[region.slices], region.hole, blocked, width)
+    put(image[region.slices], made, region.hole)
+
+
+def soften(
+    fill: NDArray[np.uint8],
+    image: NDArray[np.uint8],
+    hole: NDArray[np.uint8],
+    blocked: NDArray[np.uint8],
+    width: float,
+) -> NDArray[np.uint8]:
+    """A fill that starts at the rim of its hole as the nearest known pixel and becomes itself over ``width`` pixels.
+
+    The edge lies inside the hole, so that known pixels stay as they are, and blends with known pixels alone: nothing of what
+    was in the hole comes through, as it would if the fill faded into the original.
+
+    Args:
+        fill: (h, w, 3) uint8 of the window.
+        image: (h, w, 3) uint8, read where ``blocked`` is 0.
+        hole: (h, w) uint8, 1 where the fill is used.
+        blocked: (h, w) uint8, at least the hole: what must not be read.
+        width: of the edge, in pixels.
+
+    """
+    if blocked.all():
+        return fill
+    distance, nearest = cv2.distanceTransformWithLabels(
+        blocked, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
+    edge = (hole != 0) & (distance < width)
+    colours = np.zeros((int(nearest.max()) + 1, 3), np.uint8)
+    colours[nearest[blocked == 0]] = image[blocked == 0]
+    share = (distance[edge] / np.float32(width))[:, None]
+    out = fill.copy()
+    out[edge] = np.rint(share * fill[edge] + (1 - share) * colours[nearest[edge]]).astype(np.uint8)
+    return out
 
 
 def apply_operator(image: Image, region: Region, operator: Operator, scope: Literal["body", "face"]) -> None:

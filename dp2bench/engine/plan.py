@@ -70,9 +70,11 @@ def make_dataset(component: Component, data_root: Path | None) -> Dataset:
 
 def _component_key(component: Component, instance: Any) -> dict[str, Any]:
     meta = instance.meta
+    effective = getattr(meta, "arguments", None)
     return {
         "name": component.name,
         "arguments": dict(component.arguments),
+        **({"effective": dict(effective)} if effective else {}),
         "revision": getattr(meta, "revision", getattr(meta, "version", "")),
         "weights": [w.sha256 for w in getattr(meta, "weights", ())],
         "source": plugin_source(instance),

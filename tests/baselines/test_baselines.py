@@ -145,15 +145,16 @@ def test_face_blur_leaves_the_body():
 
 @pytest.mark.parametrize("make", [blur_body, blur_face, pixelate_8_body, pixelate_8_face, pixelate_16_body])
 @pytest.mark.parametrize("shift", [0, -25, 30])
-def test_the_short_way_is_the_long_way(make, shift):
+def test_the_short_way_is_the_long_way(make, shift, monkeypatch):
     rng = np.random.default_rng(0)
     image = cv2.resize(rng.integers(0, 256, (32, 16, 3), np.uint8), (64, 128), interpolation=cv2.INTER_LINEAR)
     box = np.array([[15.0, 20, 50, 110]], np.float32) + shift
     people = People.of(box, faces=box * 0.5 + 3)
-    short, long = make(), make()
-    assert short.operator is not None
-    long.operator = None
-    a, b = (m.anonymize(image, people, seed=SEED) for m in (short, long))
+    method = make()
+    assert method.inpainter.operator is not None
+    a = method.anonymize(image, people, seed=SEED)
+    monkeypatch.setattr("dp2bench.deepprivacy2.anonymizer._fill_directly", lambda *given: False)
+    b = method.anonymize(image, people, seed=SEED)
     assert np.array_equal(a.changed, b.changed)
     difference = np.abs(a.image.astype(int) - b.image)
     assert difference.max() <= 4

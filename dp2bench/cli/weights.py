@@ -1,0 +1,160 @@
+"""dp2bench weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Trained weights: what is published, what is here, and how it gets here.", no_args_is_help=True
+)
+
+
+@app.command("list")
+def list_(
+    places: Annotated[bool, typer.Option("--places", help="Also where each file can be downloaded.")] = False,
+) -> None:
+    """List the weights that are published or embedded, and which are on this machine.
+
+    Example: dp2bench weights list --places
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    from dp2bench.deepprivacy2 import weights
+
+    console = Console()
+    table = Table("name", "for", "trained on", "here", box=None, pad_edge=False)
+    for name, path in weights.embedded().items():
+        file = weights.describe(path)
+        table.add_row(
+            name, f"{file.role}, {file.crop_size[0]}x{file.crop_size[1]}", file.trained_on, "embedded"
+        )
+    for name, known in weights.catalogue().items():
+        table.add_row(name, known.use, known.trained_on, "yes" if weights.installed(name) else "no")
+    console.print(table)
+    console.print(f"\nfolder: {weights.folder()}", highlight=False, soft_wrap=True)
+    if not places:
+        return
+    for name, known in weights.catalogue().items():
+        digest = f"sha256 {known.sha256}" if known.sha256 else f"no sha256: {known.sha256_missing}"
+        console.print(f"\n[bold]{name}[/]  {known.file}", highlight=False)
+        console.print(f"  licence: {known.licence}", highlight=False, soft_wrap=True)
+        console.print(
+            f"  {digest}" + (f"; MD5 {known.md5}" if known.md5 else ""), highlight=False, soft_wrap=True
+        )
+        for place in known.places:
+            console.print(f"  {place.url}", highlight=False, soft_wrap=True)
+            console.print(f"    {place.reachable}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def fetch(
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="Names of `dp2bench weights list`.")],
+) -> None:
+    """Download weights; a download that broke off goes on. Checkpoints of generators are converted to safetensors.
+
+    Example: dp2bench weights fetch fdh_styleganL cse_R_101_FPN_DL_soft_s1x
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    from dp2bench.deepprivacy2 import weights
+    from dp2bench.deepprivacy2.weights.fetch import fetch as bring
+
+    entries = [weights.entry(name) for name in names]
+    console = Console()
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    for known in entries:
+        console.print(f"{known.name}: licence: {known.licence}", highlight=False, soft_wrap=True)
+        with Progress(*columns, console=console, transient=True) as bar:
+            task = bar.add_task(known.name, total=None)
+            path = bring(known, lambda done, total, t=task, b=bar: b.update(t, completed=done, total=total))  # type: ignore[misc]
+        console.print(f"{known.name}: {path}", highlight=False, soft_wrap=True)
+        console.print(f"  sha256 {weights.sha256(path)}", highlight=False, soft_wrap=True)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A published checkpoint that you have.")],
+    name: Annotated[
+        str, typer.Option("--as", metavar="NAME", help="Which weights it is (`dp2bench weights list`).")
+    ],
+) -> None:
+    """Take a published file into the folder of weights. Checkpoints of generators are converted to safetensors.
+
+    A checkpoint is read as arrays alone; one that holds anything else is refused.
+
+    Example: dp2bench weights import ~/Downloads/fdh_styleganL.ckpt --as fdh_styleganL
+    """
+    from rich.console import Console
+
+    from dp2bench.core.errors import Dp2benchError
+    from dp2bench.deepprivacy2 import weights
+    from dp2bench.deepprivacy2.weights.fetch import install
+
+    if not file.is_file():
+        raise Dp2benchError(f"There is no file {file}.", "Give the path of the checkpoint.")
+    path = install(file, weights.entry(name))
+    console = Console()
+    console.print(f"{name}: {path}", highlight=False, soft_wrap=True)
+    console.print(f"  sha256 {weights.sha256(path)}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def verify(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME...]", help="All that are here where omitted.")
+    ] = None,
+) -> None:
+    """Compare the files on this machine with their digests. Exit code 1 if any differs or a named one is missing.
+
+    Example: dp2bench weights verify
+    """
+    from rich.console import Console
+    from rich.markup import escape
+
+    from dp2bench.core.errors import Dp2benchError
+    from dp2bench.deepprivacy2 import weights
+
+    console = Console()
+    bad = False
+    found = dict(weights.embedded())
+    found |= {n: path for n in weights.catalogue() if (path := weights.installed(n)) is not None}
+    for name in names or list(found):
+        if name not in found:
+            known = weights.entry(name)
+            console.print(
+                f"[red]missing[/] {name}: {weights.how_to_get(known.name)}", highlight=False, soft_wrap=True
+            )
+            bad = True
+            continue
+        try:
+            said = weights.verify(found[name], weights.catalogue().get(name))
+            console.print(f"[green]ok[/] {name}: {said}", highlight=False, soft_wrap=True)
+        except Dp2benchError as error:
+            console.print(f"[red]bad[/] {name}: {escape(str(error))}", highlight=False, soft_wrap=True)
+            bad = True
+    if not found and not names:
+        console.print(f"No weights in {weights.folder()}.", highlight=False, soft_wrap=True)
+    if bad:
+        raise typer.Exit(1)
+
+
+@app.command()
+def path(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="A name of `dp2bench weights list`.")],
+) -> None:
+    """Print the file of a name, for scripts. Exit code 2 with the commands that help where it is not there.
+
+    Example: dp2bench anonymize in/ out/ -m blur --detector mask-rcnn ... weights=$(dp2bench weights path mask_rcnn_X_101_32x8d_FPN_3x)
+    """
+    from dp2bench.core.errors import Dp2benchError
+    from dp2bench.deepprivacy2 import weights
+
+    found = weights.embedded().get(name) or weights.installed(name)
+    if found is None:
+        raise Dp2benchError(f"The weights {name!r} are not on this machine.", weights.how_to_get(name))
+    typer.echo(str(found))

@@ -1,0 +1,272 @@
+"""DeepPrivacy2 and DeepPrivacy as methods of the registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from dp2bench.core.contracts import Inpainter, MethodMeta
+from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.types import Category, People
+from dp2bench.deepprivacy2 import weights as _weights
+from dp2bench.deepprivacy2.anonymizer import Fallback, InpaintingAnonymizer, Waiting
+from dp2bench.deepprivacy2.inpainting import GeneratorInpainter, Precision, Truncation
+from dp2bench.deepprivacy2.weights import Role
+
+if TYPE_CHECKING:
+    from dp2bench.deepprivacy2.anonymizer import Route
+
+Mode = Literal["body+face", "body", "face"]
+Source = str | Path | None
+
+
+@dataclass(frozen=True)
+class Method:
+    """A factory that says what it makes before any weights are looked for."""
+
+    meta: MethodMeta
+    make: Callable[..., InpaintingAnonymizer]
+
+    def __call__(self, **arguments: Any) -> InpaintingAnonymizer:
+        """The method, with these arguments."""
+        return self.make(self.meta, **arguments)
+
+
+def _deepprivacy2(
+    meta: MethodMeta,
+    *,
+    weights: Source = None,
+    cse: Source = None,
+    person: Source = None,
+    face: Source = None,
+    mode: Mode = "body+face",
+    truncation: Truncation = "multi-modal",
+    psi: float = 0.0,
+    fallback: Fallback = "mask-out",
+    waiting: Waiting = "blank",
+    feather: float = 0.0,
+    device: str | None = None,
+    precision: Precision = "auto",
+    batch_size: int | None = None,
+    compile: bool = False,  # noqa: A002 - as torch calls it
+) -> InpaintingAnonymizer:
+    """DeepPrivacy2 (Hukkelas and Lindseth 2023): each detection goes to the generator of its category.
+
+    A category without a generator goes to the nearest: a person with a surface to the generator that takes none, and the other
+    way round with the surface unknown. Who is left goes to ``fallback``.
+
+    Args:
+        meta: what the method is called and declares.
+        weights: of all generators: ``mini``, ``official``, or None for what the package embeds.
+        cse: of the generator for people with a surface: a path, a name (see `weights.resolve`), or ``none`` for no generator.
+        person: of the generator for people without one.
+        face: of the generator for faces.
+        mode: ``body+face``: people, and faces that belong to nobody. ``body``: people only; a lone face goes to ``fallback``.
+            ``face``: the face of everybody who has one; nothing else is touched.
+        truncation: see `GeneratorInpainter`.
+        psi: see `GeneratorInpainter`.
+        fallback: see `InpaintingAnonymizer`.
+        waiting: see `InpaintingAnonymizer`; ``visible`` is the published behaviour, and lets people who are not yet replaced
+            be seen by the generators of others.
+        feather: see `InpaintingAnonymizer`.
+        device: see `GeneratorInpainter`.
+        precision: see `GeneratorInpainter`.
+        batch_size: see `GeneratorInpainter`.
+        compile: see `GeneratorInpainter`.
+
+    """
+    if mode not in get_args(Mode):
+        raise ValueError(f"mode is {', '.join(get_args(Mode))}, not {mode!r}")
+    asked: dict[Role, Source] = {"body-cse": cse, "body": person, "face": face}
+    if mode == "face":
+        asked = {"face": face}
+    elif mode == "body":
+        del asked["face"]
+    found = {role: _find(given, weights, role) for role, given in asked.items()}
+    if mode != "face" and not (found["body-cse"] or found["body"]):
+        _weights.resolve(_one(cse, weights), "body-cse")  # says what is missing
+        raise ValueError("no generator for people: give weights for `cse` or `person`, or take mode='face'")
+    if mode == "face" and not found["face"]:
+        _weights.resolve(_one(None, weights), "face")
+        raise ValueError("no generator for faces: give weights for `face`")
+    common: dict[str, Any] = {
+        "truncation": truncation,
+        "psi": psi,
+        "device": device,
+        "precision": precision,
+        "batch_size": batch_size,
+        "compile": compile,
+    }
+    made = {role: _inpainter(meta.name, path, role, common) for role, path in found.items() if path}
+    effective = {
+        "mode": mode,
+        "generators": {role: one.arguments() for role, one in made.items()},
+        **_stitching(fallback, waiting, feather),
+    }
+    route = _route(made.get("body-cse"), made.get("body"), made.get("face"), mode)
+    first = next(iter(made.values()))
+    declared = _declare(meta, list(made.values()), effective, waiting)
+    declared = replace(declared, scope="face" if mode == "face" else "body")
+    return InpaintingAnonymizer(
+        first, meta=declared, route=route, fallback=fallback, waiting=waiting, feather=feather
+    )
+
+
+def _without_surface(meta: MethodMeta, **given: Any) -> InpaintingAnonymizer:
+    """The paper's ablation: everybody goes to the generator that knows no surface. Arguments as in `deepprivacy2`."""
+    if given.get("cse") is not None:
+        raise TypeError("deepprivacy2-no-cse takes no argument 'cse'")
+    return _deepprivacy2(meta, **given | {"cse": "none"})
+
+
+def _faces(meta: MethodMeta, **given: Any) -> InpaintingAnonymizer:
+    """Faces only. Arguments as in `deepprivacy2`, without ``mode``, ``cse`` and ``person``."""
+    for name in ("mode", "cse", "person"):
+        if name in given:
+            raise TypeError(f"deepprivacy2-face takes no argument {name!r}")
+    return _deepprivacy2(meta, mode="face", **given)
+
+
+def _deepprivacy1(
+    meta: MethodMeta,
+    *,
+    weights: Source = None,
+    fallback: Fallback = "mask-out",
+    waiting: Waiting = "blank",
+    feather: float = 0.0,
+    device: str | None = None,
+    precision: Precision = "auto",
+    batch_size: int | None = None,
+    compile: bool = False,  # noqa: A002 - as torch calls it
+) -> InpaintingAnonymizer:
+    """DeepPrivacy (Hukkelas et al. 2019): faces, guided by seven keypoints of the body.
+
+    The published anonymiser leaves a face whose keypoints it does not find; here it goes to ``fallback``.
+    """
+    path = _weights.resolve(weights, "face-keypoints")
+    one = _inpainter(
+        meta.name,
+        path,
+        "face-keypoints",
+        {"device": device, "precision": precision, "batch_size": batch_size, "compile": compile},
+    )
+
+    def route(people: People) -> Sequence[Inpainter | None]:
+        if people.keypoints is None:
+            return [None] * len(people)
+        seen = (people.keypoints[:, :3, 2] > 0).all(1)  # nose and eyes place the face
+        return [one if known else None for known in seen]
+
+    effective = {"generators": {"face-keypoints": one.arguments()}, **_stitching(fallback, waiting, feather)}
+    declared = _declare(meta, [one], effective, waiting)
+    return InpaintingAnonymizer(
+        one, meta=declared, route=route, fallback=fallback, waiting=waiting, feather=feather
+    )
+
+
+def _one(given: Source, shared: Source) -> Source:
+    return shared if given is None else given
+
+
+def _find(given: Source, shared: Source, role: Role) -> Path | None:
+    """The file of a role; None where none is wanted, or the package embeds none and nobody asked for it."""
+    wanted = _one(given, shared)
+    if wanted == "none":
+        return None
+    if wanted in {None, "mini"} and given is None and _weights.EMBEDDED[role] not in _weights.embedded():
+        return None
+    return _weights.resolve(wanted, role)
+
+
+def _inpainter(method: str, path: Path, role: Role, settings: dict[str, Any]) -> GeneratorInpainter:
+    file = _weights.describe(path)
+    part = "face" if role.startswith("face") else "body"
+    if ("face" if file.role.startswith("face") else "body") != part or (
+        (role == "face-keypoints") != (file.role == "face-keypoints")
+    ):
+        raise Dp2benchError(
+            f"{path} is a generator for {file.role!r}, and {method} needs one for {role!r}.",
+            "Give other weights (`dp2bench weights list`).",
+        )
+    meta = MethodMeta(method, scope=part, deterministic=False, sees_hole=False)
+    return GeneratorInpainter(file, meta, **settings)
+
+
+def _declare(
+    meta: MethodMeta, made: Sequence[GeneratorInpainter], effective: dict[str, Any], waiting: Waiting
+) -> MethodMeta:
+    return replace(
+        meta,
+        weights=tuple(one.file.weights() for one in made),
+        deterministic=all(one.deterministic for one in made),
+        sees_hole=waiting == "visible",  # people not yet replaced are in the background of others
+        arguments=effective,
+    )
+
+
+def _stitching(fallback: Fallback, waiting: Waiting, feather: float) -> dict[str, Any]:
+    return {"fallback": fallback, "waiting": waiting, "feather": feather}
+
+
+def _route(
+    cse: GeneratorInpainter | None,
+    person: GeneratorInpainter | None,
+    face: GeneratorInpainter | None,
+    mode: Mode,
+) -> Route:
+    def route(people: People) -> Sequence[Inpainter | None]:
+        if mode == "face":
+            return [face] * len(people)
+        out: list[Inpainter | None] = []
+        for category, surface in zip(people.categories, people.surfaces, strict=True):
+            if category == Category.FACE:
+                out.append(face)
+            elif cse is not None and surface is not None and cse.knows(surface.template):
+                out.append(cse)
+            else:
+                out.append(person or cse)
+        return out
+
+    return route
+
+
+deepprivacy2 = Method(
+    MethodMeta(
+        "deepprivacy2",
+        deterministic=False,
+        sees_hole=False,
+        description="DeepPrivacy2: bodies, guided by surfaces where they are known, and faces that belong to no body.",
+    ),
+    _deepprivacy2,
+)
+deepprivacy2_no_cse = Method(
+    MethodMeta(
+        "deepprivacy2-no-cse",
+        deterministic=False,
+        sees_hole=False,
+        description="DeepPrivacy2 without surface guidance: the paper's unconditional generator for every body.",
+    ),
+    _without_surface,
+)
+deepprivacy2_face = Method(
+    MethodMeta(
+        "deepprivacy2-face",
+        scope="face",
+        deterministic=False,
+        sees_hole=False,
+        description="DeepPrivacy2's face generator for every face.",
+    ),
+    _faces,
+)
+deepprivacy1 = Method(
+    MethodMeta(
+        "deepprivacy1",
+        scope="face",
+        deterministic=False,
+        sees_hole=False,
+        description="DeepPrivacy: faces, guided by seven keypoints.",
+    ),
+    _deepprivacy1,
+)
