@@ -50,8 +50,8 @@ class Size:
 
 SIZES = {
     "smoke": Size(train=8, val=6, chunk=4),
-    "mini": Size(train=360, val=120, chunk=10),
-    "large": Size(train=12_000, val=1_500, chunk=20),
+    "mini": Size(train=360, val=120, chunk=20),
+    "large": Size(train=12_000, val=1_500, chunk=25),
 }
 
 

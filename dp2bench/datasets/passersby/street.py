@@ -326,13 +326,16 @@ def render(place: Place, actors: Sequence[Actor], camera: Camera, r: np.random.G
         mine = (owner >= bases[i]) & (owner < bases[i] + len(a.dressed.triangles))
         if not mine.any():
             continue
-        corners = a.dressed.triangles[owner[mine] - bases[i]]
-        bary = z.bary[cut][mine]
+        lead = _leaders(mine) if mine.sum() > MANY else mine
+        corners = a.dressed.triangles[owner[lead] - bases[i]]
+        bary = z.bary[cut][lead]
         weights = np.concatenate([bary, 1 - bary.sum(1, keepdims=True)], 1)
         bounce = 0.12 * place.town.grounds[1]
-        im[cut][mine], surface[cut][mine] = illuminate(
+        im[cut][lead], surface[cut][lead] = illuminate(
             a, corners, weights, camera, place.light, place.sun, bounce
         )
+        if lead is not mine:
+            _follow(mine & ~lead, im[cut], surface[cut])
         things[cut][mine] = i
         labels[cut][mine] = Label.PERSON
     picture = _develop(im, r)
@@ -361,13 +364,35 @@ def render(place: Place, actors: Sequence[Actor], camera: Camera, r: np.random.G
     return View(picture, labels[middle, middle].copy(), numbers, tuple(seen), np.array(near), in_view)
 
 
+MANY = 12_000
+"""Samples of one person from which on a pixel is painted once instead of `SS` x `SS` times."""
+
+
+def _leaders(mine: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The samples that are painted: the last of each pixel, where it is of the person, or else all of the pixel's."""
+    rows, columns = (np.arange(n) // SS * SS + SS - 1 for n in mine.shape)
+    inside = (rows < mine.shape[0])[:, None] & (columns < mine.shape[1])[None]
+    last = mine[np.minimum(rows, mine.shape[0] - 1)][:, np.minimum(columns, mine.shape[1] - 1)] & inside
+    out = mine & ~last
+    out[SS - 1 :: SS, SS - 1 :: SS] = mine[SS - 1 :: SS, SS - 1 :: SS]
+    return out
+
+
+def _follow(others: NDArray[np.bool_], im: Any, surface: Any) -> None:
+    """Give the samples that were not painted what the last of their pixel has."""
+    ys, xs = np.nonzero(others)
+    lead = ys // SS * SS + SS - 1, xs // SS * SS + SS - 1
+    im[ys, xs], surface[ys, xs] = im[lead], surface[lead]
+
+
 def _window(q: Floats, w: int, h: int) -> tuple[slice, slice]:
     """Rows and columns that projected points may cover."""
     if (q[:, 2] <= 0).any():
         return slice(0, h), slice(0, w)
     low, high = np.floor(q[:, :2].min(0)), np.ceil(q[:, :2].max(0)) + 1
     (x0, y0), (x1, y1) = np.clip(low, 0, [w, h]).astype(int), np.clip(high, 0, [w, h]).astype(int)
-    return slice(int(y0), int(y1)), slice(int(x0), int(x1))
+    # From a pixel's first sample on, so that windows hold whole pixels.
+    return slice(int(y0) // SS * SS, int(y1)), slice(int(x0) // SS * SS, int(x1))
 
 
 def _draw_vehicles(
@@ -428,7 +453,7 @@ def _cast_shadows(
         rows, columns = np.ogrid[y0:y1, x0:x1]
         blob = 0.4 * np.exp(-1.8 * (((columns - x) / wide) ** 2 + ((rows - y) / (0.35 * wide)) ** 2))
         dark[y0:y1, x0:x1] = 1 - (1 - dark[y0:y1, x0:x1]) * (1 - blob)
-    wider = np.repeat(np.repeat(dark, SS, 0), SS, 1)
+    wider = cv2.resize(dark, None, fx=SS, fy=SS, interpolation=cv2.INTER_NEAREST)
     im *= (1 - ground * wider)[..., None]
 
 

@@ -129,6 +129,8 @@ def _ground_and_sky(
     for py in range(height):
         ry = (py + 0.5 - centre[1]) / focal
         for px in range(width):
+            if depth[py, px] > 0:
+                continue  # panels stand on the ground: nothing of it is before them
             rx = (px + 0.5 - centre[0]) / focal
             dx = rx * rot[0, 0] + ry * rot[1, 0] + rot[2, 0]
             dy = rx * rot[0, 1] + ry * rot[1, 1] + rot[2, 1]
@@ -318,21 +320,24 @@ def _panels(
         if abs(off) < 1e-6:
             continue
         left, right, low, high = np.inf, -np.inf, np.inf, -np.inf
-        behind = 0
-        for corner in range(4):
-            along, up = p[4] * (corner % 2), p[5] if corner < 2 else p[6]
-            qx, qy, qz = p[0] + p[2] * along - eye[0], p[1] + p[3] * along - eye[1], up - eye[2]
-            far = qx * rot[2, 0] + qy * rot[2, 1] + qz * rot[2, 2]
-            if far < 0.1:
-                behind += 1
+        for edge in range(2):
+            up = (p[5] if edge == 0 else p[6]) - eye[2]
+            ax, ay = p[0] - eye[0], p[1] - eye[1]
+            far0 = ax * rot[2, 0] + ay * rot[2, 1] + up * rot[2, 2] - 0.1
+            far1 = far0 + p[4] * (p[2] * rot[2, 0] + p[3] * rot[2, 1])
+            if far0 < 0 and far1 < 0:
                 continue
-            sx = focal * (qx * rot[0, 0] + qy * rot[0, 1] + qz * rot[0, 2]) / far + centre[0]
-            sy = focal * (qx * rot[1, 0] + qy * rot[1, 1] + qz * rot[1, 2]) / far + centre[1]
-            left, right, low, high = min(left, sx), max(right, sx), min(low, sy), max(high, sy)
-        if behind == 4:
+            # The part of the edge that is before the camera.
+            start = 0.0 if far0 >= 0 else far0 / (far0 - far1)
+            end = 1.0 if far1 >= 0 else far0 / (far0 - far1)
+            for part in (start, end):
+                qx, qy = ax + p[2] * p[4] * part, ay + p[3] * p[4] * part
+                far = max(qx * rot[2, 0] + qy * rot[2, 1] + up * rot[2, 2], 0.09)
+                sx = focal * (qx * rot[0, 0] + qy * rot[0, 1] + up * rot[0, 2]) / far + centre[0]
+                sy = focal * (qx * rot[1, 0] + qy * rot[1, 1] + up * rot[1, 2]) / far + centre[1]
+                left, right, low, high = min(left, sx), max(right, sx), min(low, sy), max(high, sy)
+        if left > right:
             continue
-        if behind:
-            left, right, low, high = 0.0, float(width), 0.0, float(height)
         # Clipped before the conversion: far outside, a float has no integer.
         x0, x1 = int(max(0.0, min(left - 1, width))), int(max(0.0, min(right + 2, width)))
         y0, y1 = int(max(0.0, min(low - 1, height))), int(max(0.0, min(high + 2, height)))
@@ -371,16 +376,16 @@ def draw(
     label = np.zeros((h, w), np.uint8)
     depth = np.zeros((h, w), np.float64)
     middle = np.array(centre, np.float64)
-    numbers = np.array([town.road, town.green, town.paving, town.crossing, town.seed], np.float64)
-    _ground_and_sky(
-        im, label, depth, eye, rot, focal, middle, numbers, np.concatenate([town.grounds, town.sky])
-    )
     table = town.table()
     away = np.hypot(
         table[:, 0] + table[:, 2] * table[:, 4] / 2 - eye[0],
         table[:, 1] + table[:, 3] * table[:, 4] / 2 - eye[1],
     )
     _panels(im, label, depth, eye, rot, focal, middle, table[np.argsort(away, kind="stable")])
+    numbers = np.array([town.road, town.green, town.paving, town.crossing, town.seed], np.float64)
+    _ground_and_sky(
+        im, label, depth, eye, rot, focal, middle, numbers, np.concatenate([town.grounds, town.sky])
+    )
     return im, label, depth
 
 
