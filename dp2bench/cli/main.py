@@ -9,7 +9,20 @@ from collections.abc import Callable
 
 import typer
 
-from dp2bench.cli import anonymize, compare, detect, doctor, evaluate, history, list_, report, run
+from dp2bench.cli import (
+    anonymize,
+    check,
+    compare,
+    detect,
+    doctor,
+    evaluate,
+    history,
+    list_,
+    report,
+    run,
+    train,
+    weights,
+)
 from dp2bench.core.errors import Dp2benchError
 
 app = typer.Typer(
@@ -42,10 +55,13 @@ _command("run", run.run)
 _command("anonymize", anonymize.anonymize)
 _command("detect", detect.detect)
 _command("evaluate", evaluate.evaluate)
+_command("check", check.check)
 _command("report", report.report)
 _command("compare", compare.compare)
 _command("accept", compare.accept)
 app.add_typer(history.app, name="history")
+app.add_typer(weights.app, name="weights")
+app.add_typer(train.app, name="train")
 _command("list", list_.list_)
 _command("doctor", doctor.doctor)
 

@@ -174,7 +174,7 @@ def run(make: Make, examples: Examples | None = None) -> Iterator[Outcome]:
 
 
 def declaration(make: Make, examples: Examples) -> None:
-    """It says what it is: name, scope, one line of description, weights with digests."""
+    """Name, scope, description and weights are declared."""
     method = make()
     meta = getattr(method, "meta", None)
     _must(isinstance(meta, MethodMeta), "it has no `meta` of type MethodMeta")
@@ -191,7 +191,7 @@ def declaration(make: Make, examples: Examples) -> None:
 
 
 def shape_and_type(make: Make, examples: Examples) -> None:
-    """The output is a new uint8 picture of the same size, `changed` a bool mask of it; the input stays as it was."""
+    """A new picture of the same size; the input is kept."""
     image, people = examples.street(0)
     before = image.copy()
     masks = None if people.masks is None else people.masks.copy()
@@ -206,7 +206,10 @@ def shape_and_type(make: Make, examples: Examples) -> None:
 
 
 def untouched_surroundings(make: Make, examples: Examples) -> None:
-    """Not one pixel outside the declared region differs, and the region lies around the people."""
+    """No pixel outside the declared region differs.
+
+    And the region of a method for bodies or faces lies around the people.
+    """
     method = make()
     for seed in (0, 1):
         image, people = examples.street(seed)
@@ -220,7 +223,10 @@ def untouched_surroundings(make: Make, examples: Examples) -> None:
 
 
 def determinism(make: Make, examples: Examples) -> None:
-    """The same arguments give the same bytes, whatever was done in between; `deterministic` is true of other seeds too."""
+    """The same arguments give the same bytes.
+
+    Whatever was done in between; with ``deterministic``, for every seed.
+    """
     method = make()
     image, people = examples.street(1)
     first = method.anonymize(image, people, seed=SEED)
@@ -247,7 +253,10 @@ def order(make: Make, examples: Examples) -> None:
 
 
 def others(make: Make, examples: Examples) -> None:
-    """What becomes of a person is the same alone and together with people far away, in any order (tracks keep their seeds)."""
+    """People far away and their order change nothing.
+
+    Track ids stay with their people, as seeds follow them.
+    """
     method = make()
     if method.meta.scope in {"none", "picture"}:
         raise NotApplicable(f"its scope is {method.meta.scope}")
@@ -273,7 +282,7 @@ def others(make: Make, examples: Examples) -> None:
 
 
 def coverage(make: Make, examples: Examples) -> None:
-    """Everybody is either in `missed` with a reason, or declared as changed and really changed."""
+    """Everybody is really changed, or in `missed`."""
     method = make()
     for seed in (4, 5):
         image, people = examples.street(seed)
@@ -288,7 +297,10 @@ def coverage(make: Make, examples: Examples) -> None:
 
 
 def limits(make: Make, examples: Examples) -> None:
-    """Tiny people, people at and beyond the border, people at one place, crowds: anonymised or missed, and no error."""
+    """Tiny, cut off, stacked and very many people.
+
+    Each is anonymised or missed, and nothing is raised.
+    """
     method = make()
     for name, image, people in examples.awkward():
         try:
@@ -304,7 +316,10 @@ def limits(make: Make, examples: Examples) -> None:
 
 
 def nobody(make: Make, examples: Examples) -> None:
-    """A picture without people stays as it is, unless the method replaces whole pictures."""
+    """A picture without people stays as it is.
+
+    Unless the method replaces whole pictures.
+    """
     method = make()
     image, _ = examples.street(6)
     got = method.anonymize(image, People.none(), seed=SEED)
@@ -315,7 +330,7 @@ def nobody(make: Make, examples: Examples) -> None:
 
 
 def read_only(make: Make, examples: Examples) -> None:
-    """Read-only pictures and other memory layouts give the same output."""
+    """Read-only and oddly laid out pictures work."""
     method = make()
     image, people = examples.street(7)
     view = np.asfortranarray(image)
@@ -328,7 +343,10 @@ def read_only(make: Make, examples: Examples) -> None:
 
 
 def information_flow(make: Make, examples: Examples) -> None:
-    """With other pixels in the holes, an output that claims not to see them does not change by one grey level."""
+    """No pixel under a hole reaches the output.
+
+    With other pixels in the holes nothing changes by one grey level, where a method claims not to see them.
+    """
     method = make()
     if method.meta.sees_hole:
         raise NotApplicable("it declares that its output may depend on what it replaces")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from typing import Literal, TypeVar, cast
+from typing import Literal, TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,12 +77,12 @@ class InpaintingAnonymizer:
             raise ValueError(
                 f"InpaintingAnonymizer replaces bodies or faces, not scope {scope!r} of {self.meta.name}"
             )
-        if (
-            fallback not in {"mask-out", "generate", "none"}
-            or waiting not in {"blank", "visible"}
-            or batch_size < 1
-        ):
-            raise ValueError(f"unknown fallback {fallback!r}, waiting {waiting!r} or batch_size {batch_size}")
+        if fallback not in get_args(Fallback):
+            raise ValueError(f"fallback is {' or '.join(get_args(Fallback))}, not {fallback!r}")
+        if waiting not in get_args(Waiting):
+            raise ValueError(f"waiting is {' or '.join(get_args(Waiting))}, not {waiting!r}")
+        if batch_size < 1:
+            raise ValueError(f"batch_size must be positive, not {batch_size}")
         if not 0 <= feather <= 0.5:
             raise ValueError(f"feather must lie in 0..0.5, not {feather}")
         self.scope: Part = "face" if scope == "face" else "body"

@@ -203,7 +203,7 @@ def resolve(weights: str | Path | None, role: Role) -> Path:
     if weights in {None, "mini"}:
         raise Dp2benchError(
             f"This dp2bench embeds no weights for {role!r}.",
-            f"Name a file, or take the published ones: {how_to_get(OFFICIAL[role])} Then pass `official`.",
+            f"Take the published ones: {how_to_get(OFFICIAL[role])} Then set weights=official. Or name a file of yours.",
         )
     path = Path(wanted).expanduser()
     if not path.is_file():
@@ -216,10 +216,10 @@ def resolve(weights: str | Path | None, role: Role) -> Path:
 
 def how_to_get(name: str) -> str:
     """The commands that put a catalogue's file into the user's folder."""
-    first = entry(name).places[0].url
+    known = entry(name)
     return (
-        f"Run `dp2bench weights fetch {name}`, or download it on another machine (`dp2bench weights list --places`, "
-        f"e.g. {first}) and run `dp2bench weights import FILE --as {name}`."
+        f"Run `dp2bench weights fetch {known.name}`; or download it elsewhere (`dp2bench weights list --places` has the addresses) "
+        f"and run `dp2bench weights import FILE --as {known.name}`."
     )
 
 
