@@ -234,13 +234,12 @@ def _paint_panel(p: Any, u: float, v: float, t: float, out: Any) -> bool:
             r, g, b, shade = 0.20, 0.25, 0.31, glass
             lit = _hash(column, floor + 50, seed)
             if ground and shop > 0.5:
-                goods = (
-                    0.7
-                    + 0.45 * _noise(u * 3, v * 4, seed + 7)
-                    + 0.3 * fine * _noise(u * 11, v * 11, seed + 8)
-                )
-                r, g, b = 0.22 + 0.22 * lit, 0.22 + 0.2 * _hash(column, 7, seed), 0.24
-                shade = goods
+                shade = 0.75 + 0.5 * c + 0.12 * _noise(u * 1.2, v * 0.6, seed + 7)
+                item = int(np.floor(u * 3.5))
+                if c < low + 0.06 + 0.2 * _hash(item, 12, seed) and (u * 3.5) % 1 < 0.8:
+                    # Goods behind the glass.
+                    r, g = 0.15 + 0.5 * _hash(item, 13, seed), 0.15 + 0.45 * _hash(item, 14, seed)
+                    b, shade = 0.15 + 0.45 * _hash(item, 15, seed), 0.8
             elif lit > 0.7 and c > 0.62:
                 r, g, b, shade = 0.75, 0.72, 0.66, 0.9
             if min(a - left, right - a) * bay < 0.07 or min(c - low, high - c) * storey < 0.07:

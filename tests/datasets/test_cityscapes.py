@@ -1,0 +1,125 @@
+import json
+
+import cv2
+import numpy as np
+import pytest
+
+from dp2bench.core.errors import DatasetError
+from dp2bench.core.images import read_image, write_image
+from dp2bench.datasets.cityscapes import GROUND_TRUTH, Cityscapes
+from dp2bench.engine.ready_made import ReadyMade
+
+STEMS = {
+    "train": ["aachen_000000_000019", "aachen_000001_000019", "hamburg_000000_103367"],
+    "val": ["lindau_000000_000019"],
+}
+
+
+def make(root, suffix="leftImg8bit", truth=True):
+    for split, stems in STEMS.items():
+        for n, stem in enumerate(stems):
+            city = stem.split("_")[0]
+            write_image(
+                root / suffix / split / city / f"{stem}_{suffix}.png", np.full((16, 32, 3), n, np.uint8)
+            )
+            if not truth:
+                continue
+            ids = np.full((16, 32), 7, np.uint16)
+            ids[2:8, 3:6] = 24000
+            ids[2:8, 10:14] = 24001
+            ids[4:9, 20:22] = 25000
+            ids[9:12, 20:22] = 33000
+            ids[0:2, 28:32] = 24  # a group
+            folder = root / "gtFine" / split / city
+            folder.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(folder / f"{stem}_gtFine_instanceIds.png"), ids)
+            labels = np.where(ids >= 1000, ids // 1000, ids).astype(np.uint8)
+            cv2.imwrite(str(folder / f"{stem}_gtFine_labelIds.png"), labels)
+            cv2.imwrite(str(folder / f"{stem}_gtFine_color.png"), np.dstack([labels] * 4))
+            objects = {"imgHeight": 16, "imgWidth": 32, "objects": []}
+            (folder / f"{stem}_gtFine_polygons.json").write_text(json.dumps(objects))
+    return root
+
+
+@pytest.mark.parametrize("inner", ["", "cityscapes"])
+def test_reads_the_official_layout(tmp_path, inner):
+    make(tmp_path / inner)
+    dataset = Cityscapes(tmp_path)
+    assert [s.id for s in dataset.samples("train")] == [
+        f"{stem.split('_')[0]}/{stem}_leftImg8bit.png" for stem in STEMS["train"]
+    ]
+    assert dataset.samples("train")[2].labels == {"city": "hamburg", "sequence": 0, "frame": 103367}
+    Cityscapes(tmp_path, official=False).verify()
+    with pytest.raises(DatasetError, match=r"holds 3 pictures instead of 2,975\. Download"):
+        dataset.verify()
+
+
+def test_people_are_persons_riders_and_groups(tmp_path):
+    dataset = Cityscapes(make(tmp_path))
+    people = dataset.people(dataset.samples("val")[0])
+    assert people.boxes.tolist() == [[28, 0, 32, 2], [3, 2, 6, 8], [10, 2, 14, 8], [20, 4, 22, 9]]
+    assert people.masks.sum((1, 2)).tolist() == [8, 18, 24, 10]
+    assert people.keypoints is None
+
+
+def test_what_is_missing_is_named(tmp_path):
+    with pytest.raises(DatasetError, match=r"lacks .*leftImg8bit, .*gtFine\. Download"):
+        Cityscapes(tmp_path).verify()
+    make(tmp_path)
+    with pytest.raises(DatasetError, match="no split 'test'"):
+        Cityscapes(tmp_path).samples("test")
+    (tmp_path / "gtFine" / "val" / "lindau" / "lindau_000000_000019_gtFine_color.png").unlink()
+    with pytest.raises(
+        DatasetError, match=r"lacks 1 of 4 files, the first is .*lindau_000000_000019_gtFine_color"
+    ):
+        Cityscapes(tmp_path, official=False).verify()
+    write_image(tmp_path / "leftImg8bit" / "val" / "lindau" / "street.png", np.zeros((4, 4, 3), np.uint8))
+    with pytest.raises(DatasetError, match=r"street\.png breaks Cityscapes' pattern"):
+        Cityscapes(tmp_path).samples("val")
+
+
+def test_a_copy_has_the_same_labels(tmp_path):
+    dataset = Cityscapes(make(tmp_path / "in"))
+    handed = [
+        (split, s.id, np.full((16, 32, 3), 77, np.uint8)) for split in STEMS for s in dataset.samples(split)
+    ]
+    copy = dataset.rewrite(tmp_path / "out", iter(handed))
+    copy.verify()
+    assert copy.meta == dataset.meta
+    for split in STEMS:
+        for before, after in zip(dataset.samples(split), copy.samples(split), strict=True):
+            assert before.id == after.id
+            assert (read_image(after.path) == 77).all()
+            for kind in GROUND_TRUTH:
+                assert copy.ground_truth(after, kind).is_relative_to(tmp_path / "out")
+                assert (
+                    copy.ground_truth(after, kind).read_bytes()
+                    == dataset.ground_truth(before, kind).read_bytes()
+                )
+    copy.ground_truth(after, "labelIds.png").unlink()
+    assert dataset.ground_truth(before, "labelIds.png").is_file()
+
+
+def test_a_copy_refuses_what_is_not_its_own(tmp_path):
+    dataset = Cityscapes(make(tmp_path / "in"))
+    picture = np.zeros((16, 32, 3), np.uint8)
+    with pytest.raises(DatasetError, match=r"no picture lindau/x\.png in val"):
+        dataset.rewrite(tmp_path / "a", [("val", "lindau/x.png", picture)])
+    with pytest.raises(DatasetError, match="the dataset itself"):
+        dataset.rewrite(tmp_path / "in", [])
+    first, second = (s.id for s in dataset.samples("train")[:2])
+    copy = dataset.rewrite(tmp_path / "b", [("train", first, picture)])
+    assert [len(copy.samples(split)) for split in STEMS] == [1, 0]
+    with pytest.raises(DatasetError, match="something else"):
+        dataset.rewrite(tmp_path / "b", [("train", second, picture)])
+
+
+def test_the_official_blurred_pictures_are_ready_made(tmp_path):
+    dataset = Cityscapes(make(tmp_path), official=False)
+    make(tmp_path, "leftImg8bit_blurred", truth=False)
+    blurred = ReadyMade(str(tmp_path / "leftImg8bit_blurred")).dataset(dataset)
+    assert [s.id for s in blurred.samples("val")] == [s.id for s in dataset.samples("val")]
+    assert blurred.samples("val")[0].path.name == "lindau_000000_000019_leftImg8bit_blurred.png"
+    assert len(blurred.people(blurred.samples("val")[0])) == 4
+    elsewhere = make(tmp_path / "elsewhere", "leftImg8bit_blurred", truth=False)
+    assert len(dataset.open(elsewhere).people(dataset.open(elsewhere).samples("val")[0])) == 4

@@ -1,0 +1,193 @@
+import contextlib
+import io
+import json
+
+import numpy as np
+import pytest
+
+from dp2bench.core.errors import DatasetError
+from dp2bench.core.images import read_image, write_image
+from dp2bench.datasets.coco import FOLDERS, Coco, decode_mask
+
+SIZE = (12, 10)
+"""Width, height."""
+
+
+def keypoints(x, y):
+    out = [0] * 51
+    out[:3] = [x, y, 2]
+    out[3:6] = [x + 1, y, 1]
+    return out
+
+
+def annotation(number, image, **given):
+    # A square of 4 x 4 pixels as a polygon, in COCO's coordinates.
+    row = {
+        "id": number,
+        "image_id": image,
+        "category_id": 1,
+        "iscrowd": 0,
+        "bbox": [2.0, 3.0, 4.0, 4.0],
+        "area": 16.0,
+        "segmentation": [[2, 3, 6, 3, 6, 7, 2, 7]],
+        "keypoints": keypoints(3, 4),
+        "num_keypoints": 2,
+    }
+    return row | given
+
+
+ANNOTATIONS = [
+    annotation(1, 7),
+    annotation(
+        2,
+        7,
+        iscrowd=1,
+        bbox=[0, 0, 2, 10],
+        segmentation={"counts": [0, 20, 100], "size": [10, 12]},
+        keypoints=[0] * 51,
+        num_keypoints=0,
+    ),
+    annotation(3, 9, bbox=[1, 1, 1, 1], segmentation=[[1, 1, 2, 1, 2, 2, 1, 2], [4, 4, 6, 4, 6, 6, 4, 6]]),
+]
+
+
+def make(root, annotations=ANNOTATIONS):
+    (root / "annotations").mkdir(parents=True)
+    for folder in FOLDERS.values():
+        names = {7: "000000000007.jpg", 9: "000000000009.jpg", 11: "000000000011.jpg"}
+        for number, name in names.items():
+            write_image(root / folder / name, np.full((SIZE[1], SIZE[0], 3), 10 * number, np.uint8))
+        images = [{"id": k, "file_name": n, "width": SIZE[0], "height": SIZE[1]} for k, n in names.items()]
+        person = {
+            "info": {"year": 2017},
+            "licenses": [],
+            "images": images[::-1],
+            "annotations": annotations,
+            "categories": [
+                {
+                    "id": 1,
+                    "name": "person",
+                    "supercategory": "person",
+                    "keypoints": ["x"] * 17,
+                    "skeleton": [],
+                }
+            ],
+        }
+        things = {
+            **person,
+            "annotations": [
+                *annotations,
+                {**annotation(8, 11, category_id=3), "segmentation": [[1, 1, 4, 1, 4, 4, 1, 4]]},
+            ],
+            "categories": [*person["categories"], {"id": 3, "name": "car", "supercategory": "vehicle"}],
+        }
+        for kind, data in (("person_keypoints", person), ("instances", things)):
+            (root / "annotations" / f"{kind}_{folder}.json").write_text(json.dumps(data))
+    return root
+
+
+def test_reads_the_official_layout(tmp_path):
+    make(tmp_path / "coco")
+    dataset = Coco(tmp_path)
+    assert dataset.root == tmp_path / "coco"
+    assert [s.id for s in dataset.samples("val")] == ["000000000007.jpg", "000000000009.jpg"]
+    assert dataset.samples("val")[0].labels == {"image_id": 7, "width": 12, "height": 10}
+    assert len(Coco(tmp_path, "all").samples("train")) == 3
+    Coco(tmp_path, official=False).verify()
+    assert len({Coco(tmp_path).fingerprint(), Coco(tmp_path, "all").fingerprint()}) == 2
+
+
+def test_people(tmp_path):
+    dataset = Coco(make(tmp_path), "all")
+    found = [dataset.people(sample) for sample in dataset.samples("train")]
+    assert [len(people) for people in found] == [2, 1, 0]
+    people = found[0]
+    assert people.boxes.tolist() == [[2, 3, 6, 7], [0, 0, 2, 10]]
+    expected = np.zeros((10, 12), bool)
+    expected[3:7, 2:6] = True
+    np.testing.assert_array_equal(people.masks[0], expected)
+    assert people.masks[1].sum() == 20
+    assert people.masks[1, :, :2].all()
+    assert people.keypoints[0, :2].tolist() == [[3, 4, 2], [4, 4, 1]]
+    assert not people.keypoints[1].any()
+    assert found[1].masks[0].sum() == 1 + 4
+    assert found[2].masks.shape == (0, 10, 12)
+
+
+def test_the_three_forms_of_a_mask():
+    from pycocotools import mask
+
+    truth = np.zeros((10, 12), bool)
+    truth[3:7, 2:6] = True
+    compressed = mask.encode(np.asfortranarray(truth.astype(np.uint8)))
+    lists = {"counts": [23, 4, 6, 4, 6, 4, 6, 4, 63], "size": [10, 12]}
+    text = {"counts": compressed["counts"].decode(), "size": [10, 12]}
+    for form in ([[2, 3, 6, 3, 6, 7, 2, 7]], lists, compressed, text):
+        np.testing.assert_array_equal(decode_mask(form, 10, 12), truth)
+    assert not decode_mask([], 10, 12).any()
+
+
+def test_what_is_missing_is_named(tmp_path):
+    with pytest.raises(
+        DatasetError, match=r"lacks train2017, annotations/person_keypoints_train2017\.json.*Download"
+    ):
+        Coco(tmp_path).verify()
+    with pytest.raises(DatasetError, match=r"lacks the file .*person_keypoints_val2017"):
+        Coco(tmp_path).samples("val")
+    make(tmp_path)
+    with pytest.raises(DatasetError, match="no split 'test'"):
+        Coco(tmp_path).samples("test")
+    with pytest.raises(DatasetError, match="lists 3 pictures instead of 118,287"):
+        Coco(tmp_path).verify()
+    (tmp_path / "train2017" / "000000000009.jpg").unlink()
+    with pytest.raises(
+        DatasetError, match=r"train2017 lacks 1 of 2 pictures, the first is 000000000009\.jpg"
+    ):
+        Coco(tmp_path).verify()
+    (tmp_path / "annotations" / "person_keypoints_val2017.json").write_text('{"images": 3}')
+    with pytest.raises(DatasetError, match="not a file of COCO annotations"):
+        Coco(tmp_path).samples("val")
+    with pytest.raises(DatasetError, match="'people' or 'all'"):
+        Coco(tmp_path, "some")
+
+
+def test_a_copy_has_the_same_json_and_is_read_by_pycocotools(tmp_path):
+    from pycocotools.coco import COCO
+
+    dataset = Coco(make(tmp_path / "in"))
+    handed = [("train", s.id, np.full((10, 12, 3), 50, np.uint8)) for s in dataset.samples("train")]
+    copy = dataset.rewrite(tmp_path / "out", iter(handed))
+    assert copy.meta == dataset.meta
+    assert [s.id for s in copy.samples("train")] == [name for _, name, _ in handed]
+    assert abs(read_image(copy.samples("train")[0].path).astype(int) - 50).max() <= 1
+    assert copy.samples("val") == ()
+    with pytest.raises(DatasetError, match="val2017 holds no picture"):
+        copy.verify()
+    for file in (tmp_path / "in" / "annotations").iterdir():
+        assert (tmp_path / "out" / "annotations" / file.name).read_bytes() == file.read_bytes()
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert len(COCO(str(tmp_path / "out" / "annotations" / file.name)).imgs) == 3
+    a, b = dataset.people(dataset.samples("train")[0]), copy.people(copy.samples("train")[0])
+    np.testing.assert_array_equal(a.masks, b.masks)
+
+
+def test_a_copy_refuses_what_is_not_its_own(tmp_path):
+    dataset = Coco(make(tmp_path / "in"))
+    picture = np.zeros((10, 12, 3), np.uint8)
+    with pytest.raises(DatasetError, match=r"no picture x\.jpg in val"):
+        dataset.rewrite(tmp_path / "a", [("val", "x.jpg", picture)])
+    with pytest.raises(DatasetError, match="the dataset itself"):
+        dataset.rewrite(tmp_path / "in", [])
+    dataset.rewrite(tmp_path / "b", [("val", "000000000007.jpg", picture)])
+    with pytest.raises(DatasetError, match="something else"):
+        dataset.rewrite(tmp_path / "b", [("val", "000000000009.jpg", picture)])
+
+
+def test_a_folder_of_pictures_alone_borrows_the_annotations(tmp_path):
+    dataset = Coco(make(tmp_path / "in"))
+    for split, folder in FOLDERS.items():
+        for sample in dataset.samples(split):
+            write_image(tmp_path / "other" / folder / sample.id, np.zeros((10, 12, 3), np.uint8))
+    other = dataset.open(tmp_path / "other")
+    other.verify()
+    assert len(other.people(other.samples("val")[0])) == 2
