@@ -1,0 +1,211 @@
+"""Through the command line: detect, anonymize with what was detected, videos."""
+
+from __future__ import annotations
+
+import json
+import os
+import runpy
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+
+pytestmark = pytest.mark.e2e
+PROGRAM = str(Path(sys.executable).with_name("dp2bench"))
+ENVIRONMENT = os.environ | {"COLUMNS": "80", "OMP_NUM_THREADS": "1"}
+
+
+def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [PROGRAM, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=ENVIRONMENT,
+        timeout=300,
+        check=False,
+    )
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    rng = np.random.default_rng(1)
+    for name in ("a.png", "deep/b ü.png"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Pillow.fromarray(rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)).save(path)
+    return tmp_path / "in"
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Path:
+    pytest.importorskip("av")
+    clips = runpy.run_path(str(Path(__file__).parents[1] / "datasets" / "clips.py"))
+    made: Path = clips["make"](tmp_path / "clip.mp4", 40)
+    return made
+
+
+def _same_pictures(a: Path, b: Path) -> bool:
+    names = sorted(p.relative_to(a) for p in a.rglob("*.png"))
+    assert names == sorted(p.relative_to(b) for p in b.rglob("*.png"))
+    return all((np.asarray(Pillow.open(a / n)) == np.asarray(Pillow.open(b / n))).all() for n in names)
+
+
+@pytest.mark.parametrize("out", ["found.json", "masks"])
+def test_detect_edit_replay(tmp_path, photos, out):
+    done = run("detect", "in", "--detector", "whole-picture", "--out", out, "--preview", "look", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "--detections" in done.stdout
+    assert (tmp_path / "look" / "deep" / "b ü.png.jpg").exists()
+    assert run("anonymize", "in", "live", "-m", "blur", cwd=tmp_path).returncode == 0
+    done = run(
+        "anonymize",
+        "in",
+        "--out",
+        "again",
+        "-m",
+        "blur",
+        "--detections",
+        out,
+        "--preview",
+        "ba",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert _same_pictures(tmp_path / "live", tmp_path / "again")
+    assert Pillow.open(tmp_path / "ba" / "a.png.jpg").size == (160, 60)
+    if out == "masks":
+        half = np.zeros((60, 80), np.uint8)
+        half[:, :40] = 1
+        Pillow.fromarray(half).save(tmp_path / "masks" / "a.png")
+    else:
+        data = json.loads((tmp_path / out).read_text())
+        del data["annotations"][0]["segmentation"]
+        data["annotations"][0]["bbox"] = [0, 0, 40, 60]
+        (tmp_path / out).write_text(json.dumps(data))
+    run("anonymize", "in", "edited", "-m", "mask-out", "--detections", out, cwd=tmp_path)
+    before, after = (np.asarray(Pillow.open(tmp_path / x / "a.png")).astype(int) for x in ("in", "edited"))
+    assert (before[:, 50:] == after[:, 50:]).all()
+    assert (after[:, :40] == 127).all()
+
+
+def test_a_bad_picture_is_left_out_and_said(tmp_path, photos):
+    (photos / "bad.png").touch()
+    done = run("detect", "in", "--detector", "whole-picture", "--out", "f.json", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "bad.png" in done.stdout
+    done = run("anonymize", "in/bad.png", "out.png", "-m", "blur", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "empty (0 bytes)" in " ".join(done.stdout.split())
+    assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["anonymize", "in", "-m", "blur"], "no OUT"),
+        (["anonymize", "in", "a", "--out", "b", "-m", "blur"], "given twice"),
+        (["anonymize", "in", "out", "-m", "blur", "--detections", "none.json"], "no detections at none.json"),
+        (["anonymize", "in", "out", "-m", "blur", "-d", "oops"], "key=value"),
+        (["anonymize", "in", "out", "-m", "blur", "-d", "size=3"], "whole-picture"),
+        (["anonymize", "empty.mp4", "out.mp4", "-m", "blur"], "empty (0 bytes)"),
+        (["anonymize", "text.mp4", "out.mp4", "-m", "blur"], "text.mp4 cannot be opened as a video"),
+        (["anonymize", "text.mp4", "out.gif", "-m", "blur"], "ends in .mp4"),
+        (["detect", "in", "--detector", "dsfd", "--out", "f.json"], "'dsfd' needs its trained weights"),
+        (["detect", "text.mp4", "--detector", "whole-picture", "--out", "f.json"], "text.mp4"),
+        (["detect", "in", "--detector", "whole-picture", "--out", "in/masks"], "inside"),
+    ],
+)
+def test_bad_input_gets_one_clear_message(tmp_path, photos, arguments, expected):
+    pytest.importorskip("av")
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("no video")
+    done = run(*arguments, cwd=tmp_path)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    assert expected in " ".join(done.stderr.split())
+    assert "What to do" in done.stderr
+    assert not list(tmp_path.glob("out*"))
+
+
+def test_a_video_with_preview_and_report(tmp_path, clip):
+    done = run(
+        "anonymize", "clip.mp4", "--out", "safe.mp4", "-m", "mask-out", "--preview", "look", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "40 frames, 1 tracks, 40 people" in " ".join(done.stdout.split())
+    report = json.loads((tmp_path / "safe.mp4.json").read_text())
+    assert report["anonymised"] == 40
+    from dp2bench.datasets.video import Video
+
+    assert all(np.abs(f.image.astype(int) - 127).max() < 6 for f in Video(tmp_path / "safe.mp4"))
+    assert Pillow.open(next((tmp_path / "look").iterdir())).size == (320, 96)
+
+
+def test_a_videos_detections_are_replayed_with_their_tracks(tmp_path, clip):
+    done = run(
+        "detect",
+        "clip.mp4",
+        "--detector",
+        "whole-picture",
+        "--out",
+        "f.json",
+        "--preview",
+        "look",
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    data = json.loads((tmp_path / "f.json").read_text())
+    assert {row["track_id"] for row in data["annotations"]} == {0}
+    assert data["images"][12]["file_name"] == "clip.mp4/00000012"
+    assert (tmp_path / "look" / "clip.mp4").exists()
+    assert not list(tmp_path.glob(".*"))
+    done = run("anonymize", "clip.mp4", "safe.mp4", "-m", "mask-out", "--detections", "f.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert json.loads((tmp_path / "safe.mp4.json").read_text())["anonymised"] == 40
+
+
+def test_ctrl_c_in_a_video_and_on_again(tmp_path):
+    pytest.importorskip("av")
+    clips = runpy.run_path(str(Path(__file__).parents[1] / "datasets" / "clips.py"))
+    clips["make"](tmp_path / "clip.mp4", 200, size=(240, 480), sound=False)
+    command = [PROGRAM, "anonymize", "clip.mp4", "safe.mp4", "-m", "blur"]
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    work = tmp_path / ".safe.mp4.work"
+    for _ in range(600):
+        if len(list(work.glob("made-*/*.json"))) >= 2:
+            break
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert "the same command goes on from here" in " ".join((out + err).split())
+    assert "Traceback" not in err
+    assert not (tmp_path / "safe.mp4").exists()
+    kept = {p.name: p.stat().st_mtime_ns for p in work.glob("made-*/*.nut")}
+    assert len(kept) >= 2
+    done = run(*command[1:], cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not work.exists()
+    assert json.loads((tmp_path / "safe.mp4.json").read_text())["frames"] == 200
+
+
+def test_a_folder_with_videos_says_that_they_are_left_out(tmp_path, photos):
+    (photos / "clip.mp4").write_text("x")
+    done = run("anonymize", "in", "out", "-m", "blur", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "1 videos (clip.mp4" in " ".join(done.stdout.split())
+    assert not (tmp_path / "out" / "clip.mp4").exists()
