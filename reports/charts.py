@@ -528,7 +528,12 @@ def pair_distances(group: Group, evidence: Sequence[Evidence], anchor: str) -> C
                 "tooltip": True,
             },
             "encoding": {
-                "x": {"field": "x", "type": "quantitative", "title": "distance"},
+                "x": {
+                    "field": "x",
+                    "type": "quantitative",
+                    "title": "distance",
+                    "axis": {"tickCount": 5},
+                },
                 "y": {
                     "field": "share", "type": "quantitative", "stack": None, "title": "% of pairs",
                     "axis": {"tickCount": 2},

@@ -249,7 +249,7 @@ def _vega() -> str:
     import vl_convert
 
     bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return bundle.replace("</script", "<\\/script")
+    return f"/*!\n{_read('vega-licence.txt')}*/\n" + bundle.replace("</script", "<\\/script")
 
 
 def _read(name: str) -> str:

@@ -14,6 +14,7 @@ import numpy as np
 from dp2bench.core import provenance, registry
 from dp2bench.core.contracts import Progress, Task, no_progress
 from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.images import is_picture_name, write_image
 from dp2bench.core.results import Coverage, Result, ResultSpec, Score, content_key
 from dp2bench.engine.executor import Executor, Observer, Outcome
 from dp2bench.engine.plan import Cell, Plan, make_dataset, make_plan
@@ -183,12 +184,18 @@ def keep_pictures(folder: Path, dataset: Any, label: str, anonymised: Mapping[st
         else []
     )
     for method, root in {"clear": None, **anonymised}.items():
-        source = {s.id: s.path for s in (dataset if root is None else dataset.open(root)).samples(split)}
+        opened = dataset if root is None else dataset.open(root)
+        source = {s.id: s for s in opened.samples(split)}
         target = folder / "pictures" / method / label / split
         target.mkdir(parents=True, exist_ok=True)
         for sample in chosen:
-            if sample.id in source:
-                shutil.copyfile(source[sample.id], target / Path(sample.id).name)
+            if sample.id not in source:
+                continue
+            path, name = source[sample.id].path, Path(sample.id).name
+            if path.is_file() and is_picture_name(path):
+                shutil.copyfile(path, target / name)
+            else:  # an archive's member or a frame of a video
+                write_image(target / f"{name}.png", opened.read(source[sample.id]))
 
 
 def run_suite(

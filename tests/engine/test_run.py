@@ -12,15 +12,19 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import yaml
 
 from dp2bench.core.contracts import no_progress
+from dp2bench.core.images import read_image
 from dp2bench.core.results import Coverage, Result, Score
+from dp2bench.core.types import Sample, SampleId
 from dp2bench.engine import suite as suites
 from dp2bench.engine.executor import LocalExecutor
-from dp2bench.engine.run import keep_evidence, pool_seeds, pool_units, run_suite
+from dp2bench.engine.run import keep_evidence, keep_pictures, pool_seeds, pool_units, run_suite
 from dp2bench.engine.store import Store
 
 
@@ -224,3 +228,26 @@ def test_exit_code_and_message_for_a_failed_result(tiny_suite, tmp_path):
     )
     assert done.returncode == 1
     assert "diverged" in done.stdout
+
+
+def test_pictures_are_kept_from_datasets_that_have_no_picture_files(tmp_path):
+    class Archive:
+        meta = SimpleNamespace(splits=("val",))
+
+        def __init__(self, colour):
+            self.colour = colour
+
+        def samples(self, split):
+            return [Sample(SampleId(f"{i:03d}"), tmp_path / "shard.tar" / f"{i:03d}.png") for i in range(20)]
+
+        def read(self, sample):
+            return np.full((4, 4, 3), self.colour, np.uint8)
+
+        def open(self, root):
+            return Archive(7)
+
+    keep_pictures(tmp_path / "run", Archive(200), "fdh", {"blur": tmp_path})
+    for method, colour in (("clear", 200), ("blur", 7)):
+        kept = sorted((tmp_path / "run" / "pictures" / method / "fdh" / "val").iterdir())
+        assert len(kept) == 8
+        assert read_image(kept[0])[0, 0].tolist() == [colour] * 3
