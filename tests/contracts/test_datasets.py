@@ -21,6 +21,8 @@ _OTHER_ARGUMENTS = {"market1501": {"official": False}}
 
 
 def make(name: str, tmp: Path) -> Dataset:
+    if registry.load("datasets", name).layout == "video":
+        pytest.importorskip("av", reason="PyAV is not installed")
     if name in RENDERED:
         data: Dataset = RENDERED[name](size="smoke")
         data.prepare()
