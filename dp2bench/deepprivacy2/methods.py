@@ -86,10 +86,14 @@ def _deepprivacy2(
         del asked["face"]
     found = {role: _find(given, weights, role) for role, given in asked.items()}
     if mode != "face" and not (found["body-cse"] or found["body"]):
-        _weights.resolve(_one(cse, weights), "body-cse")  # says what is missing
+        people: tuple[tuple[Source, Role], ...] = ((cse, "body-cse"), (person, "body"))
+        for given, role in people:
+            if _one(given, weights) != "none":
+                _weights.resolve(_one(given, weights), role)  # says what is missing
         raise ValueError("no generator for people: give weights for `cse` or `person`, or take mode='face'")
     if mode == "face" and not found["face"]:
-        _weights.resolve(_one(None, weights), "face")
+        if _one(face, weights) != "none":
+            _weights.resolve(_one(face, weights), "face")
         raise ValueError("no generator for faces: give weights for `face`")
     common: dict[str, Any] = {
         "truncation": truncation,

@@ -35,7 +35,8 @@ def fetch(known: Entry, progress: Progress = no_progress) -> Path:
     raw = weights.folder() / known.file
     raw.parent.mkdir(parents=True, exist_ok=True)
     failures: list[str] = []
-    if not raw.is_file():
+    by_hand = raw.is_file()
+    if not by_hand:
         for place in known.places:
             try:
                 download(place.url, raw, progress)
@@ -50,7 +51,12 @@ def fetch(known: Entry, progress: Progress = no_progress) -> Path:
             f"{known.name} could not be downloaded:\n  " + "\n  ".join(failures),
             f"Run the same command again to go on, or get the file elsewhere and run `dp2bench weights import FILE --as {known.name}`.",
         )
-    return install(raw, known)
+    try:
+        return install(raw, known)
+    except Dp2benchError:
+        if not by_hand:  # what cannot be used must not look as if it were here
+            raw.unlink(missing_ok=True)
+        raise
 
 
 def install(raw: Path, known: Entry) -> Path:

@@ -1,0 +1,117 @@
+"""Downloads, against a server of our own that can break off and go on."""
+
+import re
+import threading
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import torch
+
+from dp2bench.core.errors import Dp2benchError
+from dp2bench.deepprivacy2 import weights
+from dp2bench.deepprivacy2.weights import Place, fetch
+
+CONTENT = bytes(range(256)) * 4096
+
+
+class Server(BaseHTTPRequestHandler):
+    content, breaks_after, ranges, asked = CONTENT, None, True, []
+
+    def do_GET(self):
+        if self.path == "/gone":
+            self.send_error(404)
+            return
+        span = re.fullmatch(r"bytes=(\d+)-", self.headers.get("Range", "")) if self.ranges else None
+        start = int(span[1]) if span else 0
+        type(self).asked.append(start)
+        if start >= len(self.content):
+            self.send_error(416)
+            return
+        self.send_response(206 if span else 200)
+        if span:
+            self.send_header("Content-Range", f"bytes {start}-{len(self.content) - 1}/{len(self.content)}")
+        self.send_header("Content-Length", str(len(self.content) - start))
+        self.end_headers()
+        end = len(self.content) if self.breaks_after is None else start + self.breaks_after
+        self.wfile.write(self.content[start:end])
+
+    def log_message(self, *given):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    monkeypatch.setenv("DP2BENCH_WEIGHTS", str(tmp_path / "weights"))
+    handler = type("Handler", (Server,), {"asked": []})
+    made = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=made.serve_forever, daemon=True)
+    thread.start()
+    handler.url = f"http://127.0.0.1:{made.server_port}"
+    yield handler
+    made.shutdown()
+    made.server_close()
+
+
+def test_a_whole_file(server, tmp_path):
+    seen = []
+    fetch.download(f"{server.url}/x", tmp_path / "x", lambda done, total: seen.append((done, total)))
+    assert (tmp_path / "x").read_bytes() == CONTENT
+    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert [p.name for p in tmp_path.glob("*.partial")] == []
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_goes_on_where_it_broke_off(server, tmp_path, ranges):
+    server.ranges, server.breaks_after = ranges, 300_000
+    with pytest.raises(Dp2benchError, match="broke off|IncompleteRead"):
+        fetch.download(f"{server.url}/x", tmp_path / "x")
+    assert not (tmp_path / "x").exists()
+    server.breaks_after = None
+    fetch.download(f"{server.url}/x", tmp_path / "x")
+    assert (tmp_path / "x").read_bytes() == CONTENT
+    assert server.asked == ([0, 300_000] if ranges else [0, 0])
+
+
+def test_errors_are_reasons_not_tracebacks(server, tmp_path):
+    with pytest.raises(Dp2benchError, match="HTTP 404"):
+        fetch.download(f"{server.url}/gone", tmp_path / "x")
+    with pytest.raises(Dp2benchError, match="refused"):
+        fetch.download("http://127.0.0.1:9/x", tmp_path / "x")
+    with pytest.raises(Dp2benchError, match="no web address"):
+        fetch.download("file:///etc/passwd", tmp_path / "x")
+
+
+def known(server, *paths, **given):
+    made = weights.entry("cse_R_50_FPN_s1x")
+    return replace(made, places=tuple(Place(f"{server.url}{p}", "a test") for p in paths), **given)
+
+
+def test_the_next_place_is_tried_and_the_file_checked(server, tmp_path):
+    torch.save({"a": torch.zeros(2)}, tmp_path / "made.pth")
+    server.content = (tmp_path / "made.pth").read_bytes()
+    entry = known(server, "/gone", "/x", file="cse.pth", sha256=weights.sha256(tmp_path / "made.pth"))
+    path = fetch.fetch(entry)
+    assert path == weights.folder() / "cse.pth"
+    assert weights.verify(path, entry) == "matches its record and the published sha256"
+    bad = replace(entry, file="other.pth", sha256="0" * 64)
+    with pytest.raises(Dp2benchError, match="could not be downloaded") as error:
+        fetch.fetch(bad)
+    assert "HTTP 404" in error.value.problem
+    assert "its sha256 is" in error.value.problem
+    assert "weights import FILE" in error.value.remedy
+    assert not (weights.folder() / "other.pth").exists()
+
+
+def test_a_file_that_is_there_is_not_fetched_again(server):
+    weights.folder().mkdir(parents=True)
+    (weights.folder() / weights.entry("dsfd").file).write_bytes(b"here")
+    assert fetch.fetch(weights.entry("dsfd")).read_bytes() == b"here"
+    assert server.asked == []
+
+
+def test_a_page_instead_of_weights_is_no_detector(server):
+    server.content = b"<html>please log in</html>"
+    with pytest.raises(Dp2benchError, match="cannot be read as a checkpoint"):
+        fetch.fetch(known(server, "/x", file="cse.pth"))
+    assert list(weights.folder().iterdir()) == []
