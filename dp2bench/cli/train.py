@@ -138,3 +138,93 @@ def generator(
         raise typer.Exit(130) from None
     if file is not None:
         console.print(f"generator  {file}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def crops(
+    source: Annotated[
+        Path,
+        typer.Argument(metavar="IN", help="A folder of pictures, or a dataset's folder (with --dataset)."),
+    ],
+    out: Annotated[
+        Path, typer.Argument(metavar="OUT", help="Empty or new folder for the crops, in FDH's layout.")
+    ],
+    detector: Annotated[
+        str, typer.Option(help="Who finds the people (`dp2bench list detectors`); one that finds surfaces.")
+    ] = "deepprivacy2",
+    detector_argument: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--detector-argument", "-d", help="A setting of the detector, key=value; may be repeated."
+        ),
+    ] = None,
+    detections: Annotated[
+        Path | None,
+        typer.Option(help="Use the people that `dp2bench detect` wrote down.", show_default=False),
+    ] = None,
+    dataset: Annotated[str | None, typer.Option(help="Read IN as this dataset, e.g. coco.")] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--limit",
+            "-l",
+            help="A filter's limit, key=value; null turns it off. Keys: surface, score, height, sharpness, contrast, inside, "
+            "vertices_per_part, parts, surface_iou, keypoints_on_surface. May be repeated.",
+        ),
+    ] = None,
+    validation: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of the pictures kept for validation.")
+    ] = 0.02,
+) -> None:
+    """Make a training set for generators out of your own pictures: everybody found becomes a crop, unless a filter removes him.
+
+    OUT/filtered.json tells how many each filter removed, and how the measures are spread, so that limits can be chosen.
+
+    For example:
+
+    dp2bench train crops photos/ crops/ --detector deepprivacy2
+
+    dp2bench train generator fdh_styleganL --data-root crops/ --out runs/mine
+    """
+    from dataclasses import fields
+
+    from rich.console import Console
+
+    from dp2bench.cli.arguments import key_values, saved_detections
+    from dp2bench.cli.progress import TerminalObserver
+    from dp2bench.core import registry
+    from dp2bench.core.errors import Dp2benchError
+    from dp2bench.datasets.folder import Folder
+    from dp2bench.deepprivacy2.training.building import Filters, build
+
+    limits = key_values("--limit", limit)
+    if unknown := sorted(set(limits) - {f.name for f in fields(Filters)}):
+        raise Dp2benchError(
+            f"There is no filter {unknown[0]!r}.", f"Filters: {', '.join(f.name for f in fields(Filters))}."
+        )
+    if not source.exists():
+        raise Dp2benchError(f"{source} is not there.", "Give the folder of the pictures.")
+    arguments = key_values("--detector-argument", detector_argument)
+    who = (
+        registry.create("detectors", detector, arguments)
+        if detections is None
+        else saved_detections(detections, arguments)
+    )
+    pictures = Folder(source) if dataset is None else registry.create("datasets", dataset, {"root": source})
+    console = Console()
+    with TerminalObserver(console) as observer:
+        report = build(
+            pictures,
+            who,
+            out,
+            filters=Filters(**limits),
+            validation=validation,
+            progress=observer.progress("pictures"),
+        )
+    removed = ", ".join(f"{n} by {name}" for name, n in report["removed"].items()) or "nobody"
+    console.print(
+        f"{report['people']} people in {report['pictures']} pictures; crops: {report['crops']}; removed: {removed}. "
+        f"Written: {out}, with filtered.json",
+        highlight=False,
+        soft_wrap=True,
+    )

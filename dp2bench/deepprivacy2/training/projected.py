@@ -73,8 +73,7 @@ class ProjectedDiscriminator(nn.Module):
             for s, w in zip(STRIDES, widths, strict=True)
         )
         self.scale_mix = nn.ModuleList(
-            nn.Conv2d(coarse, fine, 1, bias=False)
-            for fine, coarse in itertools.pairwise(widths)
+            nn.Conv2d(coarse, fine, 1, bias=False) for fine, coarse in itertools.pairwise(widths)
         )
         for conv in (*self.channel_mix, *self.scale_mix):
             nn.init.kaiming_normal_(conv.weight, nonlinearity="linear")

@@ -1,0 +1,93 @@
+"""A training set of one's own pictures: who becomes a crop, who does not, and why."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from dp2bench.core.contracts import ComponentMeta
+from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.images import write_image
+from dp2bench.core.types import People, SurfaceMap
+from dp2bench.datasets.fdh import FDH
+from dp2bench.datasets.folder import Folder
+from dp2bench.deepprivacy2.training.building import Filters, build, split_of
+
+TEMPLATE = "passersby-13380"
+BOX = (90, 40, 150, 200)
+
+
+class Finder:
+    """One person a picture, a rectangle; odd pictures have no surface."""
+
+    meta = ComponentMeta("finder")
+
+    def detect(self, images, samples):
+        found = []
+        for image, sample in zip(images, samples, strict=True):
+            x0, y0, x1, y1 = BOX
+            mask = np.zeros((1, *image.shape[:2]), bool)
+            mask[0, y0:y1, x0:x1] = True
+            ids = np.random.default_rng(0).integers(0, 13_380, (y1 - y0, x1 - x0)).astype(np.int32)
+            number = int(sample.path.stem)
+            surface = None if number % 2 else SurfaceMap(TEMPLATE, np.array(BOX, np.int32), ids)
+            keypoints = np.zeros((1, 17, 3), np.float32)
+            keypoints[0, :4] = [(100, 60, 2), (120, 100, 2), (140, 180, 1), (10, 10, 0)]
+            found.append(People.of([BOX], masks=mask, surfaces=(surface,), keypoints=keypoints))
+        return found
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    for i in range(8):
+        image = np.random.default_rng(i).integers(0, 256, (240, 240, 3)).astype(np.uint8)
+        if i == 2:
+            image[:] = 90
+        write_image(tmp_path / "in" / f"{i}.png", image)
+    (tmp_path / "in" / "8.png").write_bytes(b"no picture")
+    return Folder(tmp_path / "in")
+
+
+def test_everybody_is_a_crop_or_counted_with_the_reason(pictures, tmp_path):
+    report = build(pictures, Finder(), tmp_path / "out", validation=0.3)
+    assert report["pictures"] == 9
+    assert list(report["unreadable"]) == ["all/8.png"]
+    assert report["removed"] == {"surface": 4, "sharpness": 1}
+    assert sum(report["crops"].values()) == 3
+    assert json.loads((tmp_path / "out" / "filtered.json").read_text()) == report
+    made = FDH(tmp_path / "out")
+    kept = [crop for split in report["crops"] for crop in made.crops(split)]
+    assert len(kept) == 3
+    for crop in kept:
+        assert crop.vertices is not None
+        assert crop.hole[144, 80]
+        assert (crop.keypoints[:, 2] > 0).sum() == 3
+    assert made.template == TEMPLATE
+
+
+def test_crops_without_surfaces(pictures, tmp_path):
+    report = build(
+        pictures,
+        Finder(),
+        tmp_path / "out",
+        filters=Filters(surface=False, sharpness=None, contrast=None),
+        validation=0,
+    )
+    assert report["crops"] == {"train": 8}
+    assert FDH(tmp_path / "out").crops("train")[0].vertices is None
+
+
+@pytest.mark.parametrize(
+    "limit", [{"height": 500}, {"score": 1.1}, {"keypoints_on_surface": 1.1}, {"parts": 1.1}]
+)
+def test_a_limit_nobody_holds_is_named(pictures, tmp_path, limit):
+    with pytest.raises(Dp2benchError, match=next(iter(limit))):
+        build(pictures, Finder(), tmp_path / "out", filters=Filters(**limit))
+
+
+def test_a_picture_is_on_one_side():
+    sides = [split_of(f"{i}.jpg", 0.2) for i in range(1000)]
+    assert sides == [split_of(f"{i}.jpg", 0.2) for i in range(1000)]
+    assert 150 < sides.count("val") < 250
