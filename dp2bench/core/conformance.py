@@ -194,14 +194,15 @@ def shape_and_type(make: Make, examples: Examples) -> None:
     """A new picture of the same size; the input is kept."""
     image, people = examples.street(0)
     before = image.copy()
-    masks = None if people.masks is None else people.masks.copy()
+    assert people.masks is not None
+    masks = people.masks.copy()
     got = make().anonymize(image, people, seed=SEED)
     _must(got.image.shape == image.shape, f"the output is {got.image.shape}, the input {image.shape}")
     _must(got.image.dtype == np.uint8, f"the output is {got.image.dtype}, not uint8")
     _must(got.changed.shape == image.shape[:2], f"`changed` is {got.changed.shape}")
     _must(got.changed.dtype == np.bool_, f"`changed` is {got.changed.dtype}, not bool")
     _must(np.array_equal(image, before), "it wrote into the picture it was given")
-    _must(masks is None or np.array_equal(people.masks, masks), "it wrote into the masks it was given")
+    _must(np.array_equal(people.masks, masks), "it wrote into the masks it was given")
     _must(not np.shares_memory(got.image, image), "the output shares memory with the input")
 
 
@@ -430,7 +431,8 @@ def _body(meta: MethodMeta, people: People, i: int, size: tuple[int, int]) -> ND
         return _box_mask(np.array([np.ceil(x0), np.ceil(y0), np.floor(x1), np.floor(y1)], np.float32), size)
     if people.masks is None:
         return _box_mask(people.boxes[i], size)
-    return people.masks[i]
+    mask: NDArray[np.bool_] = people.masks[i]
+    return mask
 
 
 def _bodies(meta: MethodMeta, people: People, got: Anonymized, size: tuple[int, int]) -> NDArray[np.bool_]:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
+
 from dp2bench.core.contracts import Inpainter, MethodMeta
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.types import Category, People
@@ -160,8 +162,8 @@ def _deepprivacy1(
     def route(people: People) -> Sequence[Inpainter | None]:
         if people.keypoints is None:
             return [None] * len(people)
-        seen = (people.keypoints[:, :3, 2] > 0).all(1)  # nose and eyes place the face
-        return [one if known else None for known in seen]
+        seen = np.all(people.keypoints[:, :3, 2] > 0, axis=1)  # nose and eyes place the face
+        return [one if known else None for known in seen.tolist()]
 
     effective = {"generators": {"face-keypoints": one.arguments()}, **_stitching(fallback, waiting, feather)}
     declared = _declare(meta, [one], effective, waiting)
@@ -186,7 +188,7 @@ def _find(given: Source, shared: Source, role: Role) -> Path | None:
 
 def _inpainter(method: str, path: Path, role: Role, settings: dict[str, Any]) -> GeneratorInpainter:
     file = _weights.describe(path)
-    part = "face" if role.startswith("face") else "body"
+    part: Literal["face", "body"] = "face" if role.startswith("face") else "body"
     if ("face" if file.role.startswith("face") else "body") != part or (
         (role == "face-keypoints") != (file.role == "face-keypoints")
     ):

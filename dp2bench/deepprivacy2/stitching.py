@@ -107,7 +107,7 @@ def soften(
     colours = np.zeros((int(nearest.max()) + 1, 3), np.uint8)
     colours[nearest[blocked == 0]] = image[blocked == 0]
     share = (distance[edge] / np.float32(width))[:, None]
-    out = fill.copy()
+    out: NDArray[np.uint8] = fill.copy()
     out[edge] = np.rint(share * fill[edge] + (1 - share) * colours[nearest[edge]]).astype(np.uint8)
     return out
 
