@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -82,7 +82,8 @@ class VideoInfo:
         return max(1, self.frames or round(self.end * self.rate))
 
 
-class Frame(NamedTuple):
+@dataclass(frozen=True)
+class Frame:
     """One picture of a video.
 
     Attributes:

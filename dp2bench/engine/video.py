@@ -8,6 +8,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -192,7 +193,7 @@ def _chunks(frames: Iterator[Frame], folder: Path, notes: list[dict[str, Any]]) 
         done = _read_json(path)
         group: list[Frame] = []
         for frame in frames:
-            group.append(frame if done is None else frame._replace(image=_NOTHING))
+            group.append(frame if done is None else replace(frame, image=_NOTHING))
             if len(group) == CHUNK:
                 break
         if not group:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dp2bench.core.contracts import ComponentMeta
+from dp2bench.core.contracts import ComponentMeta, Weights
 from dp2bench.core.errors import Dp2benchError, PluginError
 from dp2bench.core.types import Image, People, Sample
 from dp2bench.deepprivacy2.detection import checkpoints
@@ -121,7 +121,7 @@ class Detectron2MaskRCNN:
                 "Install it, `pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'`, or use the "
                 "detector 'mask-rcnn', which loads the same checkpoints without it.",
             ) from error
-        described = ()
+        described: tuple[Weights, ...] = ()
         if weights is not None:
             path = checkpoints.find(weights, "detectron2-mask-rcnn", "a checkpoint of detectron2's model zoo")
             described = (checkpoints.describe(path, "see detectron2's model zoo"),)

@@ -208,7 +208,9 @@ def read_ids(path: Path, wanted_for: str) -> NDArray[np.int64]:
         ) from None
     except (OSError, ValueError, SyntaxError) as error:
         raise DatasetError(f"The mask {path} cannot be read: {error}.", "Copy or make it again.") from error
-    return ids @ np.array([1, 256, 65536]) if ids.ndim == 3 else ids
+    if ids.ndim == 3:
+        ids = ids @ np.array([1, 256, 65536], np.int64)
+    return np.asarray(ids, np.int64)
 
 
 def overlay(image: Image, people: People) -> Image:
