@@ -258,16 +258,17 @@ class PassersbyCityscapes(Cityscapes):
     """Rendered streets seen from a car: every pixel labelled, exact people.
 
     Args:
-        size: ``smoke`` (seconds, for tests), ``mini`` (136 pictures) or ``large`` (3,475, as Cityscapes has).
+        size: ``smoke`` (seconds, for tests), ``mini`` (136 pictures) or ``large`` (3,475, as Cityscapes has); by default
+            that of the dataset at ``root``, else ``mini``.
         root: a copy in this layout (e.g. an anonymised one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
 
     """
 
     needs_root: ClassVar[bool] = False
 
-    def __init__(self, size: str = "mini", root: Path | None = None) -> None:
-        self.made = Made(CityscapesRecipe(), size)
-        self.size = size
+    def __init__(self, size: str | None = None, root: Path | None = None) -> None:
+        self.made = Made(CityscapesRecipe(), size, root)
+        self.size = self.made.size
         super().__init__(self.made.root if root is None else Path(root), official=False)
         if root is not None and not self.labels.is_dir():
             self.labels = self.made.root / "gtFine"

@@ -311,7 +311,8 @@ class PassersbyCoco(Coco):
     """Rendered scenes with one to many people: keypoints and instances with exact ground truth.
 
     Args:
-        size: ``smoke`` (seconds, for tests), ``mini`` (480 pictures) or ``large`` (13,500).
+        size: ``smoke`` (seconds, for tests), ``mini`` (480 pictures) or ``large`` (13,500); by default that of the dataset at
+            ``root``, else ``mini``.
         root: a copy in this layout (e.g. an anonymised one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
         pictures: ``people`` for the pictures with an annotated person, ``all`` for every picture.
 
@@ -320,10 +321,10 @@ class PassersbyCoco(Coco):
     needs_root: ClassVar[bool] = False
 
     def __init__(
-        self, size: str = "mini", root: Path | None = None, pictures: Literal["people", "all"] = "people"
+        self, size: str | None = None, root: Path | None = None, pictures: Literal["people", "all"] = "people"
     ) -> None:
-        self.made = Made(CocoRecipe(), size)
-        self.size = size
+        self.made = Made(CocoRecipe(), size, root)
+        self.size = self.made.size
         super().__init__(self.made.root if root is None else Path(root), pictures, official=False)
         if not self.annotations.is_dir():
             self.annotations = self.made.root / "annotations"

@@ -58,6 +58,11 @@ class Recipe(ABC, Generic[Item]):
 class Made:
     """One size of a dataset that is made in the cache, ``$DP2BENCH_CACHE``, on first use.
 
+    Args:
+        recipe: how it is made.
+        size: one of the recipe's sizes; None for that of the dataset at ``given``, else ``mini``.
+        given: a folder that may be such a dataset.
+
     Attributes:
         version: `VERSION` and size.
         root: where the untouched dataset is, or will be.
@@ -67,7 +72,9 @@ class Made:
 
     """
 
-    def __init__(self, recipe: Recipe[Any], size: str) -> None:
+    def __init__(self, recipe: Recipe[Any], size: str | None, given: Path | None = None) -> None:
+        if size is None:
+            size = _size_at(given) or "mini"
         if size not in recipe.sizes:
             raise DatasetError(
                 f"{recipe.name} has no size {size!r}.", f"Choose one of {', '.join(recipe.sizes)}."
@@ -107,6 +114,14 @@ class Made:
                 raise DatasetError(f"{path} is missing.", remedy)
             if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
                 raise DatasetError(f"{path} is not as it was made: its sha256 differs.", remedy)
+
+
+def _size_at(root: Path | None) -> str | None:
+    """The size that a dataset's manifest names, None where there is no manifest."""
+    try:
+        return None if root is None else str(json.loads((Path(root) / "manifest.json").read_text())["size"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def pack(arrays: Arrays) -> bytes:
