@@ -1,0 +1,284 @@
+"""A small keypoint network for the embedded tiers: top-down heat maps on crops around annotated people.
+
+EfficientNet-Lite0 with ImageNet weights, frozen down to stride 8, where its maps of all crops are computed once; the blocks of
+stride 16 and a small decoder are trained. Heat maps are distributions over the crop's quarter-resolution pixels, learned by cross
+entropy against a Gaussian and read out as the mean around their peak, finer than a pixel (cf. Sun et al., ECCV 2018; Zhang et al.,
+CVPR 2020).
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from dp2bench.core.contracts import Dataset, Progress, no_progress
+from dp2bench.core.errors import DatasetError
+from dp2bench.core.seeds import derive_seed
+from dp2bench.downstream.training import fit
+from dp2bench.metrics import efficientnet
+
+MIRRORED = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
+"""COCO's keypoints after a flip."""
+PERSON = 1
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How the small network is trained; every field changes the outcome."""
+
+    height: int = 128
+    width: int = 96
+    channels: int = 96
+    margin: float = 1.25
+    sigma: float = 1.0
+    epochs: int = 16
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    weight_decay: float = 1e-2
+    limit: int = 6000
+
+
+@dataclass(frozen=True)
+class Crop:
+    """One annotated person: its picture's id, and the map from picture to crop pixels (scale, shift x, shift y)."""
+
+    image_id: int
+    scale: float
+    shift: tuple[float, float]
+    keypoints: NDArray[np.float32]
+
+
+class KeypointNet(nn.Module):
+    """Heat maps (B, 17, H/4, W/4) from EfficientNet's maps at strides 4 and 8."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.blocks = cast("Any", efficientnet.pretrained()._blocks)[5:11]  # those of stride 16
+        self.near = nn.Conv2d(40 + 4 * 24, channels, 1)
+        self.far = nn.Conv2d(112, channels, 1)
+        self.body = nn.Sequential(*_convolution(channels), *_convolution(channels))
+        self.head = nn.Conv2d(channels, 4 * 17, 1)
+
+    def train(self, mode: bool = True) -> KeypointNet:
+        """As usual, but the ImageNet blocks keep their batch statistics."""
+        super().train(mode)
+        self.blocks.eval()
+        return self
+
+    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
+        """From (B, 24, H/4, W/4) and (B, 40, H/8, W/8)."""
+        far = coarse
+        for block in self.blocks:
+            far = block(far)
+        near = self.near(torch.cat([coarse, F.pixel_unshuffle(fine, 2)], 1))
+        joined = near + F.interpolate(self.far(far), size=near.shape[-2:], mode="bilinear")
+        return F.pixel_shuffle(self.head(self.body(joined)), 2)
+
+
+def _convolution(channels: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+        nn.BatchNorm2d(channels),
+        nn.ReLU(),
+    ]
+
+
+def annotation_file(dataset: Any, split: str) -> Path:
+    """COCO's file of people's keypoints for a split."""
+    from dp2bench.datasets.coco import FOLDERS
+
+    path: Path = dataset.annotations / f"person_keypoints_{FOLDERS[split]}.json"
+    return path
+
+
+def crops(dataset: Dataset, split: str, recipe: Recipe) -> tuple[NDArray[np.uint8], list[Crop]]:
+    """(N, height, width, 3) crops around the annotated people with keypoints whose picture is there, and what they show.
+
+    At most ``recipe.limit`` people, evenly spread. Raises DatasetError where there is nobody.
+    """
+    data = json.loads(annotation_file(dataset, split).read_bytes())
+    samples = {s.labels["image_id"]: s for s in dataset.samples(split)}
+    rows = [
+        a
+        for a in data["annotations"]
+        if a["category_id"] == PERSON
+        and not a.get("iscrowd")
+        and a.get("num_keypoints", 0) > 0
+        and a["image_id"] in samples
+    ]
+    if not rows:
+        raise DatasetError(
+            f"The {split} split of {dataset.meta.name} at {dataset.root} shows nobody with keypoints.",
+            "Check that its pictures are there and that person_keypoints lists people.",
+        )
+    if len(rows) > recipe.limit:
+        rows = [rows[i] for i in np.linspace(0, len(rows) - 1, recipe.limit).round().astype(int)]
+    pixels = np.empty((len(rows), recipe.height, recipe.width, 3), np.uint8)
+    found = []
+    last: tuple[int, Any] | None = None
+    for i, row in enumerate(rows):
+        if last is None or last[0] != row["image_id"]:
+            last = row["image_id"], dataset.read(samples[row["image_id"]])
+        x, y, w, h = row["bbox"]
+        scale = recipe.height / (max(h, w * recipe.height / recipe.width, 1) * recipe.margin)
+        shift = (recipe.width / 2 - scale * (x + w / 2), recipe.height / 2 - scale * (y + h / 2))
+        # COCO's coordinates have pixel centres at halves, OpenCV's at whole numbers
+        affine = np.array([[scale, 0, shift[0] + (scale - 1) / 2], [0, scale, shift[1] + (scale - 1) / 2]])
+        picture = last[1]
+        if scale < 0.5:  # a warp has no antialiasing
+            picture = cv2.blur(picture, (round(1 / scale),) * 2)
+        pixels[i] = cv2.warpAffine(picture, affine, (recipe.width, recipe.height), flags=cv2.INTER_LINEAR)
+        keypoints = np.array(row["keypoints"], np.float32).reshape(17, 3)
+        keypoints[:, :2] = (keypoints[:, :2] + 0.5) * scale + np.array(shift, np.float32)
+        found.append(Crop(row["image_id"], scale, shift, keypoints))
+    return pixels, found
+
+
+@torch.no_grad()
+def _maps(network: Any, pixels: NDArray[np.uint8], flip: bool, device: str) -> tuple[Tensor, Tensor]:
+    """EfficientNet's maps at strides 4 and 8 of all crops."""
+    fine, coarse = [], []
+    for start in range(0, len(pixels), 64):
+        x = torch.from_numpy(pixels[start : start + 64]).permute(0, 3, 1, 2).to(device)
+        maps = network.maps(x.flip(3) if flip else x, deepest=8)
+        fine.append(maps[4].contiguous())
+        coarse.append(maps[8].contiguous())
+    return torch.cat(fine), torch.cat(coarse)
+
+
+def targets(keypoints: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+    """Gaussians (N, 17, H/4 * W/4) that sum to 1, and (N, 17) which keypoints are annotated and in the crop.
+
+    ``keypoints`` are (N, 17, 3) in crop pixels, centres at halves.
+    """
+    h, w = recipe.height // 4, recipe.width // 4
+    x, y = keypoints[..., 0] / 4, keypoints[..., 1] / 4
+    valid = (keypoints[..., 2] > 0) & (x > 0) & (x < w) & (y > 0) & (y < h)
+    across = torch.exp(-((torch.arange(w) + 0.5 - x[..., None]) ** 2) / (2 * recipe.sigma**2))
+    down = torch.exp(-((torch.arange(h) + 0.5 - y[..., None]) ** 2) / (2 * recipe.sigma**2))
+    heat = (down[..., None] * across[..., None, :]).flatten(2)
+    return heat / heat.sum(2, keepdim=True).clamp(min=1e-6), valid
+
+
+def decode(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, 17, 2) places in crop pixels (centres at halves) and (N, 17) how much of the distribution lies there.
+
+    The place is the mean of the distribution over the 5x5 pixels around its peak.
+    """
+    n, k, h, w = logits.shape
+    heat = logits.flatten(2).softmax(2)
+    peak = heat.argmax(2)
+    windows = F.unfold(heat.view(n * k, 1, h, w), 5, padding=2).view(n, k, 5, 5, h * w)
+    window = windows.gather(4, peak[:, :, None, None, None].expand(-1, -1, 5, 5, 1))[..., 0]
+    mass = window.sum((2, 3))
+    offsets = torch.arange(-2.0, 3.0, device=logits.device)
+    x = peak % w + 0.5 + (window.sum(2) * offsets).sum(2) / mass
+    y = peak // w + 0.5 + (window.sum(3) * offsets).sum(2) / mass
+    return torch.stack([x, y], 2) * 4, mass
+
+
+def train(
+    dataset: Dataset,
+    recipe: Recipe,
+    out: Path,
+    *,
+    seed: int,
+    device: str = "cpu",
+    progress: Progress = no_progress,
+) -> None:
+    """Train on the train split and leave ``model.safetensors`` and ``curve.csv`` in ``out``; goes on after a kill.
+
+    Raises:
+        DatasetError: nobody to learn from. Dp2benchError: the loss is not finite.
+
+    """
+    pixels, people = crops(dataset, "train", recipe)
+    network = efficientnet.pretrained(device)
+    seen = [_maps(network, pixels, flip, device) for flip in (False, True)]
+    places = torch.from_numpy(np.stack([p.keypoints for p in people]))
+    mirrored = places[:, list(MIRRORED)].clone()
+    mirrored[..., 0] = recipe.width - mirrored[..., 0]
+    goals = [targets(k, recipe) for k in (places, mirrored)]
+    torch.manual_seed(derive_seed(seed, "keypoints"))
+    model = KeypointNet(recipe.channels).to(device)
+
+    def loss_of(chosen: Tensor) -> Tensor:
+        flip = torch.rand(len(chosen)) < 0.5
+        fine, coarse, goal, valid = (
+            torch.cat([a[chosen[~flip]], b[chosen[flip]]]).to(device)
+            for a, b in zip((*seen[0], *goals[0]), (*seen[1], *goals[1]), strict=True)
+        )
+        surprise = -(goal * model(fine, coarse).flatten(2).log_softmax(2)).sum(2)
+        return (surprise * valid).sum() / valid.sum().clamp(min=1)
+
+    fit(
+        model,
+        loss_of,
+        len(people),
+        out,
+        epochs=recipe.epochs,
+        batch_size=recipe.batch_size,
+        learning_rate=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        seed=seed,
+        progress=progress,
+        what="the keypoint network",
+    )
+    save_file(
+        {k: v.contiguous().cpu() for k, v in model.state_dict().items()},
+        out / "model.safetensors",
+        metadata={"recipe": json.dumps(asdict(recipe), sort_keys=True)},
+    )
+    (out / "checkpoint.pt").unlink(missing_ok=True)
+
+
+@torch.inference_mode()
+def predict(
+    folder: Path,
+    dataset: Dataset,
+    split: str,
+    recipe: Recipe,
+    *,
+    device: str = "cpu",
+    progress: Progress = no_progress,
+) -> list[dict[str, Any]]:
+    """COCO's results format for every annotated person of a split (boxes are given, as usual for top-down networks).
+
+    Heat maps of a crop and its mirror image are averaged; the score is the mean of the keypoints' masses.
+    """
+    model = KeypointNet(recipe.channels)
+    model.load_state_dict(load_file(folder / "model.safetensors"))
+    model.to(device).eval()
+    network = efficientnet.pretrained(device)
+    pixels, people = crops(dataset, split, recipe)
+    results = []
+    for start in range(0, len(people), 64):
+        part = pixels[start : start + 64]
+        logits = model(*_maps(network, part, False, device))
+        logits = (logits + model(*_maps(network, part, True, device)).flip(3)[:, list(MIRRORED)]) / 2
+        places, masses = (v.cpu().numpy().astype(np.float64) for v in decode(logits))
+        for crop, place, mass in zip(people[start : start + 64], places, masses, strict=True):
+            results.append(_result(crop, place, mass))
+        progress(min(start + 64, len(people)), len(people))
+    return results
+
+
+def _result(crop: Crop, place: NDArray[np.float64], mass: NDArray[np.float64]) -> dict[str, Any]:
+    points = np.ones((17, 3))
+    points[:, :2] = (place - np.array(crop.shift)) / crop.scale - 0.5
+    return {
+        "image_id": crop.image_id,
+        "category_id": PERSON,
+        "keypoints": np.round(points, 3).ravel().tolist(),
+        "score": float(mass.mean()),
+    }

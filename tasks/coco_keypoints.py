@@ -1,0 +1,192 @@
+"""What keypoint networks lose when they learn from anonymised pictures: train on the anonymised split, test on the original one."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, ClassVar
+
+from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta, Training
+from dp2bench.core.errors import DatasetError, Dp2benchError
+from dp2bench.core.results import Score
+from dp2bench.core.seeds import derive_seed
+from dp2bench.metrics.intervals import bootstrap_interval
+from dp2bench.metrics.keypoints import PRECISIONS, KeypointScores
+
+TEST_SPLIT = "val"
+
+
+class CocoKeypoints(Task):
+    """OKS average precision on the original val split, of a network trained on the anonymised train split.
+
+    ``clear.*`` are the same numbers of the network trained on clear pictures, the positive control, which all methods share;
+    ``difference.*`` is what training on anonymised pictures changes, paired by picture.
+
+    Args:
+        model: ``small`` (embedded tiers; boxes are given).
+        predictions: a file of COCO keypoint results made elsewhere by a network trained on the anonymised pictures; nothing is
+            trained then, and there is no control.
+        clear_predictions: the same of a network trained on clear pictures, for the control.
+        recipe: fields of `dp2bench.downstream.keypoints.Recipe`.
+
+    """
+
+    meta: ClassVar[TaskMeta] = TaskMeta(
+        name="coco-keypoints",
+        version="1",
+        kind="utility",
+        main_score="AP",
+        layouts=("coco",),
+        description="Keypoint AP on original pictures after training on anonymised ones, beside training on clear ones.",
+        reference="Lin et al., ECCV 2014 (COCO); DeepPrivacy2, WACV 2023, training on anonymised data.",
+    )
+
+    def __init__(
+        self,
+        *,
+        model: str = "small",
+        predictions: str | None = None,
+        clear_predictions: str | None = None,
+        **recipe: Any,
+    ) -> None:
+        from dp2bench.downstream import keypoints
+
+        if model != "small":
+            raise Dp2benchError(f"coco-keypoints has no model {model!r}.", "There is: small.")
+        if clear_predictions and not predictions:
+            raise Dp2benchError(
+                "coco-keypoints: clear_predictions without predictions.", "Give both, or predictions alone."
+            )
+        known = {f.name for f in fields(keypoints.Recipe)}
+        if set(recipe) - known:
+            raise Dp2benchError(
+                f"The task coco-keypoints has no argument {', '.join(sorted(set(recipe) - known))}.",
+                f"It takes: model, predictions, clear_predictions, {', '.join(sorted(known))}.",
+            )
+        self.model = model
+        self.predictions = predictions
+        self.clear_predictions = clear_predictions
+        self.recipe = keypoints.Recipe(**recipe)
+
+    @property
+    def arguments(self) -> Mapping[str, Any]:
+        """See `Task.arguments`; files of predictions by their sha256."""
+        return {
+            "model": self.model,
+            "predictions": content_of(self.predictions),
+            "clear_predictions": content_of(self.clear_predictions),
+            **asdict(self.recipe),
+        }
+
+    def trainings(self) -> tuple[Training, ...]:
+        """One network on the clear train split, shared by every method, and one on the anonymised."""
+        if self.predictions:
+            return ()
+        recipe = {"model": self.model, **asdict(self.recipe)}
+        return (
+            Training(role="clear", on="clear", arguments=recipe),
+            Training(role="anonymised", on="anonymised", arguments=recipe),
+        )
+
+    def train(self, training: Training, dataset: Dataset, out: Path, context: RunContext) -> None:
+        """See `Task.train`."""
+        from dp2bench.downstream import keypoints
+
+        keypoints.train(
+            dataset,
+            self.recipe,
+            out,
+            seed=context.seed,
+            device=context.device,
+            progress=context.progress,
+        )
+
+    def run(self, clear: Dataset, anonymised: Dataset, context: RunContext) -> list[Score]:
+        """See `Task.run`. What each picture weighs goes to ``context.units``, predictions to the artefacts."""
+        ours = self._evaluate("anonymised", self.predictions, clear, context)
+        control = None
+        if not self.predictions or self.clear_predictions:
+            control = self._evaluate("clear", self.clear_predictions, clear, context)
+        return compared_scores(
+            ours.values,
+            ours.pictures,
+            ours.people,
+            PRECISIONS,
+            context,
+            control and (control.values, control.pictures),
+        )
+
+    def _evaluate(
+        self, role: str, brought: str | None, clear: Dataset, context: RunContext
+    ) -> KeypointScores:
+        from dp2bench.downstream import keypoints
+        from dp2bench.metrics.keypoints import evaluate_keypoints, load_predictions
+
+        if brought:
+            rows = load_predictions(Path(brought))
+        else:
+            rows = keypoints.predict(
+                context.trained[role],
+                clear,
+                TEST_SPLIT,
+                self.recipe,
+                device=context.device,
+                progress=context.progress,
+            )
+            (context.artefacts / f"predictions-{role}.json").write_text(json.dumps(rows), "utf-8")
+        there = [s.labels["image_id"] for s in clear.samples(TEST_SPLIT)]
+        return evaluate_keypoints(keypoints.annotation_file(clear, TEST_SPLIT), rows, image_ids=there)
+
+
+def content_of(path: str | None) -> str | None:
+    """sha256 of a file or of all files of a folder, so that other content makes another result; DatasetError where it is missing."""
+    if path is None:
+        return None
+    place = Path(path)
+    if place.is_file():
+        return hashlib.sha256(place.read_bytes()).hexdigest()
+    if not place.is_dir():
+        raise DatasetError(
+            f"There are no predictions at {path}.", "Give the file or folder that was made elsewhere."
+        )
+    digest = hashlib.sha256()
+    for file in sorted(p for p in place.rglob("*") if p.is_file()):
+        digest.update(
+            file.relative_to(place).as_posix().encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest()
+        )
+    return digest.hexdigest()
+
+
+def compared_scores(
+    values: Mapping[str, float],
+    units: Mapping[str, Mapping[str, float]],
+    n: int,
+    names: tuple[str, ...],
+    context: RunContext,
+    control: tuple[Mapping[str, float], Mapping[str, Mapping[str, float]]] | None,
+) -> list[Score]:
+    """Scores with intervals over pictures; with a control also ``clear.<name>`` and the paired ``difference.<name>``."""
+    scores: list[Score] = []
+
+    def add(name: str, value: float, pictures: Mapping[str, float]) -> None:
+        context.units[name] = pictures
+        ci95 = bootstrap_interval(
+            [pictures[k] for k in sorted(pictures)], seed=derive_seed(context.seed, name)
+        )
+        scores.append(Score(name=name, value=value, higher_is_better=True, n=n, ci95=ci95))
+
+    for name in names:
+        if name in values:
+            add(name, values[name], units[name])
+    if control is not None:
+        clear_values, clear_units = control
+        both = [name for name in names if name in values and name in clear_values]
+        for name in both:
+            add(f"clear.{name}", clear_values[name], clear_units[name])
+        for name in both:
+            paired = {k: v - clear_units[name][k] for k, v in units[name].items()}
+            add(f"difference.{name}", values[name] - clear_values[name], paired)
+    return scores
