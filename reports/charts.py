@@ -318,9 +318,14 @@ def trade_off(report: Report) -> Chart | None:
         ],
     }
 
+    wide = min(3, len(drawn))
+    deep = math.ceil(len(drawn) / wide)
+
     def draw(figure: Any) -> None:
-        panels = figure.subplots(1, len(drawn), squeeze=False)[0]
-        for panel, ((p, o), points) in zip(panels, drawn.items(), strict=True):
+        panels = figure.subplots(deep, wide, squeeze=False).ravel()
+        for panel in panels[len(drawn) :]:
+            panel.set_visible(False)
+        for panel, ((p, o), points) in zip(panels, drawn.items(), strict=False):
             for i, (label, y, x) in enumerate(points):
                 panel.errorbar(
                     [x[0]], [y[0]], xerr=[[x[0] - x[1]], [x[2] - x[0]]], yerr=[[y[0] - y[1]], [y[2] - y[0]]],
@@ -341,8 +346,8 @@ def trade_off(report: Report) -> Chart | None:
         "↑ to the right, ↓ to the left.",
         alt=f"Scatter plot of identity left against {', '.join(across)}; the overview table holds the same numbers.",
         spec=spec,
-        draw=draw if len(drawn) <= 6 else None,
-        size=(4.2 * len(drawn), 3.6),
+        draw=draw,
+        size=(4.0 * wide, 3.3 * deep),
     )
 
 
@@ -454,6 +459,7 @@ def match_curves(group: Group, evidence: Sequence[Evidence], anchor: str) -> Cha
             panel.plot(range(1, len(floor) + 1), floor, ":", color="0.4", linewidth=1, label="chance")
             panel.set_title(scenario, loc="left", fontsize=8)
             panel.set_xlabel("rank k")
+            panel.set_xticks([1, *range(5, _RANKS + 1, 5)])
             panel.set_ylim(0, 101)
             _plain(panel)
         panels[0].set_ylabel("found by rank k, percent")
@@ -563,7 +569,13 @@ def pair_distances(group: Group, evidence: Sequence[Evidence], anchor: str) -> C
             _plain(panel)
         figure.supxlabel(f"distance, {shown_scenario}", fontsize=8)
         figure.supylabel("percent of pairs", fontsize=8)
-        panels[0].legend(fontsize=7, frameon=False)
+        figure.legend(
+            *panels[0].get_legend_handles_labels(),
+            loc="outside upper right",
+            ncols=2,
+            fontsize=7,
+            frameon=False,
+        )
 
     return Chart(
         name=f"{anchor}-distances",

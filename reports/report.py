@@ -132,7 +132,9 @@ def print_table(
             )
             table.add_column("method", overflow="fold", min_width=12)
             table.add_column("score [95 %]", justify="right", overflow="fold", max_width=30)
-            table.add_column("chance", justify="right", no_wrap=True)
+            guessed = group.chance_of(name)
+            if guessed:
+                table.add_column("chance", justify="right", no_wrap=True)
             table.add_column("anonymised", justify="right", no_wrap=True)
             table.add_column("open", justify="right", no_wrap=True)
             unknown = False
@@ -151,7 +153,8 @@ def print_table(
                     people = f"{coverage.anonymised}/{tables.known_people(coverage)}"
                     cells[1] = f"{coverage.failed_open}{'+?' if coverage.unfound is None else ''}"
                     unknown |= coverage.unfound is None
-                table.add_row(*map(Text, (label, cells[0], tables.format_chance(score), people, cells[1])))
+                chance = [tables.format_chance(score)] if guessed else []
+                table.add_row(*map(Text, (label, cells[0], *chance, people, cells[1])))
             console.print(table)
             if unknown:
                 console.print(

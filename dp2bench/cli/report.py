@@ -31,13 +31,14 @@ def report(
 ) -> None:
     """Write the report of one run, or of several side by side.
 
-    html is a page to open in a browser: tables that sort, privacy against use, curves, before and after, whom the attacker found,
-    coverage, and how to reproduce it; it needs no network. md, csv and tex (booktabs) are tables to paste, and figures are PDF and
-    SVG for print.
+    html is a page to open in a browser: tables that sort, privacy against use,
+    curves, before and after, whom the attacker found, coverage, and how to
+    reproduce it. It needs no network. md, csv and tex (booktabs) are tables to
+    paste; figures are PDF and SVG for print.
 
     One run: dp2bench report dp2bench-runs/mini
 
-    Two, as a page and a table: dp2bench report last-night tonight --out nightly -f html -f csv
+    Two, as a page: dp2bench report last-night tonight --out nightly -f html
     """
     from rich.console import Console
 
