@@ -1,0 +1,82 @@
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from dp2bench.cli.main import app
+from dp2bench.core.errors import Dp2benchError
+from dp2bench.deepprivacy2 import generators, weights
+from dp2bench.deepprivacy2.weights import files
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("DP2BENCH_WEIGHTS", str(tmp_path / "weights"))
+    monkeypatch.setenv("COLUMNS", "80")
+    return tmp_path / "weights"
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["weights", *map(str, arguments)])
+
+
+def test_list_names_all_and_where_they_are(folder):
+    result = run("list", "--places")
+    assert result.exit_code == 0
+    for name, known in weights.catalogue().items():
+        assert name in result.output
+        assert all(place.url in result.output for place in known.places)
+        assert known.licence in result.output
+    assert str(folder) in result.output
+
+
+def test_path_of_what_is_not_there_says_how_to_get_it():
+    result = run("path", "fdf256_stylegan")
+    assert isinstance(result.exception, Dp2benchError)
+    assert "dp2bench weights fetch fdf256_stylegan" in result.exception.remedy
+    assert isinstance(run("path", "unheard-of").exception, Dp2benchError)
+
+
+def test_an_official_checkpoint_is_imported_verified_and_used(
+    tmp_path, folder, monkeypatch, random_generators
+):
+    """The whole way of a user with a downloaded file, at the size of the small network."""
+    file = weights.describe(random_generators["face"])
+    network, _ = files.load(file)
+    source = tmp_path / "downloaded.ckpt"
+    torch.save({"EMA_generator": network.state_dict(), "global_step": 7}, source)
+    known = dict(weights.catalogue())
+    known["fdf256_stylegan"] = weights.Entry(**{**vars(known["fdf256_stylegan"]), "md5": weights.md5(source)})
+    monkeypatch.setattr(weights, "catalogue", lambda: known)
+    monkeypatch.setattr(generators, "build", lambda name, b=generators.build: b(file.config))
+    result = run("import", source, "--as", "fdf256_stylegan")
+    assert result.exit_code == 0, result.exception
+    path = folder / "fdf256_stylegan.safetensors"
+    assert weights.sha256(path) in result.output
+    assert source.is_file(), "the user's own file stays"
+    assert run("path", "fdf256_stylegan").output.strip() == str(path)
+    assert "ok fdf256_stylegan: matches its record" in run("verify").output
+    assert weights.resolve("official", "face") == path
+    with path.open("r+b") as stream:
+        stream.seek(-1, 2)
+        stream.write(b"\x7f")
+    result = run("verify", "fdf256_stylegan")
+    assert result.exit_code == 1
+    assert "bad fdf256_stylegan" in result.output
+    assert run("verify", "dsfd").exit_code == 1
+
+
+def test_files_that_cannot_be_imported(tmp_path, folder):
+    assert isinstance(run("import", tmp_path / "gone", "--as", "dsfd").exception, Dp2benchError)
+    page = tmp_path / "page.ckpt"
+    page.write_bytes(b"<html>")
+    result = run("import", page, "--as", "fdf256_stylegan")
+    assert "its MD5 is" in str(result.exception)
+    result = run("import", page, "--as", "mask_rcnn_R_50_FPN_3x")
+    assert isinstance(result.exception, Dp2benchError)
+    assert not folder.exists() or list(folder.iterdir()) == []
+
+
+def test_nothing_here_is_said(folder):
+    assert run("verify").exit_code == 0
