@@ -86,10 +86,7 @@ def shoot(shot: Shot, cast: street.Cast) -> tuple[View, list[int]]:
     camera = street.camera_at(
         eye, float(r.normal(0.04, 0.09)), float(r.uniform(-0.01, 0.07)), focal, (WIDTH, HEIGHT)
     )
-    clear = tuple(
-        v for v in place.vehicles if not (abs(v.at[0] - eye[0]) < 1.7 and abs(v.at[1] - eye[1]) < 8)
-    )
-    place = street.Place(place.town, clear, place.wide, place.light, place.sun)
+    place = place.clear(eye[0], eye[1], 1.7, 8)
     count = int(r.integers(3, 10))
     spots = street.place_people(place, camera, r, count, (5, 28), road=0.12)
     who = r.permutation(CAST)[: len(spots)].tolist()

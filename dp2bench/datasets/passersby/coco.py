@@ -83,6 +83,7 @@ def shoot(shot: Shot, cast: street.Cast) -> tuple[View, list[int], list[bool]]:
     place = street.build(r, kind)
     half = place.wide - 1.2
     eye = float(r.uniform(-half, half)), float(r.uniform(-3, 3)), float(r.uniform(0.9, 2.9))
+    place = place.clear(eye[0], eye[1], 2.2, 5)
     yaw = (
         float(r.choice([0, np.pi]) + r.normal(0, 0.45))
         if kind == "street"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import cv2
@@ -61,6 +61,11 @@ class Place:
     """(3,) towards the sun."""
     sun: float
     """0..1, how much of the light is the sun's."""
+
+    def clear(self, x: float, y: float, across: float, along: float) -> Place:
+        """The same place without what is parked close to (x, y)."""
+        kept = [v for v in self.vehicles if abs(v.at[0] - x) > across or abs(v.at[1] - y) > along]
+        return replace(self, vehicles=tuple(kept))
 
 
 def camera_at(eye: Any, yaw: float, pitch: float, focal: float, size: tuple[int, int]) -> Camera:
@@ -216,16 +221,9 @@ def _along_the_kerb(
                 )
         elif what < 0.94:
             colour = np.array([0.2, 0.26, 0.2]) * r.uniform(0.6, 1.6)
-            for along in ((1.0, 0.0), (0.0, 1.0)):
-                town.add(
-                    Kind.POST,
-                    Label.STATIC,
-                    (x - along[0] * 0.25, y - along[1] * 0.25),
-                    along,
-                    (0.5, 0, 1.0),
-                    colour,
-                    0,
-                )
+            for k in (-0.25, 0.25):
+                town.add(Kind.WALL, Label.STATIC, (x - 0.25, y + k), (1, 0), (0.5, 0, 1.0), colour, 0)
+                town.add(Kind.WALL, Label.STATIC, (x + k, y - 0.25), (0, 1), (0.5, 0, 1.0), 0.8 * colour, 0)
         elif kind != "street":
             town.add(
                 Kind.FENCE, Label.FENCE, (x, y), (0, 1), (float(r.uniform(3, 7)), 0, 1.0), (0.2, 0.2, 0.21), 0
@@ -307,6 +305,7 @@ def render(place: Place, actors: Sequence[Actor], camera: Camera, r: np.random.G
     shade = ZBuffer(h // SS, w // SS)
     things = np.full((h, w), -1, np.int16)
     in_view = _draw_vehicles(place, big, camera, z, shade, im, labels, things)
+    ground &= things == -1
 
     bases, windows, base = [], [], 0
     z.owner[:] = -1
