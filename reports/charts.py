@@ -251,7 +251,11 @@ def trade_off(report: Report) -> Chart | None:
         for label, y, x in points
     ]  # fmt: skip
     across = list(dict.fromkeys(name[o] for _, o in drawn))
-    x_of = {"type": "quantitative", "title": "the other score", "scale": {"zero": False, "padding": 24}}
+    x_of = {
+        "type": "quantitative",
+        "title": "the other score",
+        "scale": {"zero": False, "nice": False, "padding": 24},
+    }
     y_of = {"type": "quantitative", "title": "identity left", "scale": {"zero": True}}
     line = {"type": "rule", "color": _CSS_COLOURS[0], "opacity": 0.55, "strokeWidth": 1.5}
     spec = {

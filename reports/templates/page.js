@@ -78,6 +78,7 @@ const text = { labelColor: "currentColor", titleColor: "currentColor" };
 const config = {
   background: null,
   font: "system-ui, sans-serif",
+  axisX: { tickCount: 8, labelOverlap: "parity" },
   axis: { ...text, gridColor: "var(--grid)", domainColor: "var(--muted)", tickColor: "var(--muted)", labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
   legend: { ...text, orient: "bottom", labelFontSize: 12, labelLimit: 240, symbolStrokeWidth: 3 },
   header: { ...text, labelFontSize: 12, labelFontWeight: 600 },
