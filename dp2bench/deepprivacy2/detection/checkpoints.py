@@ -21,6 +21,7 @@ from torch import Tensor
 
 from dp2bench.core.contracts import Weights
 from dp2bench.core.errors import Dp2benchError
+from dp2bench.deepprivacy2 import weights as catalogue
 
 CSE_LICENCE = "see the DensePose project"
 
@@ -31,17 +32,30 @@ def find(weights: str | Path | None, detector: str, official: str) -> Path:
     """The checkpoint's path; a Dp2benchError that says where to get one if it is missing.
 
     Args:
-        weights: as the user gave it.
+        weights: a path, or a name of the catalogue of weights; None takes the official one from the user's folder of weights.
         detector: the detector's registered name.
         official: where the published checkpoint is.
 
     """
     if weights is not None and Path(weights).expanduser().is_file():
         return Path(weights).expanduser()
+    known = [
+        entry.name
+        for entry in catalogue.catalogue().values()
+        if (
+            any(place.url == official for place in entry.places)
+            if weights is None
+            else entry.name == str(weights)
+        )
+    ]
+    for name in known:
+        if (path := catalogue.installed(name)) is not None:
+            return path
     problem = f"no file {weights}" if weights is not None else "no path to them was given"
+    fetch = f"Run `dp2bench weights fetch {known[0]}`, or download" if known else "Download"
     raise Dp2benchError(
         f"The detector {detector!r} needs its trained weights: {problem}.",
-        f"Download {official} and pass its path as the detector's argument `weights`, or choose a detector that needs none "
+        f"{fetch} {official} and pass its path as the detector's argument `weights`, or choose a detector that needs none "
         "(`annotations`, `coco-json`, `whole-picture`).",
     )
 

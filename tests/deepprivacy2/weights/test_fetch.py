@@ -115,3 +115,19 @@ def test_a_page_instead_of_weights_is_no_detector(server):
     with pytest.raises(Dp2benchError, match="cannot be read as a checkpoint"):
         fetch.fetch(known(server, "/x", file="cse.pth"))
     assert list(weights.folder().iterdir()) == []
+
+
+def test_detectors_take_their_weights_from_the_folder(server):
+    from dp2bench.deepprivacy2.detection import checkpoints
+
+    entry = weights.entry("mask_rcnn_X_101_32x8d_FPN_3x")
+    official = entry.places[0].url
+    with pytest.raises(Dp2benchError, match="needs its trained weights") as error:
+        checkpoints.find(None, "mask-rcnn", official)
+    assert f"dp2bench weights fetch {entry.name}" in error.value.remedy
+    weights.folder().mkdir(parents=True)
+    (weights.folder() / entry.file).write_bytes(b"here")
+    assert checkpoints.find(None, "mask-rcnn", official).name == entry.file
+    assert checkpoints.find(entry.name, "mask-rcnn", official).name == entry.file
+    with pytest.raises(Dp2benchError, match="no file"):
+        checkpoints.find("mask_rcnn_R_50_FPN_3x", "mask-rcnn", official)
