@@ -13,6 +13,7 @@ from dp2bench.cli import (
     anonymize,
     check,
     compare,
+    data,
     detect,
     doctor,
     evaluate,
@@ -61,6 +62,7 @@ _command("compare", compare.compare)
 _command("accept", compare.accept)
 app.add_typer(history.app, name="history")
 app.add_typer(weights.app, name="weights")
+app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 _command("list", list_.list_)
 _command("doctor", doctor.doctor)

@@ -17,7 +17,7 @@ from dp2bench.core.types import People
 
 NAMES = registry.names("datasets")
 RENDERED = {name: registry.load("datasets", name) for name in NAMES if name.startswith("passersby-")}
-_OTHER_ARGUMENTS = {"market1501": {"official": False}}
+_OTHER_ARGUMENTS = {name: {"official": False} for name in ("market1501", "coco", "cityscapes")}
 
 
 def make(name: str, tmp: Path) -> Dataset:
