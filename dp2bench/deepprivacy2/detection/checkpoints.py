@@ -43,7 +43,7 @@ def find(weights: str | Path | None, detector: str, official: str) -> Path:
         entry.name
         for entry in catalogue.catalogue().values()
         if (
-            any(place.url == official for place in entry.places)
+            entry.name == detector or any(place.url == official for place in entry.places)
             if weights is None
             else entry.name == str(weights)
         )
