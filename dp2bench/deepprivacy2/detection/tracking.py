@@ -28,6 +28,8 @@ _VELOCITY_NOISE = 1 / 160
 """Standard deviations as shares of the box's height, as is usual since DeepSORT (Wojke et al., 2017)."""
 _BUFFER = 0.5
 """Share of its size by which a box grows on every side in the second association."""
+_MOSTLY_INSIDE = 0.7
+"""Least share of the smaller box in the larger for the third association, of boxes at the picture's border."""
 
 
 class FrameBoxes(NamedTuple):
@@ -115,7 +117,7 @@ def track(
             f"bridge and trail must not be negative and iou in (0, 1), got {bridge}, {trail}, {iou}"
         )
     steps = np.arange(len(frames), dtype=np.float64) if times is None else np.asarray(times, np.float64)
-    linker = _Linker(iou, bridge)
+    linker = _Linker(iou, bridge, size)
     ids = [
         linker.step(f, t - steps[i - 1] if i else 1.0)
         for i, (f, t) in enumerate(zip(frames, steps, strict=True))
@@ -137,11 +139,12 @@ def track(
 class _Linker:
     """Four independent filters (centre x, centre y, width, height) for each living track, as arrays."""
 
-    def __init__(self, iou: float, patience: int) -> None:
-        self.iou, self.patience = iou, patience
+    def __init__(self, iou: float, patience: int, size: tuple[int, int]) -> None:
+        self.iou, self.patience, self.size = iou, patience, size
         self.ids = np.zeros(0, np.int64)
         self.kinds = np.zeros(0, np.int8)
         self.missed = np.zeros(0, np.int64)
+        self.last = np.zeros((0, 4))
         self.mean = np.zeros((0, 4, 2))
         self.covariance = np.zeros((0, 4, 2, 2))
         self.next = 0
@@ -154,6 +157,7 @@ class _Linker:
         self._correct(tracks, _centres(frame.boxes[found].astype(np.float64)))
         self.missed += 1
         self.missed[tracks] = 0
+        self.last[tracks] = frame.boxes[found]
         out = np.full(len(frame.boxes), -1, np.int64)
         out[found] = self.ids[tracks]
         new = np.flatnonzero(out < 0)
@@ -174,6 +178,12 @@ class _Linker:
         free_t, free_b = np.setdiff1d(tracks, first[0]), np.setdiff1d(found, first[1])
         wide = box_iou(_buffered(predicted[free_t]), _buffered(boxes[free_b]))
         again = linear_assignment(np.where(same[np.ix_(free_t, free_b)], wide, 0), self.iou)
+        first = np.concatenate((first[0], free_t[again[0]])), np.concatenate((first[1], free_b[again[1]]))
+        # Who comes into the picture or leaves it shows a leg in one frame and half the body in the next.
+        free_t, free_b = np.setdiff1d(tracks[self.missed == 0], first[0]), np.setdiff1d(found, first[1])
+        free_b = free_b[at_border(boxes[free_b], self.size)]
+        inside = box_iou(self.last[free_t], boxes[free_b], over_smaller=True)
+        again = linear_assignment(np.where(same[np.ix_(free_t, free_b)], inside, 0), _MOSTLY_INSIDE)
         return np.concatenate((first[0], free_t[again[0]])), np.concatenate((first[1], free_b[again[1]]))
 
     def _predict(self, dt: float) -> None:
@@ -197,7 +207,7 @@ class _Linker:
         self.covariance[tracks] = p - gain[..., :, None] * p[..., None, 0, :]
 
     def _keep(self, which: NDArray[np.bool_]) -> None:
-        for name in ("ids", "kinds", "missed", "mean", "covariance"):
+        for name in ("ids", "kinds", "missed", "last", "mean", "covariance"):
             setattr(self, name, getattr(self, name)[which])
 
     def _start(self, ids: NDArray[np.int64], kinds: NDArray[np.int8], seen: NDArray[np.float64]) -> None:
@@ -208,6 +218,7 @@ class _Linker:
         self.ids = np.concatenate((self.ids, ids))
         self.kinds = np.concatenate((self.kinds, kinds))
         self.missed = np.concatenate((self.missed, np.zeros(len(ids), np.int64)))
+        self.last = np.concatenate((self.last, _corners(seen)))
         self.mean = np.concatenate((self.mean, np.stack((seen, np.zeros_like(seen)), 2)))
         self.covariance = np.concatenate((self.covariance, covariance))
 
@@ -222,12 +233,21 @@ def linear_assignment(
     return rows[good], columns[good]
 
 
-def box_iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(N, M) intersection over union of (N, 4) and (M, 4) xyxy boxes; 0 for empty ones."""
+def at_border(boxes: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(N,) whether a box comes within a pixel of the border of a picture of (H, W)."""
+    return np.asarray((boxes[:, :2] <= 1).any(1) | (boxes[:, 2:] >= np.array(size[::-1]) - 1).any(1))
+
+
+def box_iou(
+    a: NDArray[np.float64], b: NDArray[np.float64], *, over_smaller: bool = False
+) -> NDArray[np.float64]:
+    """(N, M) intersection over union of (N, 4) and (M, 4) xyxy boxes, or over the smaller box; 0 for empty ones."""
     low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
     common = np.clip(high - low, 0, None).prod(2)
     area_a, area_b = (np.clip(x[:, 2:] - x[:, :2], 0, None).prod(1) for x in (a, b))
     union = area_a[:, None] + area_b[None] - common
+    if over_smaller:
+        union = np.minimum(area_a[:, None], area_b[None])
     return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
 
 

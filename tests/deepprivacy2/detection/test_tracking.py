@@ -116,6 +116,14 @@ def test_what_moves_more_than_its_own_width_a_frame_is_followed():
     assert track(frames, SIZE).count == 1
 
 
+def test_who_comes_in_or_leaves_at_the_border_stays_one():
+    """A foot first, then the body; then only a hand."""
+    boxes = [[0, 241, 4, 250], [0, 242, 11, 340], [0, 240, 30, 345], [0, 240, 28, 344], [0, 280, 5, 300]]
+    assert track([_frame([b]) for b in boxes], SIZE).count == 1
+    inner = np.array(boxes) + np.array([100, 0] * 2)
+    assert track([_frame([b]) for b in inner], SIZE).count > 1
+
+
 def test_uneven_frame_times():
     """The same walk, of which some frames were never recorded."""
     kept = [0, 1, 2, 3, 4, 5, 6, 7, 13, 14, 15, 22, 23]
@@ -192,3 +200,31 @@ def test_a_bridged_person_has_the_mask_of_both_ends_carried_along():
     assert got.scores.tolist() == [0]
     with pytest.raises(ValueError, match="bridge"):
         track([], (1, 1), bridge=-1)
+
+
+def _passersby():
+    """(truth, boxes) of each frame of 14 people who cross, rendered, and the pictures' size."""
+    from dp2bench.datasets.passersby.video import PassersbyVideo
+
+    dataset = PassersbyVideo(size="mini")
+    dataset.prepare()
+    samples = dataset.samples("all")
+    people = [dataset.people(s) for s in samples]
+    return [(p.boxes, p.track_ids) for p in people], dataset.read(samples[0]).shape[:2]
+
+
+@pytest.mark.slow
+def test_people_who_cross_a_square():
+    """Figures of docs/video.md, within a margin."""
+    truth, size = _passersby()
+    for noise, drop, bounds in ((0, 0, (1.0, 0, 0)), (0.02, 0.1, (0.97, 8, 15)), (0.02, 0.3, (0.95, 14, 45))):
+        rng = np.random.default_rng(0)
+        frames = []
+        for boxes, _ in truth:
+            keep = rng.random(len(boxes)) >= drop
+            sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
+            frames.append(_frame((boxes + rng.normal(0, noise, boxes.shape) * sides)[keep]))
+        score = tracking_scores(truth, _found(frames, track(frames, size, trail=0)))
+        assert score.idf1 >= bounds[0]
+        assert score.switches <= bounds[1]
+        assert score.missed <= bounds[2]
