@@ -7,6 +7,7 @@ nothing to draw.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -202,8 +203,6 @@ def intervals(group: Group, anchor: str) -> Chart | None:
 
 def _lookup(table: Mapping[str, str]) -> str:
     """A Vega expression of a table."""
-    import json
-
     return json.dumps(table, ensure_ascii=False)
 
 

@@ -163,7 +163,7 @@ def _dots(panel: Any, group: Group, names: list[str]) -> None:
     panel.set_xlim(-2, 102)
     metric = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in names))
     panel.set_xlabel(f"identity left: {metric} in percent, 95 % interval (left is more private)")
-    panel.set_title(f"{group.dataset}: {group.task}", loc="left", fontsize=9)
+    panel.set_title(f"{group.dataset}: {group.name}", loc="left", fontsize=9)
     panel.grid(axis="x", color="0.9", linewidth=0.6)
     panel.set_axisbelow(True)
     for side in ("top", "right"):

@@ -273,11 +273,11 @@ def render(report: Report) -> str:
         first = group.main_score.name if group.main_score is not None else None
         # the main score in front, the control on clear pictures at the end
         names = sorted(group.main_names, key=lambda n: (n != first, not tables.needs_coverage(n)))
-        main = _scores(group, names, f"{group.dataset}: {group.task}, main scores")
-        every = _scores(group, group.score_names, f"{group.dataset}: {group.task}, all scores")
+        main = _scores(group, names, f"{group.dataset}: {group.name}, main scores")
+        every = _scores(group, group.score_names, f"{group.dataset}: {group.name}, all scores")
         sections.append(
             {
-                "title": f"{group.task} on {group.dataset}",
+                "title": f"{group.name} on {group.dataset}",
                 "kind": group.kind,
                 "anchor": anchor,
                 "reference": task.get("reference", ""),

@@ -126,7 +126,7 @@ def print_table(
         names = [n for n in group.main_names if tables.needs_coverage(n)] or list(group.main_names)
         units = {s.name: tables.with_unit(s) for r in group.results for s in r.scores}
         for name in names or [""]:
-            title = f"{group.dataset}: {group.task}" + (f", {units[name]}" if name else "")
+            title = f"{group.dataset}: {group.name}" + (f", {units[name]}" if name else "")
             table = Table(
                 title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1)
             )

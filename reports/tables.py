@@ -117,6 +117,13 @@ class Group:
     labels: tuple[str, ...]
     indices: tuple[int, ...] = ()
     """Where each result stands in the sequence that was grouped."""
+    settings: str = ""
+    """The settings that tell it from other groups of the same dataset and task; empty where there is no other."""
+
+    @property
+    def name(self) -> str:
+        """The task, with the settings that tell it from others of that name."""
+        return f"{self.task} ({self.settings})" if self.settings else self.task
 
     @property
     def kind(self) -> str:
@@ -191,8 +198,23 @@ def groups(results: Sequence[Result], runs: Sequence[str] = ()) -> tuple[Group, 
     for (dataset, task, _), members in found.items():
         chosen = [results[i] for i in members]
         labels = _labels(chosen, [runs[i] if runs else "" for i in members])
-        gathered.append(Group(dataset, task, tuple(chosen), labels, tuple(members)))
+        others = [results[m[0]] for (d, t, _), m in found.items() if (d, t) == (dataset, task)]
+        settings = _settings(chosen[0], others)
+        gathered.append(Group(dataset, task, tuple(chosen), labels, tuple(members), settings))
     return tuple(gathered)
+
+
+def _settings(result: Result, others: Sequence[Result]) -> str:
+    """The settings of dataset and task that not all of these have alike: ``epochs=40``."""
+
+    def given(r: Result) -> dict[str, str]:
+        arguments = {**r.spec.dataset_arguments, **r.spec.task_arguments}
+        return {key: canonical_json(value) for key, value in arguments.items()}
+
+    mine, all_of_them = given(result), [given(other) for other in others]
+    keys = sorted({key for one in all_of_them for key in one})
+    differ = [key for key in keys if len({one.get(key) for one in all_of_them}) > 1]
+    return ", ".join(f"{key}={mine.get(key, 'default')}" for key in differ)
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,7 +251,7 @@ def overview(
     columns.sort(key=lambda c: KINDS.index(c.kind))
     titles = [c.title for c in columns]
     columns = [
-        replace(c, title=f"{c.title}, {c.group.task}") if titles.count(c.title) > 1 else c for c in columns
+        replace(c, title=f"{c.title}, {c.group.name}") if titles.count(c.title) > 1 else c for c in columns
     ]
     labels = dict.fromkeys(label for g in groups(results, runs) for label in g.labels)
     return columns, [
@@ -271,7 +293,7 @@ def frame(results: Sequence[Result], runs: Sequence[str] = ()) -> pd.DataFrame:
     for group in gathered:
         for label, result in zip(group.labels, group.results, strict=True):
             scores = [find_score(result, name) for name in names]
-            index.append((group.dataset, group.task, label))
+            index.append((group.dataset, group.name, label))
             rows.append(
                 [
                     s.value if s is not None and result.status == "ok" and printable(result, s) else math.nan
@@ -399,7 +421,7 @@ def markdown(
     """
     parts = []
     for group in groups(results, runs):
-        lines = [f"### {_markdown_cell(group.dataset)}: {_markdown_cell(group.task)}", ""]
+        lines = [f"### {_markdown_cell(group.dataset)}: {_markdown_cell(group.name)}", ""]
         lines += _markdown_table(*grid(group, names))
         lines += ["", _markdown_cell(NOTES), ""]
         lines += [f"- {_markdown_cell(line)}" for line in footer(group, command)]
@@ -408,7 +430,7 @@ def markdown(
 
 
 CSV_COLUMNS = (
-    "dataset", "dataset_version", "task", "kind", "method", "run", "status", "score", "value", "ci95_low", "ci95_high",
+    "dataset", "dataset_version", "task", "settings", "kind", "method", "run", "status", "score", "value", "ci95_low", "ci95_high",
     "chance", "unit",
     "higher_is_better", "n", "seeds", "anonymised", "known", "failed_open", "unfound", "note", "command",
 )  # fmt: skip
@@ -427,6 +449,7 @@ def csv(results: Sequence[Result], command: str = "", runs: Sequence[str] = ()) 
                 "dataset": group.dataset,
                 "dataset_version": result.provenance.dataset_version if result.provenance else "",
                 "task": group.task,
+                "settings": group.settings,
                 "kind": group.kind,
                 "method": label,
                 "run": runs[index] if runs else "",
@@ -538,7 +561,7 @@ def latex(
         lines = [r"\begin{tabular}{@{}l" + "r" * (columns - 1) + "@{}}", r"\toprule"]
         lines += [" & ".join(map(latex_escape, header)) + r" \\", r"\midrule"]
         lines += [*_latex_rows(columns, rows), r"\bottomrule"]
-        lines += _latex_notes(columns, [f"{group.dataset}: {group.task}. {NOTES}", *footer(group, command)])
+        lines += _latex_notes(columns, [f"{group.dataset}: {group.name}. {NOTES}", *footer(group, command)])
         lines.append(r"\end{tabular}")
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)

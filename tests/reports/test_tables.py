@@ -88,6 +88,22 @@ def test_datasets_get_their_own_tables_and_mixed_versions_a_warning(make):
     assert "WARNING" in tables.markdown([make("blur"), other])
 
 
+def test_groups_of_one_task_under_two_settings_are_told_apart(make):
+    def with_settings(**arguments):
+        result = make("blur")
+        return result.model_copy(
+            update={"spec": result.spec.model_copy(update={"task_arguments": {"rank": 5, **arguments}})}
+        )
+
+    results = [with_settings(epochs=2), with_settings(epochs=40), with_settings()]
+    assert [g.name for g in tables.groups(results)] == [
+        f"market1501-reid (epochs={n})" for n in ("2", "40", "default")
+    ]
+    columns, _ = tables.overview(results)
+    assert len({c.title for c in columns if c.score is not None}) == 3
+    assert tables.groups(results[:1])[0].name == "market1501-reid"
+
+
 def test_csv(results):
     lines = list(csv.DictReader(io.StringIO(tables.csv(results, "c"))))
     assert lines[0]["value"] == "0.81"
