@@ -38,7 +38,7 @@ class Policy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     schema_version: Literal[1] = 1
-    alpha: float = Field(default=0.01, gt=0, lt=0.5)
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
     tolerance: Tolerance = 0.01
     relative_tolerance: Tolerance = 0.05
     tolerances: Mapping[str, Tolerance] = Field(default_factory=dict)

@@ -70,7 +70,7 @@ def commands() -> list[tuple[str, str]]:
             for line in block.splitlines()
         ]
         lines += re.findall(r"^    (dp2bench .*)$", text, re.M) + re.findall(
-            r"`(dp2bench \S+ [^`\n]+)`", text
+            r"`(dp2bench [^\s`]+ [^`\n]+)`", text
         )
         lines += re.findall(r"run: (dp2bench .*)$", text, re.M)
         found += [(path.name, line) for line in lines]
