@@ -85,7 +85,8 @@ class Template:
         flipped = vertices[..., ::-1]
         if self.mirrored is None:
             return flipped.copy()
-        return np.where(flipped < 0, flipped, self.mirrored[np.maximum(flipped, 0)])
+        swapped: NDArray[np.int32] = np.where(flipped < 0, flipped, self.mirrored[np.maximum(flipped, 0)])
+        return swapped
 
     def save(self, path: Path) -> None:
         """Write a file for `read`; it appears whole."""
@@ -126,7 +127,10 @@ def standardised(table: Any) -> NDArray[np.float32]:
     """A (V, 16) table with mean 0 and standard deviation 1 in each column, the scale that generators are trained on."""
     table = np.asarray(table, np.float64)
     spread = table.std(0)
-    return ((table - table.mean(0)) / np.where(spread > 0, spread, 1)).astype(np.float32)
+    scaled: NDArray[np.float32] = ((table - table.mean(0)) / np.where(spread > 0, spread, 1)).astype(
+        np.float32
+    )
+    return scaled
 
 
 _loaded: dict[str, Template] = {}

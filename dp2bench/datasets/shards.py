@@ -123,7 +123,8 @@ class Shards:
 
 def _index(file: Path) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
     """Each sample of a tar file: its key, and offset and size of each member by ending."""
-    key, members = "", {}
+    key = ""
+    members: dict[str, tuple[int, int]] = {}
     try:
         with tarfile.open(file, "r:") as archive:
             for info in archive:
@@ -139,7 +140,7 @@ def _index(file: Path) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
                     members = {}
                 key = full
                 members[ending] = info.offset_data, info.size
-                archive.members = []  # or it keeps every header in memory
+                archive.members = []  # type: ignore[attr-defined]  # or it keeps every header in memory
     except (tarfile.TarError, OSError, EOFError) as error:
         raise DatasetError(
             f"{file} is no tar file that can be read: {error}.", "Get the archive again."
@@ -199,7 +200,7 @@ class Archives:
             info = tarfile.TarInfo(f"{key}.{ending}")
             info.size = len(data)
             self._archive.addfile(info, io.BytesIO(data))
-        self._archive.members = []  # or it keeps every header in memory
+        self._archive.members = []  # type: ignore[attr-defined]  # or it keeps every header in memory
 
     def close(self) -> None:
         """Finish the file that is open."""

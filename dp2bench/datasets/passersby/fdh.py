@@ -12,6 +12,7 @@ from dp2bench.datasets.fdh import FDH
 from dp2bench.datasets.passersby import portraits
 from dp2bench.datasets.passersby.fdh_crops import FDHCropsRecipe
 from dp2bench.datasets.passersby.making import Made
+from dp2bench.datasets.passersby.template import NAME as TEMPLATE
 from dp2bench.datasets.shards import Shards
 
 
@@ -33,7 +34,7 @@ class PassersbyFDH(FDH):
         self.size = size
         self.original = self.made.root
         """Where the untouched dataset is: who is seen in a copy is looked up there."""
-        super().__init__(self.original if root is None else Path(root), template=portraits.TEMPLATE)
+        super().__init__(self.original if root is None else Path(root), template=TEMPLATE)
         self.meta = DatasetMeta(
             name="passersby-fdh",
             version=self.made.version,

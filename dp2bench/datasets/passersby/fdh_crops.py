@@ -13,7 +13,8 @@ from dp2bench.datasets.crops import Crop
 from dp2bench.datasets.fdh import HEIGHT, TEMPLATE_FILE, WIDTH, members
 from dp2bench.datasets.passersby import portraits
 from dp2bench.datasets.passersby.making import Arrays, Recipe, cut, join
-from dp2bench.datasets.passersby.portraits import TEMPLATE, Shot, Size
+from dp2bench.datasets.passersby.portraits import Shot, Size
+from dp2bench.datasets.passersby.template import NAME as TEMPLATE
 from dp2bench.datasets.shards import ShardWriter
 
 STREAM = "passersby-fdh"

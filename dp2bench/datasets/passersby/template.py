@@ -105,7 +105,8 @@ def _parts() -> NDArray[np.int8]:
         limb = next((part for part, prefixes in _SIDES.items() if name.startswith(prefixes)), None)
         middle = next((part for part, prefixes in _MIDDLE.items() if name.startswith(prefixes)), None)
         of_bone[index] = PART_NAMES.index(f"{side}{limb}" if middle is None else middle)
-    return of_bone[body.dominant_bone[:SKIN_VERTICES]]
+    parts: NDArray[np.int8] = of_bone[body.dominant_bone[:SKIN_VERTICES]]
+    return parts
 
 
 if __name__ == "__main__":

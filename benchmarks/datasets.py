@@ -1,0 +1,59 @@
+"""How long the datasets that come with the package take to make, and what they weigh.
+
+Run: python benchmarks/datasets.py --size smoke mini [--names passersby-fdh ...]
+
+Made in a temporary folder. Processor seconds are those of the two workers together: on two idle cores half of it passes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import resource
+import tempfile
+import time
+
+from dp2bench.datasets import shelf
+
+
+def worked() -> float:
+    """Processor seconds of the children that ended so far."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", nargs="+", default=["smoke", "mini"])
+    parser.add_argument("--names", nargs="+", default=shelf.makers())
+    options = parser.parse_args()
+    print(
+        f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
+    )
+    print(f"load before: {os.getloadavg()[0]:.1f}\n")
+    print("| dataset | size | pictures | wall | processor | on disk |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for size in options.size:
+        wall = processor = 0.0
+        for name in options.names:
+            with tempfile.TemporaryDirectory() as cache:
+                os.environ["DP2BENCH_CACHE"] = cache
+                data = shelf.create(name, size)
+                begin, before = time.perf_counter(), worked() + time.process_time()
+                data.prepare()
+                took, used = time.perf_counter() - begin, worked() + time.process_time() - before
+                pictures = sum(len(data.samples(split)) for split in data.meta.splits)
+                weight = sum(item.bytes for item in shelf.contents()) / 1e6
+            print(
+                f"| {name} | {size} | {pictures:,} | {took:.0f} s | {used:.0f} s | {weight:,.1f} MB |",
+                flush=True,
+            )
+            wall, processor = wall + took, processor + used
+        print(f"| all | {size} | | {wall:.0f} s | {processor:.0f} s | |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
