@@ -2,13 +2,18 @@
 
 Prints seconds per person of the plain path, which scales its weights and resamples in separate steps on every call as the
 published code does, and of the path made by ``prepare_for_inference``. ``cpu`` is processor time, which other programs on the
-machine disturb less than ``wall``; each is the least of the repetitions.
+machine disturb less than ``wall``; each is the least of the repetitions. ``floor`` is the network's multiplications at the speed
+of one large matrix product on the same threads or GPU, in the same precision. ``differs`` is the largest difference between an
+output in this batch and the same crop alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import platform
+import re
 import time
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -47,6 +52,30 @@ def measure(network: Any, given: dict[str, torch.Tensor], repeats: int) -> tuple
     return min(t[0] for t in times[1:]), min(t[1] for t in times[1:])
 
 
+def floor(flop: float, device: str, precision: torch.dtype, repeats: int) -> tuple[float, float]:
+    """Seconds for ``flop`` operations, and operations a second, of a matrix product that fills the machine."""
+    n = 8192 if device.startswith("cuda") else 2048
+    a = torch.randn(n, n, device=device, dtype=precision)
+    times = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        a @ a
+        if device.startswith("cuda"):
+            torch.cuda.synchronize()
+        times.append(time.perf_counter() - start)
+    speed = 2 * n**3 / min(times[1:])
+    return flop / speed, speed
+
+
+def machine(device: str) -> str:
+    """What it runs on."""
+    if device.startswith("cuda"):
+        return torch.cuda.get_device_name()
+    cpu = Path("/proc/cpuinfo")
+    names = re.findall(r"model name\s*:\s*(.+)", cpu.read_text("utf-8")) if cpu.is_file() else []
+    return names[0] if names else platform.processor()
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -68,9 +97,13 @@ def main() -> None:
     parameters = sum(p.numel() for p in network.parameters()) / 1e6
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(**inputs(network, 1, args.device))
-    flop = counter.get_total_flops() / 1e9
+    flop = counter.get_total_flops()
+    half = getattr(torch, args.autocast) if args.autocast else None
+    least, speed = floor(flop, args.device, half or torch.float32, args.repeats)
     print(
-        f"{args.name}: {parameters:.2f} M parameters, {flop:.0f} GFLOP a person, {args.threads} threads, torch {torch.__version__}"
+        f"{args.name}: {parameters:.2f} M parameters, {flop / 1e9:.0f} GFLOP a person\n"
+        f"{machine(args.device)}, {args.threads} threads, torch {torch.__version__}, {args.autocast or 'float32'}\n"
+        f"floor {least:.4f} s a person at {speed / 1e9:.0f} GFLOP/s"
     )
     with torch.inference_mode():
         plain = {
@@ -81,14 +114,20 @@ def main() -> None:
             channels_last=not args.no_channels_last,
             preconvolve=args.preconvolve,
             compile=args.compile,
-            autocast=getattr(torch, args.autocast) if args.autocast else None,
+            autocast=half,
         )
-        print("batch  plain wall   cpu  prepared wall   cpu   (seconds per person)")
+        print("batch  plain wall   cpu  prepared wall   cpu  people/s  x floor  differs   (seconds a person)")
         for batch in args.batches:
-            wall, cpu = measure(network, inputs(network, batch, args.device), args.repeats)
+            given = inputs(network, batch, args.device)
+            wall, cpu = measure(network, given, args.repeats)
+            together = network(**given)["img"]
+            alone = torch.cat(
+                [network(**{k: v[i : i + 1] for k, v in given.items()})["img"] for i in range(batch)]
+            )
             a, b = plain[batch]
             print(
-                f"{batch:5}  {a / batch:10.3f} {b / batch:5.2f}  {wall / batch:13.3f} {cpu / batch:5.2f}",
+                f"{batch:5}  {a / batch:10.4f} {b / batch:5.2f}  {wall / batch:13.4f} {cpu / batch:5.2f}  {batch / wall:8.1f}  "
+                f"{wall / batch / least:7.2f}  {(together - alone).abs().max():7.0e}",
                 flush=True,
             )
 

@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 import torch
+from PIL import Image as Pillow
 from typer.testing import CliRunner
 
 from dp2bench.cli.main import app
@@ -80,3 +82,32 @@ def test_files_that_cannot_be_imported(tmp_path, folder):
 
 def test_nothing_here_is_said(folder):
     assert run("verify").exit_code == 0
+
+
+def test_a_folder_through_deepprivacy2(tmp_path, random_generators):
+    pictures = tmp_path / "in"
+    pictures.mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (120, 80, 3), np.uint8)
+    Pillow.fromarray(noise).save(pictures / "a.png")
+    (pictures / "empty.png").write_bytes(b"")
+    given = ["-a", f"cse={random_generators['body-cse']}", "-a", "person=none", "-a", "face=none"]
+    runner = CliRunner()
+    result = runner.invoke(
+        app, ["anonymize", str(pictures), str(tmp_path / "out"), "-m", "deepprivacy2", *given]
+    )
+    assert result.exit_code == 1, result.exception
+    assert "empty.png" in result.output
+    assert [p.name for p in (tmp_path / "out").rglob("*.png")] == ["a.png"]
+    made = np.asarray(Pillow.open(next((tmp_path / "out").rglob("a.png"))))
+    assert (made != noise).any(-1).mean() > 0.5
+
+
+def test_deepprivacy2_without_weights_is_one_message(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "embedded", dict)
+    Pillow.new("RGB", (40, 80)).save(tmp_path / "a.png")
+    result = CliRunner().invoke(
+        app, ["anonymize", str(tmp_path / "a.png"), str(tmp_path / "b.png"), "-m", "deepprivacy2"]
+    )
+    assert isinstance(result.exception, Dp2benchError)
+    assert "dp2bench weights fetch fdh_styleganL" in result.exception.remedy
+    assert not (tmp_path / "b.png").exists()

@@ -1,5 +1,6 @@
 """Which generator gets whom, and what a method says of itself."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -217,6 +218,26 @@ def test_without_weights_one_clear_message(name, monkeypatch):
     assert "dp2bench weights import FILE --as" in error.value.remedy
     with pytest.raises(Dp2benchError, match="not on this machine"):
         registry.create("methods", name, {"weights": "official"})
+
+
+def test_a_photograph_keeps_everything_but_the_person(paths):
+    astronaut = pytest.importorskip("skimage.data", reason="needs scikit-image for its picture").astronaut()
+    yy, xx = np.mgrid[:512, :512]
+    mask = (((xx - 225) / 60) ** 2 + ((yy - 120) / 85) ** 2 < 1) | (
+        (yy > 170) & (abs(xx - 225) < yy * 0.55 - 20)
+    )
+    face = np.array([[175, 60, 275, 190]], np.float32)
+    people = People.of([[20, 30, 500, 512]], masks=mask[None], faces=face)
+    body = registry.create("methods", "deepprivacy2", paths).anonymize(astronaut, people, seed=SEED)
+    assert body.changed[mask].all()
+    around = cv2.dilate(mask.astype(np.uint8), np.ones((61, 61)))
+    assert not body.changed[around == 0].any()
+    assert np.array_equal(body.image[~body.changed], astronaut[~body.changed])
+    only = registry.create("methods", "deepprivacy2-face", {"face": paths["face"]})
+    got = only.anonymize(astronaut, people, seed=SEED)
+    assert got.changed.sum() == 100 * 130
+    assert got.changed[60:190, 175:275].all()
+    assert np.abs(got.image[got.changed].astype(int) - astronaut[got.changed]).mean() > 10
 
 
 @pytest.mark.slow
