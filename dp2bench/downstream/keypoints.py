@@ -9,6 +9,7 @@ CVPR 2020).
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -23,13 +24,15 @@ from torch.nn import functional as F
 
 from dp2bench.core.contracts import Dataset, Progress, no_progress
 from dp2bench.core.errors import DatasetError
-from dp2bench.core.seeds import derive_seed
+from dp2bench.core.seeds import Seed, derive_seed, generator
 from dp2bench.downstream.training import fit
 from dp2bench.metrics import efficientnet
 
 MIRRORED = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
 """COCO's keypoints after a flip."""
 PERSON = 1
+FLIPS = (False, True, False, True)
+"""Which versions of the crops are mirrored; all but the first are also varied at random."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ class Recipe:
     channels: int = 96
     margin: float = 1.25
     sigma: float = 1.0
-    epochs: int = 16
+    versions: int = 3
+    dropout: float = 0.15
+    epochs: int = 14
     batch_size: int = 32
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
@@ -50,23 +55,29 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Crop:
-    """One annotated person: its picture's id, and the map from picture to crop pixels (scale, shift x, shift y)."""
+    """One annotated person.
+
+    Attributes:
+        image_id: of its picture.
+        affine: (2, 3) from the picture to the crop, in coordinates whose pixel centres are at halves.
+        keypoints: (17, 3) in the crop, in such coordinates, and COCO's visibility.
+
+    """
 
     image_id: int
-    scale: float
-    shift: tuple[float, float]
+    affine: NDArray[np.float64]
     keypoints: NDArray[np.float32]
 
 
 class KeypointNet(nn.Module):
     """Heat maps (B, 17, H/4, W/4) from EfficientNet's maps at strides 4 and 8."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, dropout: float = 0.0) -> None:
         super().__init__()
         self.blocks = cast("Any", efficientnet.pretrained()._blocks)[5:11]  # those of stride 16
         self.near = nn.Conv2d(40 + 4 * 24, channels, 1)
         self.far = nn.Conv2d(112, channels, 1)
-        self.body = nn.Sequential(*_convolution(channels), *_convolution(channels))
+        self.body = nn.Sequential(*_convolution(channels), *_convolution(channels), nn.Dropout2d(dropout))
         self.head = nn.Conv2d(channels, 4 * 17, 1)
 
     def train(self, mode: bool = True) -> KeypointNet:
@@ -101,10 +112,13 @@ def annotation_file(dataset: Any, split: str) -> Path:
     return path
 
 
-def crops(dataset: Dataset, split: str, recipe: Recipe) -> tuple[NDArray[np.uint8], list[Crop]]:
+def crops(
+    dataset: Dataset, split: str, recipe: Recipe, *, vary: Seed | None = None
+) -> tuple[NDArray[np.uint8], list[Crop]]:
     """(N, height, width, 3) crops around the annotated people with keypoints whose picture is there, and what they show.
 
-    At most ``recipe.limit`` people, evenly spread. Raises DatasetError where there is nobody.
+    At most ``recipe.limit`` people, evenly spread; with ``vary`` each is turned, moved and scaled a little. Raises DatasetError
+    where there is nobody.
     """
     data = json.loads(annotation_file(dataset, split).read_bytes())
     samples = {s.labels["image_id"]: s for s in dataset.samples(split)}
@@ -129,19 +143,34 @@ def crops(dataset: Dataset, split: str, recipe: Recipe) -> tuple[NDArray[np.uint
     for i, row in enumerate(rows):
         if last is None or last[0] != row["image_id"]:
             last = row["image_id"], dataset.read(samples[row["image_id"]])
-        x, y, w, h = row["bbox"]
-        scale = recipe.height / (max(h, w * recipe.height / recipe.width, 1) * recipe.margin)
-        shift = (recipe.width / 2 - scale * (x + w / 2), recipe.height / 2 - scale * (y + h / 2))
-        # COCO's coordinates have pixel centres at halves, OpenCV's at whole numbers
-        affine = np.array([[scale, 0, shift[0] + (scale - 1) / 2], [0, scale, shift[1] + (scale - 1) / 2]])
+        affine = _affine(row["bbox"], recipe, None if vary is None else generator(derive_seed(vary, i)))
+        shrink = float(np.sqrt(np.linalg.det(affine[:, :2])))
+        # OpenCV has pixel centres at whole numbers
+        centred = affine.copy()
+        centred[:, 2] += affine[:, :2].sum(1) / 2 - 0.5
         picture = last[1]
-        if scale < 0.5:  # a warp has no antialiasing
-            picture = cv2.blur(picture, (round(1 / scale),) * 2)
-        pixels[i] = cv2.warpAffine(picture, affine, (recipe.width, recipe.height), flags=cv2.INTER_LINEAR)
-        keypoints = np.array(row["keypoints"], np.float32).reshape(17, 3)
-        keypoints[:, :2] = (keypoints[:, :2] + 0.5) * scale + np.array(shift, np.float32)
-        found.append(Crop(row["image_id"], scale, shift, keypoints))
+        if shrink < 0.5:  # a warp has no antialiasing
+            picture = cv2.blur(picture, (round(1 / shrink),) * 2)
+        pixels[i] = cv2.warpAffine(picture, centred, (recipe.width, recipe.height), flags=cv2.INTER_LINEAR)
+        keypoints = np.array(row["keypoints"], np.float64).reshape(17, 3)
+        # COCO names pixels by whole numbers
+        keypoints[:, :2] = (keypoints[:, :2] + 0.5) @ affine[:, :2].T + affine[:, 2]
+        found.append(Crop(row["image_id"], affine, keypoints.astype(np.float32)))
     return pixels, found
+
+
+def _affine(bbox: Sequence[float], recipe: Recipe, random: np.random.Generator | None) -> NDArray[np.float64]:
+    """From the picture to the crop around a box (x, y, width, height)."""
+    x, y, w, h = bbox
+    scale = recipe.height / (max(h, w * recipe.height / recipe.width, 1) * recipe.margin)
+    centre, turn = np.array([x + w / 2, y + h / 2]), 0.0
+    if random is not None:
+        scale *= float(np.exp(random.normal(0, 0.12)))
+        centre = centre + random.normal(0, 0.04, 2) * recipe.height / scale
+        turn = float(random.normal(0, 0.2))
+    across = scale * np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+    shift = np.array([recipe.width / 2, recipe.height / 2]) - across @ centre
+    return np.concatenate([across, shift[:, None]], 1)
 
 
 @torch.no_grad()
@@ -202,29 +231,30 @@ def train(
         DatasetError: nobody to learn from. Dp2benchError: the loss is not finite.
 
     """
-    pixels, people = crops(dataset, "train", recipe)
     network = efficientnet.pretrained(device)
-    seen = [_maps(network, pixels, flip, device) for flip in (False, True)]
-    places = torch.from_numpy(np.stack([p.keypoints for p in people]))
-    mirrored = places[:, list(MIRRORED)].clone()
-    mirrored[..., 0] = recipe.width - mirrored[..., 0]
-    goals = [targets(k, recipe) for k in (places, mirrored)]
+    versions = []
+    for version, flip in enumerate(FLIPS[: recipe.versions]):
+        vary = None if version == 0 else derive_seed(seed, "version", version)
+        pixels, people = crops(dataset, "train", recipe, vary=vary)
+        places = torch.from_numpy(np.stack([p.keypoints for p in people]))
+        if flip:
+            places = places[:, list(MIRRORED)]
+            places[..., 0] = recipe.width - places[..., 0]
+        versions.append((*_maps(network, pixels, flip, device), *targets(places, recipe)))
+    columns = [torch.stack(column) for column in zip(*versions, strict=True)]
     torch.manual_seed(derive_seed(seed, "keypoints"))
-    model = KeypointNet(recipe.channels).to(device)
+    model = KeypointNet(recipe.channels, recipe.dropout).to(device)
 
     def loss_of(chosen: Tensor) -> Tensor:
-        flip = torch.rand(len(chosen)) < 0.5
-        fine, coarse, goal, valid = (
-            torch.cat([a[chosen[~flip]], b[chosen[flip]]]).to(device)
-            for a, b in zip((*seen[0], *goals[0]), (*seen[1], *goals[1]), strict=True)
-        )
+        version = torch.randint(len(versions), (len(chosen),))
+        fine, coarse, goal, valid = (column[version, chosen].to(device) for column in columns)
         surprise = -(goal * model(fine, coarse).flatten(2).log_softmax(2)).sum(2)
         return (surprise * valid).sum() / valid.sum().clamp(min=1)
 
     fit(
         model,
         loss_of,
-        len(people),
+        columns[0].shape[1],
         out,
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
@@ -275,7 +305,7 @@ def predict(
 
 def _result(crop: Crop, place: NDArray[np.float64], mass: NDArray[np.float64]) -> dict[str, Any]:
     points = np.ones((17, 3))
-    points[:, :2] = (place - np.array(crop.shift)) / crop.scale - 0.5
+    points[:, :2] = np.linalg.solve(crop.affine[:, :2], (place - crop.affine[:, 2]).T).T - 0.5
     return {
         "image_id": crop.image_id,
         "category_id": PERSON,

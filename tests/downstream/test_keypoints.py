@@ -48,12 +48,13 @@ def coco(tmp_path_factory: pytest.TempPathFactory) -> Coco:
     return Coco(root, official=False)
 
 
-def test_crops_hold_the_keypoints_where_they_say(coco):
+@pytest.mark.parametrize("vary", [None, 5])
+def test_crops_hold_the_keypoints_where_they_say(coco, vary):
     recipe = Recipe(height=256, width=192)
-    pixels, people = keypoints.crops(coco, "train", recipe)
+    pixels, people = keypoints.crops(coco, "train", recipe, vary=vary)
     assert pixels.shape == (6, 256, 192, 3)
     for picture, person in zip(pixels, people, strict=True):
-        places = np.floor(person.keypoints[:, :2]).astype(int)
+        places = np.floor(person.keypoints[:, :2]).astype(int).clip(0, [191, 255])
         bright = [picture[y, x].mean() for x, y in places]
         assert np.median(bright) > 150
     assert len(keypoints.crops(coco, "train", Recipe(limit=3))[1]) == 3
