@@ -186,6 +186,7 @@ def test_cityscapesscripts_scores_the_ground_truth_as_perfect(streets, tmp_path,
         averages = official.evaluateImgLists(predictions, truths, arguments)["averages"]
     assert averages["classes"]["person"]["ap"] == 1.0
     assert averages["classes"]["car"]["ap"] == 1.0
+    assert averages["classes"]["rider"]["ap"] == averages["classes"]["bicycle"]["ap"] == 1.0
     assert averages["allAp"] == 1.0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -98,7 +98,21 @@ def shoot(shot: Shot, cast: street.Cast) -> tuple[View, list[int]]:
         yaw = along + float(r.choice([0, np.pi])) + float(r.normal(0, 0.35))
         kind = kinds[int(r.choice(4, p=[0.62, 0.22, 0.12, 0.04]))]
         actors.append(act(cast[k], pose(r, kind), yaw=yaw, at=(x, y)))
-    return street.render(place, actors, camera, r), who
+    riders = []
+    for k in r.permutation(CAST)[: int(r.choice(3, p=[0.35, 0.45, 0.2]))].tolist():
+        # On the right side of the road, away from the camera there and towards it on the other.
+        side = float(r.choice([-1, 1]))
+        at = side * max(place.town.road - 2.7, 0.5), eye[1] + float(r.uniform(5, 22))
+        if k in who or any(v.covers(*at) for v in place.vehicles):
+            continue
+        someone, wheels = street.rider(
+            cast[k], r, at, (np.pi if side > 0 else 0.0) + float(r.normal(0, 0.12))
+        )
+        place = replace(place, vehicles=(*place.vehicles, wheels))
+        riders.append(len(actors))
+        actors.append(someone)
+        who.append(k)
+    return street.render(place, actors, camera, r, riders), who
 
 
 def instance_ids(view: View) -> NDArray[np.uint16]:
@@ -128,7 +142,7 @@ def polygons(view: View) -> list[dict[str, Any]]:
     for label in (Label.SKY, Label.BUILDING, Label.VEGETATION, Label.TERRAIN, Label.SIDEWALK, Label.ROAD):
         for outline in _outlines(still == label):
             put(label, outline)
-    things = [(float(near), Label.PERSON, n) for n, near in enumerate(view.near)]
+    things = [(float(near), _label_of(view, n), n) for n, near in enumerate(view.near)]
     things += [(near, label, 1000 + n) for n, (label, near) in view.vehicles.items()]
     for _, label, n in sorted(things):
         pieces = _outlines(view.things == n)
@@ -142,6 +156,12 @@ def polygons(view: View) -> list[dict[str, Any]]:
             # A few pixels of somebody hardly seen are nobody's: a group, which the evaluation ignores.
             put(label, outline, "group" if label in (Label.PERSON, Label.RIDER) else "")
     return out
+
+
+def _label_of(view: View, person: int) -> Label:
+    x0, y0, x1, y1 = view.seen[person].box
+    cut = np.s_[y0:y1, x0:x1]
+    return Label(int(view.labels[cut][view.things[cut] == person][0]))
 
 
 def _outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
@@ -201,7 +221,7 @@ class CityscapesRecipe(Recipe[Shot]):
                 truth.row(
                     s,
                     shot.cast * CAST + who[s.actor],
-                    instance=Label.PERSON * 1000 + n,
+                    instance=_label_of(view, n) * 1000 + n,
                     metres=round(1 / float(near), 2),
                 )
                 for n, (s, near) in enumerate(zip(view.seen, view.near, strict=True))

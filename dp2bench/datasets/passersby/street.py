@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 
 from dp2bench.core.types import Image
-from dp2bench.datasets.passersby.body import SKIN_VERTICES, Floats
-from dp2bench.datasets.passersby.people import Actor, Dressed, dress, look
+from dp2bench.datasets.passersby.body import SKIN_VERTICES, Floats, rotation
+from dp2bench.datasets.passersby.people import Actor, Dressed, act, dress, look, pose
 from dp2bench.datasets.passersby.raster import ZBuffer
 from dp2bench.datasets.passersby.scene import SS, Camera, Seen, face_seen, illuminate, keypoints_seen
-from dp2bench.datasets.passersby.townscape import Kind, Label, Solid, Town, car, draw
+from dp2bench.datasets.passersby.townscape import Kind, Label, Solid, Town, bicycle, car, draw
 
 LENGTH = 90.0
 """A street goes on for so many metres before and behind its middle."""
@@ -294,8 +294,10 @@ class View:
     vehicles: dict[int, tuple[Label, float]]
 
 
-def render(place: Place, actors: Sequence[Actor], camera: Camera, r: np.random.Generator) -> View:
-    """Draw a place with people."""
+def render(
+    place: Place, actors: Sequence[Actor], camera: Camera, r: np.random.Generator, riders: Sequence[int] = ()
+) -> View:
+    """Draw a place with people; ``riders`` are those of them who sit on a vehicle."""
     big = camera.scaled(SS)
     w, h = big.size
     im, labels, depth = draw(place.town, camera.position, camera.rotation, big.focal, big.centre, (h, w))
@@ -336,7 +338,7 @@ def render(place: Place, actors: Sequence[Actor], camera: Camera, r: np.random.G
         if lead is not mine:
             _follow(mine & ~lead, im[cut], surface[cut])
         things[cut][mine] = i
-        labels[cut][mine] = Label.PERSON
+        labels[cut][mine] = Label.RIDER if i in riders else Label.PERSON
     picture = _develop(im, r)
     middle = slice(SS // 2, None, SS)
     small, small_surface = things[middle, middle], surface[middle, middle]
@@ -427,7 +429,8 @@ def _draw_vehicles(
         sheen = 0.10 * np.clip(normal[:, 2], 0, 1) ** 2
         im[cut][mine] = (colours * (0.25 + light)[:, None] + sheen[:, None])[z.owner[cut][mine]]
         labels[cut][mine], things[cut][mine] = vehicle.label, 1000 + n
-        seen[n] = (vehicle.label, float(q[:, 2].mean()))
+        # A little farther than who sits on it.
+        seen[n] = (vehicle.label, float(q[:, 2].mean()) * (0.9 if vehicle.label is Label.BICYCLE else 1.0))
     return seen
 
 
@@ -441,7 +444,10 @@ def _cast_shadows(
     h, w = dark.shape
     for a in actors:
         feet = a.points[:SKIN_VERTICES]
-        x, y, near = big.project(np.array([[*feet[feet[:, 2] < 0.12][:, :2].mean(0), 0.0]]))[0] / [SS, SS, 1]
+        below = feet[feet[:, 2] < 0.12]
+        if not len(below):
+            continue
+        x, y, near = big.project(np.array([[*below[:, :2].mean(0), 0.0]]))[0] / [SS, SS, 1]
         if near <= 0:
             continue
         wide = 0.36 * big.focal / SS * near
@@ -483,6 +489,34 @@ class Cast:
         if k not in self._dressed:
             self._dressed[k] = dress(self._who[k])
         return self._dressed[k]
+
+
+def rider(
+    dressed: Dressed, r: np.random.Generator, at: tuple[float, float], yaw: float
+) -> tuple[Actor, Vehicle]:
+    """Somebody on a bicycle that fits, at (x, y); ``yaw`` turns them as it turns those who walk."""
+    turns = pose(r, "stand")
+    phase = float(r.uniform(0, 2 * np.pi))
+    turns["spine03"] = rotation((float(r.uniform(0.25, 0.45)), 0, 0))
+    for side, sign in (("L", 1.0), ("R", -1.0)):
+        up = sign * np.sin(phase)
+        turns[f"upperleg01.{side}"] = rotation((-1.05 - 0.38 * up, 0, 0))
+        turns[f"lowerleg01.{side}"] = rotation((1.35 + 0.5 * up + 0.1 * sign * np.cos(phase), 0, 0))
+        turns[f"upperarm01.{side}"] = rotation((-0.75, 0, 0)).dot(rotation((0, sign * 0.85, 0)))
+        turns[f"lowerarm01.{side}"] = rotation(0.45 * np.array([-0.75, 0, -0.66 * sign]))
+    someone = act(dressed, turns, yaw=yaw, at=at)
+    # Nobody's foot reaches the ground.
+    lift = np.array([0.0, 0.0, 0.13])
+    someone = replace(someone, points=someone.points + lift, keypoints=someone.keypoints + lift)
+    hips, hands = someone.keypoints[11:13].mean(0), someone.keypoints[9:11].mean(0)
+    ahead = np.array([np.sin(yaw), -np.cos(yaw)])
+    middle = hips[:2] + 0.2 * ahead
+    tint = np.array(_CARS[int(r.integers(len(_CARS)))]) * r.uniform(0.85, 1.1)
+    reach = float(((hands[:2] - middle) * ahead).sum()) + 0.04
+    solid = bicycle(tint, float(hips[2]) - 0.1, float(hands[2]) - 0.03, reach)
+    return someone, Vehicle(
+        solid, (float(middle[0]), float(middle[1])), yaw + np.pi, (0.3, 0.9), Label.BICYCLE
+    )
 
 
 def jpeg(picture: Image, quality: int) -> bytes:

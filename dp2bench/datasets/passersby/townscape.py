@@ -477,3 +477,51 @@ def car(colour: Any, length: float, tall: float) -> Solid:
                 tint,
             )
     return np.array(points, np.float64), np.array(triangles, np.int32), np.array(colours, np.float64)
+
+
+def bicycle(colour: Any, saddle: float, bars: float, reach: float) -> Solid:
+    """A bicycle whose bottom bracket is above the origin, its front wheel towards +y.
+
+    Heights of saddle and handlebar, and how far the handlebar is before the bottom bracket.
+    """
+    points: list[Any] = []
+    triangles: list[Any] = []
+    colours: list[Any] = []
+    paint, black, steel = np.array(colour), np.array([0.05, 0.05, 0.055]), np.array([0.5, 0.5, 0.52])
+
+    def strip(a: Any, b: Any, aside: Any, tint: Any) -> None:
+        n = len(points)
+        points.extend([a - aside, a + aside, b + aside, b - aside])
+        triangles.extend([(n, n + 1, n + 2), (n, n + 2, n + 3)])
+        colours.extend([tint, tint])
+
+    def tube(start: Any, end: Any, thick: float, tint: Any) -> None:
+        a, b = np.array(start, np.float64), np.array(end, np.float64)
+        along = (b - a) / np.sqrt(((b - a) ** 2).sum())
+        side = np.array([0.0, 1.0, 0.0]) if abs(along[0]) > 0.9 else np.array([1.0, 0.0, 0.0])
+        for aside in (side, np.cross(along, side)):
+            strip(a, b, aside * thick / 2, tint)
+
+    bracket, seat, head = (0, 0, 0.29), (0, -0.2, saddle), (0, reach - 0.04, bars - 0.08)
+    back, front, radius = (0, -0.45, 0.34), (0, 0.6, 0.34), 0.33
+    for start, end in (
+        (bracket, seat),
+        (seat, head),
+        (bracket, head),
+        (bracket, back),
+        (seat, back),
+        (head, front),
+    ):
+        tube(start, end, 0.045, paint)
+    tube((-0.28, reach, bars), (0.28, reach, bars), 0.035, black)
+    tube((0, reach - 0.04, bars - 0.1), (0, reach, bars), 0.035, steel)
+    tube((0, -0.32, saddle + 0.03), (0, -0.06, saddle + 0.03), 0.11, black)
+    tube((-0.1, 0, 0.29), (0.1, 0, 0.29), 0.06, steel)
+    angles = np.linspace(0, 2 * np.pi, 17)
+    for _, y, z in (back, front):
+        rim = np.stack([np.zeros(17), y + radius * np.cos(angles), z + radius * np.sin(angles)], 1)
+        outward = np.stack([np.zeros(17), np.cos(angles), np.sin(angles)], 1)
+        for k in range(16):
+            strip(rim[k], rim[k + 1], outward[k] * 0.024, black)
+            strip(rim[k], rim[k + 1], np.array([0.02, 0.0, 0.0]), black)
+    return np.array(points, np.float64), np.array(triangles, np.int32), np.array(colours, np.float64)
