@@ -170,9 +170,9 @@ def _changes(base: Result, head: Result) -> list[str]:
             for f in ("dataset_version", "dataset_fingerprint", "arguments_passed", "arguments_effective")
         ),
     ]
-    versions = [r.provenance.task.get("version") for r in (base, head) if r.provenance]
-    if None not in versions:  # results from before tasks were kept say nothing
-        pairs.append(("task version", *versions))
+    old_version, new_version = (p.task.get("version") for p in (base.provenance, head.provenance))
+    if None not in (old_version, new_version):  # results from before tasks were kept say nothing
+        pairs.append(("task version", old_version, new_version))
     texts = ((name, canonical_json(old), canonical_json(new)) for name, old, new in pairs)
     return [f"{name}: {old} → {new}" for name, old, new in texts if old != new]
 

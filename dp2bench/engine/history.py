@@ -193,8 +193,8 @@ class History:
                 row = _row(result) | {
                     "sha256": digest, "document": text, "recorded_at": (time or now).astimezone(timezone.utc)
                 }  # fmt: skip
-                key = connection.execute(RESULTS.insert().values(row)).inserted_primary_key
-                if scores := [{"result_id": key[0], **s} for s in _scores(result)]:
+                key = connection.execute(RESULTS.insert().values(row).returning(RESULTS.c.id)).scalar_one()
+                if scores := [{"result_id": key, **s} for s in _scores(result)]:
                     connection.execute(SCORES.insert(), scores)
                 added += 1
         return added
@@ -327,7 +327,7 @@ def _row(result: Result) -> dict[str, object]:
 
 
 def _scores(result: Result) -> list[dict[str, object]]:
-    rows = (
+    rows: Iterable[dict[str, object]] = (
         {
             "name": _text(s.name), "value": s.value, "unit": _text(s.unit), "higher_is_better": s.higher_is_better, "n": s.n,
             "chance": s.chance, "low": s.ci95[0] if s.ci95 else None, "high": s.ci95[1] if s.ci95 else None,
