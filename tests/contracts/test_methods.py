@@ -11,11 +11,11 @@ NEEDS = {
     "deepprivacy2-face": {"face": "face"},
 }
 """Argument to kind of weights: the published ones are not on every machine, small random ones show the same wiring."""
-FULL_SIZE_ONLY = {"deepprivacy1"}
-"""Tested with its own network among the tests of methods."""
+ELSEWHERE = {"deepprivacy1"}
+"""Its network has one size: see the tests of DeepPrivacy2's methods, which shrink it."""
 
 
-@pytest.fixture(params=[name for name in registry.names("methods") if name not in FULL_SIZE_ONLY])
+@pytest.fixture(params=[name for name in registry.names("methods") if name not in ELSEWHERE])
 def name(request):
     return request.param
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -69,7 +70,7 @@ def install(raw: Path, known: Entry) -> Path:
         if raw.resolve() != target.resolve():
             target.parent.mkdir(parents=True, exist_ok=True)
             partial = target.with_name(target.name + ".partial")
-            partial.write_bytes(raw.read_bytes())
+            shutil.copyfile(raw, partial)
             partial.replace(target)
         weights.write_record(target)
         return target
