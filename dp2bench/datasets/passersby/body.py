@@ -136,9 +136,10 @@ class BodyKit:
 
     def smooth(self, values: Any, where: NDArray[np.bool_], steps: int, share: float = 1.0) -> Any:
         """Average values (V, ...) with their neighbours, where asked."""
-        mask = where if values.ndim == 1 else where[:, None]
+        values = values.copy()
+        rows = self._average[np.flatnonzero(where)]
         for _ in range(steps):
-            values = np.where(mask, share * (self._average @ values) + (1 - share) * values, values)
+            values[where] = share * (rows @ values) + (1 - share) * values[where]
         return values
 
     def shape(self, coefficients: Floats) -> tuple[Floats, Floats]:

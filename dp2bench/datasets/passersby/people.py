@@ -201,7 +201,7 @@ def _hairline(points: Any, style: str) -> Any:
     line = 0.058 - 0.62 * np.clip(y - 0.02, 0, 0.2) - 0.35 * np.clip(y - 0.09, 0, 1)
     line = line - 0.012 * np.clip((x - 0.025) / 0.03, 0, 1) + 0.01 * np.exp(-(((x - 0.045) / 0.015) ** 2))
     if style not in ("scarf", "beanie", "afro"):
-        ear = (((y - 0.1) / 0.024) ** 2 + ((z + 0.022) / 0.036) ** 2 < 1) & (x > 0.062)
+        ear = (((y - 0.1) / 0.027) ** 2 + ((z + 0.016) / 0.042) ** 2 < 1) & (x > 0.064)
         line = np.where(ear, 1.0, line)
     # Sideburns, in front of the ears.
     line = line - 0.045 * np.exp(-(((y - 0.078) / 0.012) ** 2)) * (x > 0.05)

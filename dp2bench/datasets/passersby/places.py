@@ -561,7 +561,7 @@ def _facade(
     # Ground floors with shops: glass with things behind it, a board above, sometimes an awning.
     board = base[(house + 17) % 64] * np.array([0.7, 0.6, 0.9])
     inside = (v > 0.45) & (v < 2.35) & (np.abs((a / bay) % 1 - 0.5) < 0.46)
-    goods = cells(r, h, w, max(5, h / 20))[..., None] + 0.3 * np.stack(
+    goods = cells(r, h, w, max(5, h / 20))[..., None] + 0.1 * np.stack(
         [cells(r, h, w, max(5, h / 14)) for _ in range(3)], -1
     )
     lit = np.array([0.22, 0.2, 0.17]) * (1 + 0.7 * goods + 0.5 * cells(r, h, w, h / 5)[..., None]).clip(

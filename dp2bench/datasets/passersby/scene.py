@@ -253,10 +253,6 @@ def render(
     return view.picture, view.seen
 
 
-_FINE = 300_000
-"""Samples from which on the background is drawn with one sample a pixel."""
-
-
 def take(
     actors: Sequence[Actor],
     camera: Camera,
@@ -265,6 +261,8 @@ def take(
     *,
     thing: bool = False,
     angle: float | None = None,
+    vacant: bool = False,
+    soft: float = 0.0,
 ) -> View:
     """Draw actors in a place.
 
@@ -275,18 +273,20 @@ def take(
         r: everything random.
         thing: whether something stands between the camera and the first actor.
         angle: radians between the picture's plane and the street; pi / 2 looks along it.
+        vacant: the same place without the actors.
+        soft: pixels by which what lies behind is out of focus, beyond a little that always is.
 
     """
     big = camera.scaled(SS)
     w, h = big.size
     light, sun = _sun(style, r)
-    coarse = w * h > _FINE
     spots = np.array([a.keypoints[11:13, :2].mean(0) for a in actors]).reshape(-1, 2)
-    scene = background(
-        camera if coarse else big, style, r, light=light, keep_free=spots, angle=angle, before=thing
+    # What lies behind is a little out of focus: one sample a pixel does.
+    scene = _enlarged(
+        background(camera, style, r, light=light, keep_free=spots, angle=angle, before=thing), w, h
     )
-    if coarse:
-        scene = _enlarged(scene, w, h)
+    if vacant:
+        actors = []
     z = ZBuffer(h, w)
     cast = ZBuffer(h, w)
     meshes = [(a.points, a.dressed.triangles) for a in actors]
@@ -304,7 +304,8 @@ def take(
     im = im * (1 - scene.ground * shaded * (0.12 + 0.8 * sun))[..., None]
     for a in actors:
         _contact(im, a, big, scene.ground)
-    im = cv2.GaussianBlur(0.12 * im.mean(-1, keepdims=True) + 0.88 * im, (0, 0), min(max(h / 260, 0.5), 1.6))
+    out_of_focus = min(max(h / 260, 0.5), 1.6) + SS * soft
+    im = cv2.GaussianBlur(0.12 * im.mean(-1, keepdims=True) + 0.88 * im, (0, 0), out_of_focus)
 
     # What stands in front of somebody hides them.
     hides = scene.near > z.depth
