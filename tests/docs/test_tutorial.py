@@ -92,7 +92,12 @@ def test_every_command_that_is_shown_exists(where, line):
         if not rest:
             break
         name, command, rest = context.command.resolve_command(context, rest)
-        context = command.make_context(name, rest, parent=context)
+        try:
+            context = command.make_context(name, rest, parent=context)
+        except Exception as error:
+            if type(error).__name__ == "MissingParameter":  # prose leaves out what it does not speak of
+                return
+            raise
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
