@@ -229,7 +229,7 @@ class CityscapesRecipe(Recipe[Shot]):
             blobs["notes"].append(
                 json.dumps({"split": shot.split, "stem": shot.stem, "people": people}).encode()
             )
-        parts = {}
+        parts: dict[str, NDArray[Any]] = {}
         for name, some in blobs.items():
             parts[name], parts[f"{name}_first"] = join(some)
         return parts

@@ -231,7 +231,7 @@ class CocoRecipe(Recipe[Shot]):
                     }
                 ).encode()
             )  # fmt: skip
-        parts = {}
+        parts: dict[str, NDArray[Any]] = {}
         for name, blobs in (("pictures", pictures), ("surfaces", surfaces), ("notes", notes)):
             parts[name], parts[f"{name}_first"] = join(blobs)
         return parts

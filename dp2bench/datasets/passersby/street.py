@@ -220,10 +220,10 @@ def _along_the_kerb(
                     float(r.random() < 0.6),
                 )
         elif what < 0.94:
-            colour = np.array([0.2, 0.26, 0.2]) * r.uniform(0.6, 1.6)
+            green = np.array([0.2, 0.26, 0.2]) * r.uniform(0.6, 1.6)
             for k in (-0.25, 0.25):
-                town.add(Kind.WALL, Label.STATIC, (x - 0.25, y + k), (1, 0), (0.5, 0, 1.0), colour, 0)
-                town.add(Kind.WALL, Label.STATIC, (x + k, y - 0.25), (0, 1), (0.5, 0, 1.0), 0.8 * colour, 0)
+                town.add(Kind.WALL, Label.STATIC, (x - 0.25, y + k), (1, 0), (0.5, 0, 1.0), green, 0)
+                town.add(Kind.WALL, Label.STATIC, (x + k, y - 0.25), (0, 1), (0.5, 0, 1.0), 0.8 * green, 0)
         elif kind != "street":
             town.add(
                 Kind.FENCE, Label.FENCE, (x, y), (0, 1), (float(r.uniform(3, 7)), 0, 1.0), (0.2, 0.2, 0.21), 0
@@ -343,7 +343,8 @@ def render(
     middle = slice(SS // 2, None, SS)
     small, small_surface = things[middle, middle], surface[middle, middle]
     order = np.argsort([big.project(a.keypoints[11:13].mean(0)[None])[0, 2] for a in actors], kind="stable")
-    seen, near = [], []
+    seen: list[Seen] = []
+    near: list[float] = []
     numbers = np.full(small.shape, -1, np.int16)
     numbers[small >= 1000] = small[small >= 1000]
     nothing = np.zeros((h, w), bool)
@@ -374,7 +375,7 @@ def _leaders(mine: NDArray[np.bool_]) -> NDArray[np.bool_]:
     rows, columns = (np.arange(n) // SS * SS + SS - 1 for n in mine.shape)
     inside = (rows < mine.shape[0])[:, None] & (columns < mine.shape[1])[None]
     last = mine[np.minimum(rows, mine.shape[0] - 1)][:, np.minimum(columns, mine.shape[1] - 1)] & inside
-    out = mine & ~last
+    out: NDArray[np.bool_] = mine & ~last
     out[SS - 1 :: SS, SS - 1 :: SS] = mine[SS - 1 :: SS, SS - 1 :: SS]
     return out
 
@@ -462,7 +463,7 @@ def _cast_shadows(
     im *= (1 - ground * wider)[..., None]
 
 
-def _develop(im: NDArray[np.float32], r: np.random.Generator) -> Image:
+def _develop(im: Any, r: np.random.Generator) -> Image:
     """From light to bytes: lens, sensor, white balance; (H * SS, W * SS, 3) to (H, W, 3)."""
     h, w = im.shape[0] // SS, im.shape[1] // SS
     im = cv2.resize(im, (w, h), interpolation=cv2.INTER_AREA)

@@ -449,7 +449,7 @@ def car(colour: Any, length: float, tall: float) -> Solid:
                 strict=True,
             )
         ]
-        quad(*inner, glass)
+        quad(inner[0], inner[1], inner[2], inner[3], glass)
     for y in (-half * 0.62, half * 0.62):
         for side in (-w - 0.01, w + 0.01):
             angles = np.linspace(0, 2 * np.pi, 13)[:-1]
