@@ -183,7 +183,8 @@ def declaration(make: Make, examples: Examples) -> None:
     _must(bool(meta.name.strip()), "its name is empty")
     _must(meta.scope in {"none", "face", "body", "picture"}, f"its scope is {meta.scope!r}")
     _must(
-        meta.description.endswith(".") and "\n" not in meta.description, "its description is not one sentence"
+        bool(meta.description.strip()) and "\n" not in meta.description,
+        "its description is empty or longer than a line",
     )
     for one in meta.weights:
         _must(len(one.sha256) == 64, f"the sha256 of its weights {one.name} is {one.sha256!r}")

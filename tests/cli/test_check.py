@@ -1,3 +1,6 @@
+import re
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -77,3 +80,11 @@ def test_unknown_names_and_arguments_are_no_failed_check(third_party):
         result = check(*arguments)
         assert isinstance(result.exception, PluginError)
         assert word in str(result.exception)
+
+
+def test_the_tutorials_method_passes(tmp_path, monkeypatch):
+    page = (Path(__file__).resolve().parents[2] / "docs" / "add-a-method.md").read_text("utf-8")
+    (tmp_path / "mean_colour.py").write_text(re.search(r"```python\n(.*?)```", page, re.S)[1])
+    monkeypatch.syspath_prepend(tmp_path)
+    result = check("mean_colour:mean_colour")
+    assert result.exit_code == 0, result.output

@@ -29,6 +29,7 @@ def make(name, random_generators):
 def test_conformance(name, make):
     meta = make().meta
     assert meta.name == name
+    assert meta.description.endswith(".")
     outcomes = {o.check: o for o in conformance.run(make, EXAMPLES)}
     assert list(outcomes) == list(conformance.CHECKS)
     assert [o for o in outcomes.values() if o.status == "fail"] == []
