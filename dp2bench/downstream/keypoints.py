@@ -12,19 +12,20 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from dp2bench.core.contracts import Dataset, Progress, no_progress
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.seeds import Seed, derive_seed, generator
+from dp2bench.downstream.small import SmallNet, frozen_maps
 from dp2bench.downstream.training import fit
 from dp2bench.metrics import efficientnet
 
@@ -67,41 +68,6 @@ class Crop:
     image_id: int
     affine: NDArray[np.float64]
     keypoints: NDArray[np.float32]
-
-
-class KeypointNet(nn.Module):
-    """Heat maps (B, 17, H/4, W/4) from EfficientNet's maps at strides 4 and 8."""
-
-    def __init__(self, channels: int, dropout: float = 0.0) -> None:
-        super().__init__()
-        self.blocks = cast("Any", efficientnet.pretrained()._blocks)[5:11]  # those of stride 16
-        self.near = nn.Conv2d(40 + 4 * 24, channels, 1)
-        self.far = nn.Conv2d(112, channels, 1)
-        self.body = nn.Sequential(*_convolution(channels), *_convolution(channels), nn.Dropout2d(dropout))
-        self.head = nn.Conv2d(channels, 4 * 17, 1)
-
-    def train(self, mode: bool = True) -> KeypointNet:
-        """As usual, but the ImageNet blocks keep their batch statistics."""
-        super().train(mode)
-        self.blocks.eval()
-        return self
-
-    def forward(self, fine: Tensor, coarse: Tensor) -> Tensor:
-        """From (B, 24, H/4, W/4) and (B, 40, H/8, W/8)."""
-        far = coarse
-        for block in self.blocks:
-            far = block(far)
-        near = self.near(torch.cat([coarse, F.pixel_unshuffle(fine, 2)], 1))
-        joined = near + F.interpolate(self.far(far), size=near.shape[-2:], mode="bilinear")
-        return F.pixel_shuffle(self.head(self.body(joined)), 2)
-
-
-def _convolution(channels: int) -> list[nn.Module]:
-    return [
-        nn.Conv2d(channels, channels, 3, padding=1, bias=False),
-        nn.BatchNorm2d(channels),
-        nn.ReLU(),
-    ]
 
 
 def annotation_file(dataset: Any, split: str) -> Path:
@@ -173,18 +139,6 @@ def _affine(bbox: Sequence[float], recipe: Recipe, random: np.random.Generator |
     return np.concatenate([across, shift[:, None]], 1)
 
 
-@torch.no_grad()
-def _maps(network: Any, pixels: NDArray[np.uint8], flip: bool, device: str) -> tuple[Tensor, Tensor]:
-    """EfficientNet's maps at strides 4 and 8 of all crops."""
-    fine, coarse = [], []
-    for start in range(0, len(pixels), 64):
-        x = torch.from_numpy(pixels[start : start + 64]).permute(0, 3, 1, 2).to(device)
-        maps = network.maps(x.flip(3) if flip else x, deepest=8)
-        fine.append(maps[4].contiguous())
-        coarse.append(maps[8].contiguous())
-    return torch.cat(fine), torch.cat(coarse)
-
-
 def targets(keypoints: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
     """Gaussians (N, 17, H/4 * W/4) that sum to 1, and (N, 17) which keypoints are annotated and in the crop.
 
@@ -240,10 +194,10 @@ def train(
         if flip:
             places = places[:, list(MIRRORED)]
             places[..., 0] = recipe.width - places[..., 0]
-        versions.append((*_maps(network, pixels, flip, device), *targets(places, recipe)))
+        versions.append((*frozen_maps(network, pixels, flip, device), *targets(places, recipe)))
     columns = [torch.stack(column) for column in zip(*versions, strict=True)]
     torch.manual_seed(derive_seed(seed, "keypoints"))
-    model = KeypointNet(recipe.channels, recipe.dropout).to(device)
+    model = SmallNet(recipe.channels, 17, 2, recipe.dropout).to(device)
 
     def loss_of(chosen: Tensor) -> Tensor:
         version = torch.randint(len(versions), (len(chosen),))
@@ -286,7 +240,7 @@ def predict(
 
     Heat maps of a crop and its mirror image are averaged; the score is the mean of the keypoints' masses.
     """
-    model = KeypointNet(recipe.channels)
+    model = SmallNet(recipe.channels, 17, 2)
     model.load_state_dict(load_file(folder / "model.safetensors"))
     model.to(device).eval()
     network = efficientnet.pretrained(device)
@@ -294,8 +248,8 @@ def predict(
     results = []
     for start in range(0, len(people), 64):
         part = pixels[start : start + 64]
-        logits = model(*_maps(network, part, False, device))
-        logits = (logits + model(*_maps(network, part, True, device)).flip(3)[:, list(MIRRORED)]) / 2
+        logits = model(*frozen_maps(network, part, False, device))
+        logits = (logits + model(*frozen_maps(network, part, True, device)).flip(3)[:, list(MIRRORED)]) / 2
         places, masses = (v.cpu().numpy().astype(np.float64) for v in decode(logits))
         for crop, place, mass in zip(people[start : start + 64], places, masses, strict=True):
             results.append(_result(crop, place, mass))
