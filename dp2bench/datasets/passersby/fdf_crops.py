@@ -20,7 +20,7 @@ from dp2bench.datasets.passersby.portraits import Shot, Size
 STREAM = "passersby-fdf"
 SIZES = {
     "smoke": Size(train=8, val=4, each=2),
-    "mini": Size(train=200, val=50, each=2),
+    "mini": Size(train=128, val=32, each=2),
     "large": Size(train=30_000, val=2_000, each=4),
 }
 SIDE = FDF256.resolution
@@ -35,7 +35,7 @@ def shoot(shot: Shot) -> Crop:
         r = attempt.r
         camera = portraits.view(r, attempt.actor, (1600, 1200), 0.5)
         face = camera.project(attempt.actor.points[: len(face_vertices)][face_vertices])[:, :2]
-        wanted = float(r.uniform(SMALLEST + 2, 200))
+        wanted = float(np.exp(r.uniform(np.log(SMALLEST + 2), np.log(200))))
         zoom = wanted / float((face.max(0) - face.min(0)).max())
         camera = portraits.zoomed(camera, attempt.actor, zoom, 0.3)
         face = camera.project(attempt.actor.points[: len(face_vertices)][face_vertices])[:, :2]

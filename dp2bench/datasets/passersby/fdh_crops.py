@@ -20,7 +20,7 @@ from dp2bench.datasets.shards import ShardWriter
 STREAM = "passersby-fdh"
 SIZES = {
     "smoke": Size(train=12, val=6, each=2),
-    "mini": Size(train=320, val=80, each=2),
+    "mini": Size(train=288, val=64, each=2),
     "large": Size(train=40_000, val=2_000, each=4),
 }
 
