@@ -99,11 +99,12 @@ def shoot(shot: Shot, cast: street.Cast) -> tuple[View, list[int]]:
         kind = kinds[int(r.choice(4, p=[0.62, 0.22, 0.12, 0.04]))]
         actors.append(act(cast[k], pose(r, kind), yaw=yaw, at=(x, y)))
     riders = []
-    for k in r.permutation(CAST)[: int(r.choice(3, p=[0.35, 0.45, 0.2]))].tolist():
+    free = [k for k in r.permutation(CAST).tolist() if k not in who]
+    for k in free[: int(r.choice(3, p=[0.25, 0.45, 0.3]))]:
         # On the right side of the road, away from the camera there and towards it on the other.
         side = float(r.choice([-1, 1]))
-        at = side * max(place.town.road - 2.7, 0.5), eye[1] + float(r.uniform(5, 22))
-        if k in who or any(v.covers(*at) for v in place.vehicles):
+        at = side * max(place.town.road - 2.7, 0.6), eye[1] + float(r.uniform(6, 20))
+        if any(v.covers(*at) for v in place.vehicles):
             continue
         someone, wheels = street.rider(
             cast[k], r, at, (np.pi if side > 0 else 0.0) + float(r.normal(0, 0.12))
