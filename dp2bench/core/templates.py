@@ -82,7 +82,7 @@ class Template:
 
         Without ``mirrored`` ids keep their vertex, as the published training does for SMPL.
         """
-        flipped = vertices[..., ::-1]
+        flipped: NDArray[np.int32] = vertices[..., ::-1]
         if self.mirrored is None:
             return flipped.copy()
         swapped: NDArray[np.int32] = np.where(flipped < 0, flipped, self.mirrored[np.maximum(flipped, 0)])
