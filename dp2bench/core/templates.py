@@ -27,7 +27,8 @@ class Template:
 
     Attributes:
         name: as surfaces name it, by convention ending in the number of vertices: ``smpl-27554``.
-        embeddings: (V, 16) float32, mean 0 and standard deviation 1 in each column; near vertices have near rows.
+        embeddings: (V, 16) float32 on the scale that generators are trained with: columns of standard deviation 1
+            (Passersby) or rows of length 1 (SMPL, as published); near vertices have near rows.
         mirrored: (V,) int32, the vertex of the other side of the body (itself on the plane of symmetry), or None
             where that is not known. Of use when a picture is flipped.
         parts: (V,) int8 index into ``part_names``, or None.
@@ -124,7 +125,7 @@ class Template:
 
 
 def standardised(table: Any) -> NDArray[np.float32]:
-    """A (V, 16) table with mean 0 and standard deviation 1 in each column, the scale that generators are trained on."""
+    """A (V, 16) table with mean 0 and standard deviation 1 in each column."""
     table = np.asarray(table, np.float64)
     spread = table.std(0)
     scaled: NDArray[np.float32] = ((table - table.mean(0)) / np.where(spread > 0, spread, 1)).astype(

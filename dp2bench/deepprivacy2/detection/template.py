@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.paths import cache_root
-from dp2bench.core.templates import Template, standardised
+from dp2bench.core.templates import Template
 from dp2bench.deepprivacy2.detection import checkpoints, rcnn
 from dp2bench.deepprivacy2.detection.heads import VertexEmbedder
 
@@ -32,8 +32,8 @@ def smpl() -> Template:
 def register_smpl(weights: Path) -> Template:
     """Take the table out of a CSE checkpoint and keep it in the cache for `smpl`.
 
-    Rows are normalised as the network does, then columns are standardised as the published generators were trained
-    with. Which vertex mirrors which is no part of the checkpoint, so ``mirrored`` is None.
+    Rows have length 1, as the network normalises them and the published anonymiser hands them to its generators
+    (``normalize_embedding=False`` in its configurations). Which vertex mirrors which is no part of the checkpoint, so ``mirrored`` is None.
 
     Raises:
         Dp2benchError: the file cannot be read or is not a CSE network's.
@@ -49,8 +49,8 @@ def register_smpl(weights: Path) -> Template:
         ) from error
     embedder = VertexEmbedder(len(features))
     embedder.load_state_dict({"features": features, "embeddings": directions})
-    table = embedder().detach().double().numpy()
-    template = Template(rcnn.TEMPLATE, standardised(table), licence=checkpoints.CSE_LICENCE)
+    table = embedder().detach().float().numpy()
+    template = Template(rcnn.TEMPLATE, table, licence=checkpoints.CSE_LICENCE)
     template.save(smpl_file())
     return template
 
