@@ -71,7 +71,8 @@ class CenterFace:
         h, w = image.shape[:2]
         scale = min(self.enlarge, self.long / max(h, w))
         size = (_round_up(h * scale), _round_up(w * scale))
-        boxes, scores = decode(*self._maps(image, size), self.score_threshold, self.overlap)
+        heat, extent, offset = self._maps(image, size)
+        boxes, scores = decode(heat, extent, offset, self.score_threshold, self.overlap)
         boxes *= np.array([w / size[1], h / size[0]] * 2, np.float32)
         return as_people(boxes, scores, (h, w))
 

@@ -215,7 +215,7 @@ def read_ids(path: Path, wanted_for: str) -> NDArray[np.int64]:
 
 def overlay(image: Image, people: People) -> Image:
     """The picture with its people drawn in: a colour each (each track's its own), contour, box, face and what is known of them."""
-    out = image.copy()
+    out: Image = image.copy()
     size = (image.shape[0], image.shape[1])
     masks = None if people.masks is None else masks_of(people, size)
     scale = max(0.35, min(size) / 1000)

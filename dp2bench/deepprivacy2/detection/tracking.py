@@ -131,8 +131,8 @@ def track(
         _fill_faces(out, places, steps, bridge)
         _bridge_gaps(out, who, places, frames, steps)
         _trail(out, who, places, frames, steps, size, trail)
-    for row in out.bridges:
-        row.sort(key=lambda b: b.track)
+    for bridges in out.bridges:
+        bridges.sort(key=lambda b: b.track)
     return out
 
 
@@ -248,7 +248,7 @@ def box_iou(
     union = area_a[:, None] + area_b[None] - common
     if over_smaller:
         union = np.minimum(area_a[:, None], area_b[None])
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    return np.asarray(np.divide(common, union, out=np.zeros_like(common), where=union > 0), np.float64)
 
 
 def at(
@@ -382,7 +382,7 @@ def _hull(a: Boxes, b: Boxes) -> Boxes:
     return np.concatenate((np.fmin(a[:2], b[:2]), np.fmax(a[2:], b[2:]))).astype(np.float32)
 
 
-def _centres(boxes: NDArray[np.floating]) -> NDArray[np.float64]:  # type: ignore[type-arg]
+def _centres(boxes: NDArray[np.floating]) -> NDArray[np.float64]:
     """(N, 4) xyxy to centre and size."""
     return np.concatenate(((boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]), 1).astype(
         np.float64
