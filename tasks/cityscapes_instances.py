@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -23,11 +24,11 @@ class CityscapesInstances(Task):
     positive control, which all methods share; ``difference.*`` is what training on anonymised pictures changes, paired by picture.
 
     Args:
-        model: ``small`` (embedded tiers).
+        model: ``small`` (embedded tiers) or ``mask-rcnn`` (paper tier: torchvision's R50-FPN).
         predictions: a results folder in Cityscapes' format made elsewhere by a network trained on the anonymised pictures; nothing
             is trained then, and there is no control.
         clear_predictions: the same of a network trained on clear pictures, for the control.
-        recipe: fields of `dp2bench.downstream.instances.Recipe`.
+        recipe: fields of `dp2bench.downstream.instances.Recipe`, or of `dp2bench.downstream.rcnn.Recipe`.
 
     """
 
@@ -49,16 +50,19 @@ class CityscapesInstances(Task):
         clear_predictions: str | None = None,
         **recipe: Any,
     ) -> None:
-        from dp2bench.downstream import instances
+        from dp2bench.downstream import instances, rcnn
 
-        if model != "small":
-            raise Dp2benchError(f"cityscapes-instances has no model {model!r}.", "There is: small.")
+        recipes: dict[str, type[Any]] = {"small": instances.Recipe, "mask-rcnn": rcnn.Recipe}
+        if model not in recipes:
+            raise Dp2benchError(
+                f"cityscapes-instances has no model {model!r}.", f"There are: {', '.join(recipes)}."
+            )
         if clear_predictions and not predictions:
             raise Dp2benchError(
                 "cityscapes-instances: clear_predictions without predictions.",
                 "Give both, or predictions alone.",
             )
-        known = {f.name for f in fields(instances.Recipe)}
+        known = {f.name for f in fields(recipes[model])}
         if set(recipe) - known:
             raise Dp2benchError(
                 f"The task cityscapes-instances has no argument {', '.join(sorted(set(recipe) - known))}.",
@@ -67,7 +71,7 @@ class CityscapesInstances(Task):
         self.model = model
         self.predictions = predictions
         self.clear_predictions = clear_predictions
-        self.recipe = instances.Recipe(**recipe)
+        self.recipe = recipes[model](**recipe)
 
     @property
     def arguments(self) -> Mapping[str, Any]:
@@ -91,9 +95,10 @@ class CityscapesInstances(Task):
 
     def train(self, training: Training, dataset: Dataset, out: Path, context: RunContext) -> None:
         """See `Task.train`."""
-        from dp2bench.downstream import instances
+        from dp2bench.downstream import instances, rcnn
 
-        instances.train(
+        fit = instances.train if self.model == "small" else partial(rcnn.train, "mask-rcnn")
+        fit(
             dataset,
             self.recipe,
             out,
@@ -121,7 +126,7 @@ class CityscapesInstances(Task):
         self, role: str, brought: str | None, clear: Dataset, context: RunContext
     ) -> InstanceScores:
         from dp2bench.datasets.cityscapes import Cityscapes
-        from dp2bench.downstream import instances
+        from dp2bench.downstream import instances, rcnn
         from dp2bench.metrics.instances import evaluate_instances
 
         if not isinstance(clear, Cityscapes):
@@ -133,7 +138,8 @@ class CityscapesInstances(Task):
             folder = Path(brought)
         else:
             folder = context.artefacts / f"predictions-{role}"
-            instances.predict(
+            predict = instances.predict if self.model == "small" else rcnn.predict_instances
+            predict(
                 context.trained[role],
                 clear,
                 TEST_SPLIT,

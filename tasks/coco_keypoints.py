@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -26,11 +27,11 @@ class CocoKeypoints(Task):
     ``difference.*`` is what training on anonymised pictures changes, paired by picture.
 
     Args:
-        model: ``small`` (embedded tiers; boxes are given).
+        model: ``small`` (embedded tiers; boxes are given) or ``keypoint-rcnn`` (paper tier: torchvision's R50-FPN).
         predictions: a file of COCO keypoint results made elsewhere by a network trained on the anonymised pictures; nothing is
             trained then, and there is no control.
         clear_predictions: the same of a network trained on clear pictures, for the control.
-        recipe: fields of `dp2bench.downstream.keypoints.Recipe`.
+        recipe: fields of `dp2bench.downstream.keypoints.Recipe`, or of `dp2bench.downstream.rcnn.Recipe`.
 
     """
 
@@ -52,15 +53,18 @@ class CocoKeypoints(Task):
         clear_predictions: str | None = None,
         **recipe: Any,
     ) -> None:
-        from dp2bench.downstream import keypoints
+        from dp2bench.downstream import keypoints, rcnn
 
-        if model != "small":
-            raise Dp2benchError(f"coco-keypoints has no model {model!r}.", "There is: small.")
+        recipes: dict[str, type[Any]] = {"small": keypoints.Recipe, "keypoint-rcnn": rcnn.Recipe}
+        if model not in recipes:
+            raise Dp2benchError(
+                f"coco-keypoints has no model {model!r}.", f"There are: {', '.join(recipes)}."
+            )
         if clear_predictions and not predictions:
             raise Dp2benchError(
                 "coco-keypoints: clear_predictions without predictions.", "Give both, or predictions alone."
             )
-        known = {f.name for f in fields(keypoints.Recipe)}
+        known = {f.name for f in fields(recipes[model])}
         if set(recipe) - known:
             raise Dp2benchError(
                 f"The task coco-keypoints has no argument {', '.join(sorted(set(recipe) - known))}.",
@@ -69,7 +73,7 @@ class CocoKeypoints(Task):
         self.model = model
         self.predictions = predictions
         self.clear_predictions = clear_predictions
-        self.recipe = keypoints.Recipe(**recipe)
+        self.recipe = recipes[model](**recipe)
 
     @property
     def arguments(self) -> Mapping[str, Any]:
@@ -93,9 +97,10 @@ class CocoKeypoints(Task):
 
     def train(self, training: Training, dataset: Dataset, out: Path, context: RunContext) -> None:
         """See `Task.train`."""
-        from dp2bench.downstream import keypoints
+        from dp2bench.downstream import keypoints, rcnn
 
-        keypoints.train(
+        fit = keypoints.train if self.model == "small" else partial(rcnn.train, "keypoint-rcnn")
+        fit(
             dataset,
             self.recipe,
             out,
@@ -122,13 +127,14 @@ class CocoKeypoints(Task):
     def _evaluate(
         self, role: str, brought: str | None, clear: Dataset, context: RunContext
     ) -> KeypointScores:
-        from dp2bench.downstream import keypoints
+        from dp2bench.downstream import keypoints, rcnn
         from dp2bench.metrics.keypoints import evaluate_keypoints, load_predictions
 
         if brought:
             rows = load_predictions(Path(brought))
         else:
-            rows = keypoints.predict(
+            predict = keypoints.predict if self.model == "small" else rcnn.predict_keypoints
+            rows = predict(
                 context.trained[role],
                 clear,
                 TEST_SPLIT,

@@ -31,7 +31,7 @@ class DetectionCoverage(Task):
         version="1",
         kind="coverage",
         main_score="anonymised",
-        layouts=("market1501", "coco", "cityscapes", "fdh", "fdf", "folder"),
+        layouts=("market1501", "coco", "cityscapes", "fdh", "fdf256", "fdf128", "folder"),
         description="Shares of people found, anonymised and failed open, by category and size.",
         reference="DeepPrivacy2, WACV 2023, section 3.1 (categories); COCO (sizes).",
     )

@@ -21,7 +21,7 @@ from dp2bench.core.types import Image, Sample
 from dp2bench.metrics.intervals import bootstrap_interval
 
 Region = Literal["crops", "pictures"]
-CROPPED_LAYOUTS = frozenset({"market1501", "fdh", "fdf"})
+CROPPED_LAYOUTS = frozenset({"market1501", "fdh", "fdf256", "fdf128"})
 """Layouts whose pictures are crops of one person: there, the crop is the picture."""
 MARGIN = 0.1
 """Share of a person's box that a crop is wider on each side."""
@@ -62,7 +62,7 @@ class ImageQuality(Task):
         version="1",
         kind="quality",
         main_score="crops.kd_efficientnet",
-        layouts=("market1501", "coco", "cityscapes", "fdh", "fdf", "folder"),
+        layouts=("market1501", "coco", "cityscapes", "fdh", "fdf256", "fdf128", "folder"),
         description="Distance of anonymised from clear pictures: kernel, Fréchet and perceptual; FID, KID, LPIPS with their weights.",
         reference="Heusel et al., NeurIPS 2017 (FID); Bińkowski et al., ICLR 2018 (KID); Zhang et al., CVPR 2018 (LPIPS).",
     )
