@@ -97,7 +97,7 @@ def pack(crops: Crops, size: tuple[int, int], folder: Path, progress: Progress =
         ids = len(templates.get(crops.template)) if crops.template else 2**31 - 1
         wanted["vertices"] = (size, np.int16 if ids < 2**15 else np.int32)
     arrays = {
-        name: np.lib.format.open_memmap(  # type: ignore[no-untyped-call]
+        name: np.lib.format.open_memmap(
             folder / f"{name}.npy", mode="w+", dtype=dtype, shape=(len(crops), *shape)
         )
         for name, (shape, dtype) in wanted.items()

@@ -31,7 +31,8 @@ class MovingAverage:
     @torch.no_grad()
     def update(self, network: nn.Module, decay: float) -> None:
         """Move toward ``network``: average = decay * average + (1 - decay) * network."""
-        mine, theirs = list(self.network.parameters()), list(network.parameters())
+        mine: list[torch.Tensor] = list(self.network.parameters())
+        theirs: list[torch.Tensor] = list(network.parameters())
         torch._foreach_lerp_(mine, theirs, 1 - decay)
         for a, b in zip(self.network.buffers(), network.buffers(), strict=True):
             a.copy_(b)

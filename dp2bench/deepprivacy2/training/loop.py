@@ -187,15 +187,23 @@ class Training:
         out: Tensor = self.discriminator(images, batch.condition, batch.masks, **surface)["score"]
         return out
 
+    def _mean(self, values: Tensor) -> Tensor:
+        """Over all processes."""
+        out = self.fabric.all_reduce(values, reduce_op="mean")
+        assert isinstance(out, Tensor)
+        return out
+
     def _descend(self, name: str, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         """One step of an optimiser along the gradient, averaged over all processes."""
         scaler = self.scalers[name]
         optimizer.zero_grad(set_to_none=True)
-        scaler.scale(loss).backward()
+        scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self.fabric.world_size > 1:
             gradients = [p.grad for p in network.parameters() if p.grad is not None]
-            flat = self.fabric.all_reduce(torch.cat([g.flatten() for g in gradients]), reduce_op="mean")
-            for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
+            flat = self._mean(torch.cat([g.flatten() for g in gradients]))
+            for gradient, part in zip(
+                gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True
+            ):
                 gradient.copy_(part.view_as(gradient))
         scaler.step(optimizer)
         scaler.update()
@@ -232,7 +240,7 @@ class Training:
         if fabric.world_size > 1:
             for name, buffer in self.generator.named_buffers():
                 if name.endswith("w_avg"):
-                    buffer.copy_(fabric.all_reduce(buffer, reduce_op="mean"))
+                    buffer.copy_(self._mean(buffer))
         seen = self.step * recipe.batch_size
         self.average.update(
             self.generator, decay(recipe.batch_size, seen, recipe.half_life, recipe.ema.rampup)
@@ -312,7 +320,7 @@ class Training:
             ]
         )
         if self.fabric.world_size > 1:
-            means = self.fabric.all_reduce(means, reduce_op="mean")
+            means = self._mean(means)
         row = [float(self.step * self.recipe.batch_size), *(float(v) for v in means.cpu())]
         if not all(math.isfinite(v) for v in row):
             raise Dp2benchError(

@@ -29,8 +29,8 @@ class _Head(nn.Module):
         self.second = spectral_norm(nn.Conv2d(width, width, 3, padding=1))
         self.out = spectral_norm(nn.Conv2d(width, 1, 1))
 
-    def forward(self, features: Tensor, conditions: Tensor, places: Sequence[int]) -> Tensor:
-        seen = F.adaptive_avg_pool2d(conditions, features.shape[2:])
+    def forward(self, features: Tensor, conditions: Tensor, places: tuple[int, int]) -> Tensor:
+        seen = F.adaptive_avg_pool2d(conditions, (features.shape[2], features.shape[3]))
         x = F.leaky_relu(self.first(torch.cat((features, seen), 1)), 0.2)
         # Every scale scores as many places, so that none outvotes the others.
         x = F.leaky_relu(self.second(F.adaptive_avg_pool2d(x, places)), 0.2)
@@ -131,6 +131,7 @@ class ProjectedDiscriminator(nn.Module):
                     "this discriminator needs embedding (B, cse_nc, H, W) and E_mask (B, 1, H, W)"
                 )
             conditions = torch.cat((mask, embedding, E_mask), 1)
-        places = mixed[STRIDES.index(16)].shape[2:]
+        coarse = mixed[STRIDES.index(16)]
+        places = (coarse.shape[2], coarse.shape[3])
         scores = [head(x, conditions, places).flatten(1) for head, x in zip(self.heads, mixed, strict=True)]
         return {"score": torch.cat(scores, 1)}

@@ -39,8 +39,8 @@ class Data(_Strict):
 class R1(_Strict):
     """Lazy gradient penalty on real pictures (Mescheder et al. 2018; lazy as in Karras et al. 2020, appendix B)."""
 
-    weight: float = Field(0.1, ge=0)
-    every: int = Field(16, ge=1)
+    weight: float = Field(default=0.1, ge=0)
+    every: int = Field(default=16, ge=1)
 
 
 class EMA(_Strict):
@@ -50,9 +50,9 @@ class EMA(_Strict):
     """
 
     half_life: float | None = Field(
-        None, gt=0, description="pictures; 10,000 x batch_size / 32 where omitted, as published"
+        default=None, gt=0, description="pictures; 10,000 x batch_size / 32 where omitted, as published"
     )
-    rampup: float | None = Field(0.05, gt=0)
+    rampup: float | None = Field(default=0.05, gt=0)
 
 
 class Recipe(_Strict):
