@@ -50,7 +50,7 @@ def coco(tmp_path_factory: pytest.TempPathFactory) -> Coco:
 
 @pytest.mark.parametrize("vary", [None, 5])
 def test_crops_hold_the_keypoints_where_they_say(coco, vary):
-    recipe = Recipe(height=256, width=192)
+    recipe = Recipe(height=256, width=192, vary=1.0)
     pixels, people = keypoints.crops(coco, "train", recipe, vary=vary)
     assert pixels.shape == (6, 256, 192, 3)
     for picture, person in zip(pixels, people, strict=True):
