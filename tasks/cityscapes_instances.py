@@ -119,7 +119,7 @@ class CityscapesInstances(Task):
             ours.instances,
             NAMES,
             context,
-            control and (control.values, control.pictures),
+            (control.values, control.pictures) if control else None,
         )
 
     def _evaluate(

@@ -121,7 +121,7 @@ class CocoKeypoints(Task):
             ours.people,
             PRECISIONS,
             context,
-            control and (control.values, control.pictures),
+            (control.values, control.pictures) if control else None,
         )
 
     def _evaluate(

@@ -91,8 +91,8 @@ def crops(
     At most ``recipe.limit`` people, evenly spread; with ``vary``, a seed, each is turned, moved and scaled as `Recipe.vary` says. Raises DatasetError
     where there is nobody.
     """
-    data = json.loads(annotation_file(dataset, split).read_bytes())
     samples = {s.labels["image_id"]: s for s in dataset.samples(split)}
+    data = json.loads(annotation_file(dataset, split).read_bytes())
     rows = [
         a
         for a in data["annotations"]
@@ -208,7 +208,8 @@ def train(
         version = torch.randint(len(versions), (len(chosen),))
         fine, coarse, goal, valid = (column[version, chosen].to(device) for column in columns)
         surprise = -(goal * model(fine, coarse).flatten(2).log_softmax(2)).sum(2)
-        return (surprise * valid).sum() / valid.sum().clamp(min=1)
+        mean: Tensor = (surprise * valid).sum() / valid.sum().clamp(min=1)
+        return mean
 
     fit(
         model,

@@ -242,7 +242,7 @@ def train(
                     "Lower learning_rate in the task's arguments.",
                 )
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
             summed += float(loss.detach())
         scheduler.step()

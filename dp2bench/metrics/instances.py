@@ -139,7 +139,7 @@ class _Part:
 
 
 def _overlap(a: Mapping[str, Any], b: Mapping[str, Any], shared: int) -> float:
-    return float(shared) / (a["pixelCount"] + b["pixelCount"] - shared)
+    return float(shared / (a["pixelCount"] + b["pixelCount"] - shared))
 
 
 def _part(match: Mapping[str, Any], label: str, threshold: float) -> _Part:

@@ -35,7 +35,7 @@ def frechet_distance_fast(clear: Features, other: Features) -> float:
     shift = x.mean(0) - y.mean(0)
     x, y = x - x.mean(0), y - y.mean(0)
     if max(len(x), len(y)) > x.shape[1]:
-        x, y = np.linalg.qr(x, mode="r"), np.linalg.qr(y, mode="r")
+        x, y = (np.asarray(np.linalg.qr(v, mode="r")) for v in (x, y))
     cross = np.linalg.svd(x @ y.T, compute_uv=False).sum() / np.sqrt((len(clear) - 1) * (len(other) - 1))
     spread = (x**2).sum() / (len(clear) - 1) + (y**2).sum() / (len(other) - 1)
     return float(shift @ shift + spread - 2 * cross)
