@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 COLUMNS = ("images", "d_loss", "g_loss", "real_score", "fake_score", "r1")
 """Of the curve; means over the crops since the row before."""
-MAY_CHANGE = {"images", "log_every", "preview_every", "checkpoint_every", "description"}
+MAY_CHANGE = {"images", "log_every", "preview_every", "checkpoint_every", "description", "licence"}
 """Keys of a recipe that may differ when a training goes on."""
 
 
@@ -378,6 +378,7 @@ class Training:
         described: dict[str, Any] = {
             "config": recipe.network,
             "trained_on": f"{recipe.data.dataset}, split {recipe.data.split}",
+            "licence": recipe.licence,
             "recipe": recipe.model_dump(mode="json"),
             "images": self.step * recipe.batch_size,
         }

@@ -60,6 +60,7 @@ class Recipe(_Strict):
 
     Attributes:
         name: names the run and the weights.
+        licence: of the trained weights, written into their file.
         generator: a name of the catalogue of networks or constructor arguments of `StyleUNet`.
         discriminator: ``kind`` (``stylegan2``, the published one, or ``projected``) and constructor arguments of `Discriminator`
             or `ProjectedDiscriminator` beyond the size of the crops.
@@ -74,6 +75,7 @@ class Recipe(_Strict):
     schema_version: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     description: str = ""
+    licence: str = ""
     generator: str | dict[str, Any]
     discriminator: dict[str, Any] = {}
     data: Data
