@@ -66,7 +66,9 @@ def evaluate(
         raise Dp2benchError(
             f"--seeds {seeds!r} are not whole numbers.", "Write e.g. --seeds 0,1,2."
         ) from error
-    data = {"root": str(clear.resolve())} | ({"official": False} if dataset == "market1501" else {})
+    data = {"root": str(clear.resolve())} | (
+        {"official": False} if dataset in {"market1501", "coco", "cityscapes"} else {}
+    )
     suite = Suite(
         name="evaluate",
         seeds=numbers,

@@ -120,3 +120,21 @@ def test_a_file_of_predictions_through_the_command_line(coco, tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     result = json.loads((tmp_path / "run/results/mask-out/coco/coco-keypoints.json").read_text())
     assert {s["name"]: s["value"] for s in result["scores"]}["AP"] == pytest.approx(1)
+
+
+@pytest.mark.e2e
+def test_predictions_for_a_folder_anonymised_elsewhere(coco, tmp_path):
+    (tmp_path / "mine.json").write_text(json.dumps(perfect(coco)[:3]))
+    (tmp_path / "clear.json").write_text(json.dumps(perfect(coco)))
+    blank = ((s, x.id, np.zeros((100, 100, 3), np.uint8)) for s in ("train", "val") for x in coco.samples(s))
+    coco.rewrite(tmp_path / "blank", blank)
+    command = [str(Path(sys.executable).with_name("dp2bench")), "evaluate", "--clear", str(coco.root)]
+    command += ["--anonymised", str(tmp_path / "blank"), "--dataset", "coco", "--task", "coco-keypoints"]
+    command += ["--detector", "annotations", "--out", str(tmp_path / "run"), "--threads", "1"]
+    command += ["-a", f"predictions={tmp_path}/mine.json", "-a", f"clear_predictions={tmp_path}/clear.json"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    result = json.loads((tmp_path / "run/results/blank/coco/coco-keypoints.json").read_text())
+    scores = {s["name"]: s["value"] for s in result["scores"]}
+    assert scores["clear.AP"] == pytest.approx(1)
+    assert scores["difference.AP"] == pytest.approx(scores["AP"] - 1)
