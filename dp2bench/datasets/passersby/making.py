@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from dp2bench.core.contracts import Progress, no_progress
 from dp2bench.core.errors import DatasetError
 
-VERSION = "2.0"
+VERSION = "2.1"
 """Of all Passersby datasets; changes when pixels or labels of any do."""
 
 Item = TypeVar("Item")

@@ -57,7 +57,7 @@ SIZES = {
         train=12, test=12, cameras=3, per_camera=1, query_cameras=2, gallery=1, distractors=4, junk=2
     ),
     "mini": Size(
-        train=160, test=48, cameras=6, per_camera=2, query_cameras=3, gallery=2, distractors=60, junk=20
+        train=128, test=48, cameras=6, per_camera=2, query_cameras=3, gallery=2, distractors=60, junk=20
     ),
     "large": Size(
         train=400, test=400, cameras=6, per_camera=4, query_cameras=3, gallery=2, distractors=1000, junk=200
