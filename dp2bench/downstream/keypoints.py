@@ -44,15 +44,15 @@ class Recipe:
     moved and scaled. On a few hundred pictures and two minutes, variation costs more than it gives (`docs/tasks.md`).
     """
 
-    height: int = 128
-    width: int = 96
+    height: int = 160
+    width: int = 120
     channels: int = 96
-    margin: float = 1.25
+    margin: float = 1.15
     sigma: float = 1.0
     versions: int = 2
     vary: float = 0.0
     dropout: float = 0.0
-    epochs: int = 14
+    epochs: int = 12
     batch_size: int = 32
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2

@@ -61,7 +61,7 @@ def test_crops_hold_the_keypoints_where_they_say(coco, vary):
 
 
 def test_targets_decode_to_the_places_they_were_made_from():
-    recipe = Recipe()
+    recipe = Recipe(height=128, width=96)
     rng = np.random.default_rng(0)
     places = torch.from_numpy(rng.uniform([8, 8], [88, 120], (5, 17, 2))).float()
     heat, valid = keypoints.targets(torch.cat([places, torch.full((5, 17, 1), 2.0)], 2), recipe)
