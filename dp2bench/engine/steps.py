@@ -11,11 +11,11 @@ from typing import Any
 
 from dp2bench.core import registry
 from dp2bench.core.contracts import Anonymizer, Dataset, Progress, RunContext, Task
+from dp2bench.core.paths import cache_root
 from dp2bench.core.people_io import load_people
 from dp2bench.engine import anonymise as _anonymise
 from dp2bench.engine.plan import Step, make_dataset
 from dp2bench.engine.ready_made import ReadyMade
-from dp2bench.core.paths import cache_root
 from dp2bench.engine.suite import Component
 
 
