@@ -8,9 +8,9 @@ from __future__ import annotations
 import sys
 from collections import Counter
 
-import matplotlib
+import matplotlib as mpl
 
-matplotlib.use("Agg")
+mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 

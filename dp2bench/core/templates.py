@@ -84,10 +84,11 @@ class Template:
         Without ``mirrored`` ids keep their vertex, as the published training does for SMPL.
         """
         flipped: NDArray[np.int32] = vertices[..., ::-1]
-        if self.mirrored is None:
-            return flipped.copy()
-        swapped: NDArray[np.int32] = np.where(flipped < 0, flipped, self.mirrored[np.maximum(flipped, 0)])
-        return swapped
+        known = self.mirrored
+        out: NDArray[np.int32] = (
+            flipped.copy() if known is None else np.where(flipped < 0, flipped, known[np.maximum(flipped, 0)])
+        )
+        return out
 
     def save(self, path: Path) -> None:
         """Write a file for `read`; it appears whole."""

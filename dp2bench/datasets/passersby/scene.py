@@ -364,7 +364,10 @@ def _enlarged(scene: Backdrop, w: int, h: int) -> Backdrop:
 
     return Backdrop(
         cv2.resize(scene.picture, (w, h), interpolation=cv2.INTER_LINEAR),
-        *(sharp(v) for v in (scene.classes, scene.near, scene.instances, scene.ground)),
+        sharp(scene.classes),
+        sharp(scene.near),
+        sharp(scene.instances),
+        sharp(scene.ground),
         scene.things,
     )
 
