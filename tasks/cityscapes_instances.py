@@ -24,7 +24,7 @@ class CityscapesInstances(Task):
     positive control, which all methods share; ``difference.*`` is what training on anonymised pictures changes, paired by picture.
 
     Args:
-        model: ``small`` (embedded tiers) or ``mask-rcnn`` (paper tier: torchvision's R50-FPN).
+        model: ``small`` (embedded tiers; boxes are given) or ``mask-rcnn`` (paper tier: torchvision's R50-FPN).
         predictions: a results folder in Cityscapes' format made elsewhere by a network trained on the anonymised pictures; nothing
             is trained then, and there is no control.
         clear_predictions: the same of a network trained on clear pictures, for the control.
@@ -34,7 +34,7 @@ class CityscapesInstances(Task):
 
     meta: ClassVar[TaskMeta] = TaskMeta(
         name="cityscapes-instances",
-        version="1",
+        version="2",
         kind="utility",
         main_score="AP",
         layouts=("cityscapes",),

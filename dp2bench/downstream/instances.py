@@ -1,13 +1,13 @@
-"""A small instance segmentation network for the embedded tiers: class, centre and offset of every pixel.
+"""A small instance segmentation network for the embedded tiers: mask and class of the instance in a given box.
 
-Pixels of things are given to the centre that their offset points to (Cheng et al., Panoptic-DeepLab, CVPR 2020), on the frozen
-EfficientNet of `dp2bench.downstream.small`. Pictures are halved; outputs have a quarter of the picture's resolution.
+EfficientNet-Lite0 with ImageNet weights, frozen down to stride 8, where its maps of all crops are computed once; the blocks of
+stride 16 and a small decoder are trained. As in Mask R-CNN's second stage (He et al., ICCV 2017), a box is warped to a fixed size
+and its mask and class are predicted from it; where the boxes are is not learned but given by the annotations.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,105 +15,123 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from dp2bench.core.contracts import Dataset, Progress, no_progress
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.seeds import derive_seed
-from dp2bench.core.types import Sample
-from dp2bench.downstream.small import SmallNet, frozen_maps
-from dp2bench.downstream.training import fit
+from dp2bench.downstream.small import SmallNet, cut, frozen_maps
+from dp2bench.downstream.training import fit, save
 from dp2bench.metrics import efficientnet
+from dp2bench.metrics.instances import SMALLEST
 
 CLASSES = (24, 25, 26, 27, 28, 31, 32, 33)
 """Cityscapes' label ids with instances: person, rider, car, truck, bus, train, motorcycle, bicycle."""
-IGNORED = 255
-STEP = 4
-"""Pixels of the picture to one of the outputs."""
-OUTPUTS = len(CLASSES) + 1 + 1 + 2
-"""Classes and background, centre, offset down and across."""
+STEP = 2
+"""Pixels of a crop to one of its mask."""
+FLIPS = (False, True)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the small network is trained; every field changes the outcome."""
+    """How the small network is trained; every field changes the outcome.
 
+    ``margin`` is how much more than the box a crop shows; ``class_weight`` weighs the class against the mask.
+    """
+
+    size: int = 128
     channels: int = 96
-    dropout: float = 0.1
-    sigma: float = 2.0
-    epochs: int = 14
-    batch_size: int = 4
+    margin: float = 1.25
+    dropout: float = 0.0
+    epochs: int = 6
+    batch_size: int = 32
     learning_rate: float = 2e-3
     weight_decay: float = 1e-2
-    centre_weight: float = 100.0
-    offset_weight: float = 0.04
-    limit: int = 400
+    class_weight: float = 0.3
+    limit: int = 6000
 
 
 @dataclass(frozen=True)
-class Goal:
-    """What the network is to say of one picture, at a quarter of its resolution.
+class Crop:
+    """One annotated instance.
 
     Attributes:
-        classes: (h, w) uint8, 0 for background, else 1 + the index in `CLASSES`, `IGNORED` for groups.
-        centre: (h, w) float16, Gaussians around instances' centres.
-        offset: (2, h, w) float16, from each pixel to its instance's centre, down and across, in pixels of the output.
+        sample: index of its picture in the split.
+        box: (4,) of its pixels in the picture: x0, y0, x1, y1, the ends exclusive.
+        affine: (2, 3) from the picture to the crop, in coordinates whose pixel centres are at halves.
+        kind: index in `CLASSES`.
 
     """
 
-    classes: NDArray[np.uint8]
-    centre: NDArray[np.float16]
-    offset: NDArray[np.float16]
+    sample: int
+    box: tuple[int, int, int, int]
+    affine: NDArray[np.float64]
+    kind: int
 
 
-def goal_of(ids: NDArray[Any], sigma: float) -> Goal:
-    """From ``gtFine_instanceIds`` (H, W)."""
-    small = ids[STEP // 2 :: STEP, STEP // 2 :: STEP].astype(np.int64)
-    h, w = small.shape
-    classes = np.zeros((h, w), np.uint8)
-    centre, offset = np.zeros((h, w), np.float32), np.zeros((2, h, w), np.float32)
-    down, across = np.mgrid[:h, :w].astype(np.float32)
-    for value in np.unique(small):
-        label = int(value if value < 1000 else value // 1000)
-        if label not in CLASSES:
-            continue
-        mask = small == value
-        if value < 1000:
-            classes[mask] = IGNORED
-            continue
-        classes[mask] = 1 + CLASSES.index(label)
-        y, x = down[mask].mean(), across[mask].mean()
-        centre = np.maximum(centre, np.exp(-((down - y) ** 2 + (across - x) ** 2) / (2 * sigma**2)))
-        offset[0][mask], offset[1][mask] = y - down[mask], x - across[mask]
-    return Goal(classes, centre.astype(np.float16), offset.astype(np.float16))
+def crops(
+    dataset: Any, split: str, recipe: Recipe
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[Crop]]:
+    """(N, size, size, 3) crops around annotated instances, (N, size / 2, size / 2) masks from 0 to 255, and what they are.
+
+    Instances that the evaluator counts: no groups, and not under `SMALLEST` pixels. At most ``recipe.limit`` of them, evenly
+    spread.
+
+    Raises:
+        DatasetError: no pictures, labels that are missing, or no instance.
+
+    """
+    samples = dataset.samples(split)
+    found: list[tuple[int, int]] = []
+    for i, sample in enumerate(samples):
+        values, pixels = np.unique(_ids(dataset, sample), return_counts=True)
+        found += [
+            (i, int(v))
+            for v, n in zip(values, pixels, strict=True)
+            if v >= 1000 and v // 1000 in CLASSES and n >= SMALLEST
+        ]
+    if not found:
+        raise DatasetError(
+            f"The {split} split of {dataset.meta.name} at {dataset.root} holds no instances.",
+            "Check that its pictures are there and that gtFine numbers instances.",
+        )
+    if len(found) > recipe.limit:
+        found = [found[i] for i in np.linspace(0, len(found) - 1, recipe.limit).round().astype(int)]
+    size = recipe.size
+    pixels = np.empty((len(found), size, size, 3), np.uint8)
+    masks = np.empty((len(found), size // STEP, size // STEP), np.uint8)
+    crops = []
+    last = -1
+    for n, (i, value) in enumerate(found):
+        if i != last:
+            last, picture, ids = i, dataset.read(samples[i]), _ids(dataset, samples[i])
+        mask = (ids == value).astype(np.uint8)
+        x, y, w, h = cv2.boundingRect(mask)
+        scale = size / (recipe.margin * np.array([w, h]))
+        shift = size / 2 - scale * [x + w / 2, y + h / 2]
+        affine = np.column_stack([np.diag(scale), shift])
+        pixels[n] = cut(picture, affine, (size, size))
+        masks[n] = cut(mask * 255, affine / STEP, (size // STEP, size // STEP))
+        crops.append(Crop(i, (x, y, x + w, y + h), affine, CLASSES.index(value // 1000)))
+    return pixels, masks, crops
 
 
-def _mirrored(goal: Goal) -> Goal:
-    sign = np.array([1, -1], np.float16)[:, None, None]
-    return Goal(goal.classes[:, ::-1].copy(), goal.centre[:, ::-1].copy(), goal.offset[..., ::-1] * sign)
+def _ids(dataset: Any, sample: Any) -> NDArray[Any]:
+    ids = cv2.imread(str(dataset.ground_truth(sample, "instanceIds.png")), cv2.IMREAD_UNCHANGED)
+    if ids is None or ids.ndim != 2:
+        raise DatasetError(
+            f"The labels of {sample.id} in {dataset.meta.name} are missing or no picture.",
+            "Put gtFine beside the pictures.",
+        )
+    return ids
 
 
-def _halved(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Half as large, cut to whole multiples of the deepest stride."""
-    h, w = (n // 32 * 16 for n in picture.shape[:2])
-    return np.asarray(cv2.resize(picture[: 2 * h, : 2 * w], (w, h), interpolation=cv2.INTER_AREA), np.uint8)
-
-
-def _read(dataset: Any, samples: list[Sample], recipe: Recipe) -> tuple[NDArray[np.uint8], list[Goal]]:
-    pictures, goals = [], []
-    for sample in samples:
-        pictures.append(_halved(dataset.read(sample)))
-        ids = cv2.imread(str(dataset.ground_truth(sample, "instanceIds.png")), cv2.IMREAD_UNCHANGED)
-        if ids is None or ids.ndim != 2:
-            raise DatasetError(
-                f"The labels of {sample.id} in {dataset.meta.name} are missing or no picture.",
-                "Put gtFine beside the pictures.",
-            )
-        h, w = pictures[-1].shape[:2]
-        goals.append(goal_of(ids[: 2 * h, : 2 * w], recipe.sigma))
-    return np.stack(pictures), goals
+def balanced(kinds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Indices of all examples; those of rare classes are repeated, by the root of how much rarer they are than the commonest."""
+    counts = np.bincount(kinds)
+    return np.repeat(np.arange(len(kinds)), np.sqrt(counts.max() / counts[kinds]).round().astype(int))
 
 
 def train(
@@ -127,39 +145,43 @@ def train(
 ) -> None:
     """Train on the train split and leave ``model.safetensors`` and ``curve.csv`` in ``out``; goes on after a kill.
 
+    The curve's ``iou`` is of the training crops, at the resolution of their masks.
+
     Raises:
         DatasetError: no pictures, labels that are missing, or no instance to learn from. Dp2benchError: the loss is not finite.
 
     """
-    samples = list(dataset.samples("train"))
-    if len(samples) > recipe.limit:
-        samples = [samples[i] for i in np.linspace(0, len(samples) - 1, recipe.limit).round().astype(int)]
-    if not samples:
-        raise DatasetError(f"The train split of {dataset.meta.name} at {dataset.root} is empty.", "Check it.")
-    pictures, goals = _read(dataset, samples, recipe)
-    if not any((g.classes > 0).any() for g in goals):
-        raise DatasetError(
-            f"The train split of {dataset.meta.name} at {dataset.root} holds no instances.", "Check gtFine."
-        )
+    pixels, masks, found = crops(dataset, "train", recipe)
+    kinds = np.array([c.kind for c in found])
     network = efficientnet.pretrained(device)
     versions = []
-    for flip in (False, True):
-        turned = [_mirrored(g) for g in goals] if flip else goals
-        columns = zip(*((g.classes, g.centre, g.offset) for g in turned), strict=True)
-        told = (torch.from_numpy(np.stack(c)) for c in columns)
-        versions.append((*frozen_maps(network, pictures, flip, device, batch=4), *told))
+    for flip in FLIPS:
+        goal = torch.from_numpy(masks)
+        goal = goal.flip(2) if flip else goal
+        versions.append((*frozen_maps(network, pixels, flip, device), goal))
+    columns = [torch.stack(column) for column in zip(*versions, strict=True)]
+    picks, wanted = torch.from_numpy(balanced(kinds)), torch.from_numpy(kinds)
     torch.manual_seed(derive_seed(seed, "instances"))
-    model = SmallNet(recipe.channels, OUTPUTS, 4, recipe.dropout).to(device)
+    model = SmallNet(recipe.channels, 1 + len(CLASSES), 8 // STEP, recipe.dropout).to(device)
 
-    def loss_of(chosen: Tensor) -> Tensor:
-        version = versions[int(torch.randint(2, ()))]
-        fine, coarse, classes, centre, offset = (column[chosen].to(device) for column in version)
-        return _loss(model(fine, coarse), classes.long(), centre.float(), offset.float(), recipe)
+    def loss_of(chosen: Tensor) -> tuple[Tensor, Tensor]:
+        chosen = picks[chosen]
+        version = torch.randint(len(versions), (len(chosen),))
+        fine, coarse, goal = (column[version, chosen].to(device) for column in columns)
+        goal = goal.float() / 255
+        mask, classes = _read(model(fine, coarse))
+        by_pixel = F.binary_cross_entropy_with_logits(mask, goal)
+        chance = mask.sigmoid()
+        dice = 1 - 2 * (chance * goal).sum((1, 2)) / (chance.sum((1, 2)) + goal.sum((1, 2)) + 1)
+        by_class = F.cross_entropy(classes, wanted[chosen].to(device))
+        said, truth = mask.detach() > 0, goal > 0.5
+        iou = (said & truth).sum((1, 2)) / (said | truth).sum((1, 2)).clamp(min=1)
+        return by_pixel + dice.mean() + recipe.class_weight * by_class, iou.mean()
 
     fit(
         model,
         loss_of,
-        len(samples),
+        len(picks),
         out,
         epochs=recipe.epochs,
         batch_size=recipe.batch_size,
@@ -168,57 +190,16 @@ def train(
         seed=seed,
         progress=progress,
         what="the instance network",
+        measure="iou",
     )
-    save_file(
-        {k: v.contiguous().cpu() for k, v in model.state_dict().items()},
-        out / "model.safetensors",
-        metadata={"recipe": json.dumps(asdict(recipe), sort_keys=True)},
-    )
-    (out / "checkpoint.pt").unlink(missing_ok=True)
+    save(model, recipe, out)
 
 
-def _loss(said: Tensor, classes: Tensor, centre: Tensor, offset: Tensor, recipe: Recipe) -> Tensor:
-    n = len(CLASSES) + 1
-    weights = torch.ones(n, device=said.device)
-    weights[1:] = 3.0  # things are a small part of a street
-    by_class = F.cross_entropy(said[:, :n], classes, weights, ignore_index=IGNORED)
-    by_centre = F.mse_loss(said[:, n], centre)
-    inside = ((classes > 0) & (classes != IGNORED)).float()
-    by_offset = ((said[:, n + 1 :] - offset).abs().sum(1) * inside).sum() / inside.sum().clamp(min=1)
-    return by_class + recipe.centre_weight * by_centre + recipe.offset_weight * by_offset
-
-
-def instances_of(said: Tensor, size: tuple[int, int]) -> list[tuple[NDArray[np.bool_], int, float]]:
-    """(mask of (H, W) ``size``, label id, confidence) of each instance in the network's outputs (OUTPUTS, h, w) for one picture."""
-    n = len(CLASSES) + 1
-    heat = said[n]
-    peaks = (heat == F.max_pool2d(heat[None], 7, 1, 3)[0]) & (heat > 0.1)
-    ys, xs = torch.nonzero(peaks, as_tuple=True)
-    order = heat[ys, xs].argsort(descending=True)[:60]
-    ys, xs = ys[order], xs[order]
-    if not len(ys):
-        return []
-    confidences = heat[ys, xs].clamp(0, 1)
-    covered = (said.shape[1] * STEP, said.shape[2] * STEP)
-    large = F.interpolate(said[None], size=covered, mode="bilinear", align_corners=False)[0]
-    chances = large[:n].softmax(0)
-    winner = chances.argmax(0)
-    rows, columns = torch.nonzero(winner > 0, as_tuple=True)
-    place = (
-        torch.stack([(rows + 0.5) / STEP - 0.5, (columns + 0.5) / STEP - 0.5]) + large[n + 1 :, rows, columns]
-    )
-    nearest = torch.cdist(place.T, torch.stack([ys, xs], 1).float()).argmin(1)
-    found = []
-    for i, confidence in enumerate(confidences.tolist()):
-        mine = nearest == i
-        if int(mine.sum()) < 50:
-            continue
-        y, x = rows[mine], columns[mine]
-        kind = int(winner[y, x].bincount(minlength=n)[1:].argmax()) + 1
-        mask = np.zeros(size, bool)
-        mask[y.cpu().numpy(), x.cpu().numpy()] = True
-        found.append((mask, CLASSES[kind - 1], confidence * float(chances[kind, y, x].mean())))
-    return found
+def _read(outputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits of masks (N, h, w), and of classes (N, `CLASSES`) as their mean over the mask."""
+    mask = outputs[:, 0]
+    weight = mask.detach().sigmoid()[:, None] + 1e-3
+    return mask, (outputs[:, 1:] * weight).sum((2, 3)) / weight.sum((2, 3))
 
 
 @torch.inference_mode()
@@ -232,21 +213,58 @@ def predict(
     device: str = "cpu",
     progress: Progress = no_progress,
 ) -> None:
-    """Write a results folder in Cityscapes' format for a split to ``out``."""
-    model = SmallNet(recipe.channels, OUTPUTS, 4)
+    """Write a results folder in Cityscapes' format for a split to ``out``, from the boxes of annotated instances.
+
+    What is said of a crop and its mirror image is averaged; the confidence is the class's probability times the mean of the
+    mask's. A mask does not leave its box.
+    """
+    model = SmallNet(recipe.channels, 1 + len(CLASSES), 8 // STEP)
     model.load_state_dict(load_file(folder / "model.safetensors"))
     model.to(device).eval()
     network = efficientnet.pretrained(device)
-    (out / "masks").mkdir(parents=True, exist_ok=True)
     samples = dataset.samples(split)
-    for done, sample in enumerate(samples, 1):
-        picture = dataset.read(sample)
-        said = model(*frozen_maps(network, _halved(picture)[None], False, device))[0].float()
-        stem = Path(sample.id).name.removesuffix("_leftImg8bit.png")
-        lines = []
-        for i, (mask, label, confidence) in enumerate(instances_of(said, picture.shape[:2])):
-            name = f"masks/{stem}_{i}.png"
-            cv2.imwrite(str(out / name), mask.astype(np.uint8) * 255)
-            lines.append(f"{name} {label} {confidence:.6f}\n")
-        (out / f"{stem}.txt").write_text("".join(lines), "utf-8")
-        progress(done, len(samples))
+    pixels, _, found = crops(dataset, split, recipe)
+    (out / "masks").mkdir(parents=True, exist_ok=True)
+    stems = [Path(s.id).name.removesuffix("_leftImg8bit.png") for s in samples]
+    lines: list[list[str]] = [[] for _ in samples]
+    shapes = {i: dataset.read(samples[i]).shape[:2] for i in {c.sample for c in found}}
+    for start in range(0, len(found), 64):
+        part = pixels[start : start + 64]
+        mask, classes = _read(model(*frozen_maps(network, part, False, device)))
+        mirrored, others = _read(model(*frozen_maps(network, part, True, device)))
+        chances = ((mask.sigmoid() + mirrored.sigmoid().flip(2)) / 2).cpu().numpy()
+        best, kinds = ((classes.softmax(1) + others.softmax(1)) / 2).max(1)
+        for crop, chance, p, kind in zip(
+            found[start : start + 64], chances, best.tolist(), kinds.tolist(), strict=True
+        ):
+            inside = _placed(chance, crop)
+            if not (inside > 0.5).any():
+                continue
+            whole = np.zeros(shapes[crop.sample], np.uint8)
+            x0, y0, x1, y1 = crop.box
+            whole[y0:y1, x0:x1] = (inside > 0.5) * 255
+            name = f"masks/{stems[crop.sample]}_{len(lines[crop.sample])}.png"
+            cv2.imwrite(str(out / name), whole)
+            confidence = p * float(inside[inside > 0.5].mean())
+            lines[crop.sample].append(f"{name} {CLASSES[kind]} {confidence:.6f}\n")
+        progress(min(start + 64, len(found)), len(found))
+    for stem, rows in zip(stems, lines, strict=True):
+        (out / f"{stem}.txt").write_text("".join(rows), "utf-8")
+
+
+def _placed(chance: NDArray[np.float32], crop: Crop) -> NDArray[np.float32]:
+    """A mask's probabilities (size / 2, size / 2) at the pixels of its box in the picture."""
+    x0, y0, x1, y1 = crop.box
+    to_mask = crop.affine / STEP
+    to_mask[:, 2] += (
+        to_mask[:, :2] @ (x0 + 0.5, y0 + 0.5) - 0.5
+    )  # from the box's pixels, centres at whole numbers
+    return np.asarray(
+        cv2.warpAffine(
+            chance,
+            to_mask,
+            (x1 - x0, y1 - y0),
+            flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+    )

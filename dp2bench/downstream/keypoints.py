@@ -10,23 +10,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from dp2bench.core.contracts import Dataset, Progress, no_progress
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.seeds import Seed, derive_seed, generator
-from dp2bench.downstream.small import SmallNet, frozen_maps
-from dp2bench.downstream.training import fit
+from dp2bench.downstream.small import SmallNet, cut, frozen_maps
+from dp2bench.downstream.training import fit, save
 from dp2bench.metrics import efficientnet
 
 MIRRORED = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
@@ -115,14 +114,7 @@ def crops(
         if last is None or last[0] != row["image_id"]:
             last = row["image_id"], dataset.read(samples[row["image_id"]])
         affine = _affine(row["bbox"], recipe, None if vary is None else generator(derive_seed(vary, i)))
-        shrink = float(np.sqrt(np.linalg.det(affine[:, :2])))
-        # OpenCV has pixel centres at whole numbers
-        centred = affine.copy()
-        centred[:, 2] += affine[:, :2].sum(1) / 2 - 0.5
-        picture = last[1]
-        if shrink < 0.5:  # a warp has no antialiasing
-            picture = cv2.blur(picture, (round(1 / shrink),) * 2)
-        pixels[i] = cv2.warpAffine(picture, centred, (recipe.width, recipe.height), flags=cv2.INTER_LINEAR)
+        pixels[i] = cut(last[1], affine, (recipe.width, recipe.height))
         keypoints = np.array(row["keypoints"], np.float64).reshape(17, 3)
         # COCO names pixels by whole numbers
         keypoints[:, :2] = (keypoints[:, :2] + 0.5) @ affine[:, :2].T + affine[:, 2]
@@ -186,6 +178,8 @@ def train(
 ) -> None:
     """Train on the train split and leave ``model.safetensors`` and ``curve.csv`` in ``out``; goes on after a kill.
 
+    The curve's ``found`` is the share of the training crops' keypoints whose peak is within a pixel of the heat map.
+
     Raises:
         DatasetError: nobody to learn from. Dp2benchError: the loss is not finite.
 
@@ -204,12 +198,17 @@ def train(
     torch.manual_seed(derive_seed(seed, "keypoints"))
     model = SmallNet(recipe.channels, 17, 2, recipe.dropout).to(device)
 
-    def loss_of(chosen: Tensor) -> Tensor:
+    def loss_of(chosen: Tensor) -> tuple[Tensor, Tensor]:
         version = torch.randint(len(versions), (len(chosen),))
         fine, coarse, goal, valid = (column[version, chosen].to(device) for column in columns)
-        surprise = -(goal * model(fine, coarse).flatten(2).log_softmax(2)).sum(2)
-        mean: Tensor = (surprise * valid).sum() / valid.sum().clamp(min=1)
-        return mean
+        said = model(fine, coarse).flatten(2).log_softmax(2)
+        count = valid.sum().clamp(min=1)
+        mean: Tensor = (-(goal * said).sum(2) * valid).sum() / count
+        # the peak is at most a pixel from the goal's
+        width = recipe.width // 4
+        a, b = said.argmax(2), goal.argmax(2)
+        near = ((a % width - b % width).abs() <= 1) & ((a // width - b // width).abs() <= 1)
+        return mean, (near & valid).sum() / count
 
     fit(
         model,
@@ -223,13 +222,9 @@ def train(
         seed=seed,
         progress=progress,
         what="the keypoint network",
+        measure="found",
     )
-    save_file(
-        {k: v.contiguous().cpu() for k, v in model.state_dict().items()},
-        out / "model.safetensors",
-        metadata={"recipe": json.dumps(asdict(recipe), sort_keys=True)},
-    )
-    (out / "checkpoint.pt").unlink(missing_ok=True)
+    save(model, recipe, out)
 
 
 @torch.inference_mode()

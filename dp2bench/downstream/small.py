@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -51,6 +52,21 @@ def _convolution(channels: int) -> list[nn.Module]:
         nn.BatchNorm2d(channels),
         nn.ReLU(),
     ]
+
+
+def cut(picture: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """The crop (height, width, ...) that ``affine`` (2, 3) takes a picture (H, W, ...) to.
+
+    ``affine`` is in coordinates whose pixel centres are at halves; ``size`` is (width, height).
+    """
+    # OpenCV has pixel centres at whole numbers
+    centred = affine.copy()
+    centred[:, 2] += affine[:, :2].sum(1) / 2 - 0.5
+    scale = np.hypot(*affine[:, :2])
+    if scale.min() < 0.5:  # a warp has no antialiasing
+        across, down = np.where(scale < 0.5, np.round(1 / scale), 1).astype(int).tolist()
+        picture = np.asarray(cv2.blur(picture, (across, down)), np.uint8)
+    return np.asarray(cv2.warpAffine(picture, centred, size, flags=cv2.INTER_LINEAR), np.uint8)
 
 
 @torch.no_grad()

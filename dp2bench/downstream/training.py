@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dp2bench.core.contracts import Progress
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.seeds import derive_seed, generator
 
-Loss = Callable[[Tensor], Tensor]
-"""Loss of a batch, given the indices of its examples."""
+Loss = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Loss of a batch, given the indices of its examples, and how well it is solved, which is written down and not learned from."""
 
 
 def fit(
@@ -30,8 +34,11 @@ def fit(
     seed: int,
     progress: Progress,
     what: str,
+    measure: str,
 ) -> None:
     """AdamW under one cosine with a warm-up over the first tenth; leaves ``model`` trained and ``curve.csv`` in ``out``.
+
+    The curve has each epoch's mean loss and, under the name ``measure``, the mean of the other number of `Loss`.
 
     Every epoch draws from its own seed, so a training that goes on from ``checkpoint.pt`` ends in the same weights.
 
@@ -48,20 +55,20 @@ def fit(
         optimizer, learning_rate, total_steps=max(total, 2), pct_start=0.1, cycle_momentum=False
     )
     checkpoint = out / "checkpoint.pt"
-    curve: list[float] = []
+    curve: list[tuple[float, float]] = []
     if checkpoint.exists():
         state = torch.load(checkpoint, weights_only=True)
         model.load_state_dict(state["model"])
         optimizer.load_state_dict(state["optimizer"])
         scheduler.load_state_dict(state["scheduler"])
-        curve = list(state["curve"])
+        curve = [(loss, solved) for loss, solved in state["curve"]]
     for epoch in range(len(curve), epochs):
         order = torch.from_numpy(generator(derive_seed(seed, "order", epoch)).permutation(examples))
         torch.manual_seed(derive_seed(seed, "epoch", epoch))
         model.train()
-        summed = 0.0
+        summed = torch.zeros(2)
         for step in range(steps):
-            loss = loss_of(order[step * batch : (step + 1) * batch])
+            loss, solved = loss_of(order[step * batch : (step + 1) * batch])
             if not torch.isfinite(loss):
                 raise Dp2benchError(
                     f"The training of {what} diverged in epoch {epoch + 1} (loss {loss.item()}).",
@@ -72,9 +79,9 @@ def fit(
             nn.utils.clip_grad_norm_(trained, 10.0)
             optimizer.step()
             scheduler.step()
-            summed += float(loss.detach())
+            summed += torch.stack([loss.detach(), solved.detach()]).cpu()
             progress(epoch * steps + step + 1, total)
-        curve.append(summed / steps)
+        curve.append((float(summed[0]) / steps, float(summed[1]) / steps))
         partial = out / "checkpoint.partial"
         torch.save(
             {
@@ -86,5 +93,15 @@ def fit(
             partial,
         )
         os.replace(partial, checkpoint)
-    rows = "".join(f"{i},{loss:.6f}\n" for i, loss in enumerate(curve, 1))
-    (out / "curve.csv").write_text("epoch,loss\n" + rows, "utf-8")
+    rows = "".join(f"{i},{loss:.6f},{solved:.6f}\n" for i, (loss, solved) in enumerate(curve, 1))
+    (out / "curve.csv").write_text(f"epoch,loss,{measure}\n" + rows, "utf-8")
+
+
+def save(model: nn.Module, recipe: Any, out: Path) -> None:
+    """Leave a trained model and its recipe (a dataclass) as ``model.safetensors``, without the checkpoint."""
+    save_file(
+        {k: v.contiguous().cpu() for k, v in model.state_dict().items()},
+        out / "model.safetensors",
+        metadata={"recipe": json.dumps(asdict(recipe), sort_keys=True)},
+    )
+    (out / "checkpoint.pt").unlink(missing_ok=True)

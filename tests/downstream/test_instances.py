@@ -1,4 +1,4 @@
-"""The small instance network: goals and their inverse, a scene it must be able to learn, going on after a kill, failures."""
+"""The small instance network: crops and their inverse, a scene it must be able to learn, going on after a kill, failures."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from dp2bench.core.errors import DatasetError, Dp2benchError
 from dp2bench.core.images import write_image
 from dp2bench.datasets.cityscapes import Cityscapes
 from dp2bench.downstream import instances
-from dp2bench.downstream.instances import CLASSES, OUTPUTS, Recipe
+from dp2bench.downstream.instances import CLASSES, Recipe
 from dp2bench.metrics.instances import evaluate_instances
 
-TINY = Recipe(channels=16, epochs=2, batch_size=2)
+TINY = Recipe(size=64, channels=16, epochs=2, batch_size=4)
 
 
 def make(root: Path, pictures: int = 4) -> Cityscapes:
@@ -56,39 +56,47 @@ def truth(dataset, split="val"):
     return [dataset.ground_truth(s, "instanceIds.png") for s in dataset.samples(split)]
 
 
-def test_what_the_goals_say_is_what_comes_out(cityscapes, tmp_path):
-    """A network that said exactly its goals would score nearly 1: goals and their inverse agree with the official evaluator."""
-    (tmp_path / "masks").mkdir()
-    for path in truth(cityscapes):
-        ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        goal = instances.goal_of(ids, 2.0)
-        assert (goal.classes[:4, :4] == instances.IGNORED).all()
-        said = torch.zeros(OUTPUTS, *goal.classes.shape)
-        classes = np.where(goal.classes == instances.IGNORED, 0, goal.classes)
-        said[: len(CLASSES) + 1] = 20 * torch.nn.functional.one_hot(
-            torch.from_numpy(classes).long(), len(CLASSES) + 1
-        ).permute(2, 0, 1)
-        said[len(CLASSES) + 1] = torch.from_numpy(goal.centre.astype(np.float32))
-        said[len(CLASSES) + 2 :] = torch.from_numpy(goal.offset.astype(np.float32))
-        found = instances.instances_of(said, ids.shape)
-        assert len(found) == 3
-        stem = path.name.removesuffix("_gtFine_instanceIds.png")
-        lines = []
-        for i, (mask, label, confidence) in enumerate(found):
-            cv2.imwrite(str(tmp_path / "masks" / f"{stem}_{i}.png"), mask.astype(np.uint8))
-            lines.append(f"masks/{stem}_{i}.png {label} {confidence}\n")
-        (tmp_path / f"{stem}.txt").write_text("".join(lines))
-    scores = evaluate_instances(truth(cityscapes), tmp_path).values
-    assert scores["AP50"] == pytest.approx(1)
-    assert scores["AP"] > 0.85
+def test_crops_hold_the_instance_and_its_mask_where_they_say(cityscapes):
+    pixels, masks, found = instances.crops(cityscapes, "train", TINY)
+    assert pixels.shape == (12, 64, 64, 3)  # without the group in the corner
+    assert masks.shape == (12, 32, 32)
+    shown = pixels[:, 1::2, 1::2].astype(int)
+    for crop, colours, mask in zip(found, shown, masks, strict=True):
+        red = colours[..., 0] - colours[..., 2]
+        assert ((red if CLASSES[crop.kind] == 24 else -red)[mask == 255] > 60).all()
+        assert abs(red[mask < 10]).mean() < 20
+        # the box is 1 / margin of the crop on both sides
+        assert (mask > 127).mean() == pytest.approx(1 / TINY.margin**2, abs=0.05)
+        assert (crop.box[2] - crop.box[0], crop.box[3] - crop.box[1]) == (36, 60)
+    assert len(instances.crops(cityscapes, "train", Recipe(**{**vars(TINY), "limit": 5}))[2]) == 5
 
 
-@pytest.mark.slow
-def test_it_learns_boxes(cityscapes, tmp_path):
-    recipe = Recipe(channels=32, dropout=0.0, epochs=60, batch_size=4, learning_rate=5e-3)
+def test_a_mask_returns_to_its_place(cityscapes):
+    """Cut to a crop and put back, masks are what they were: both directions agree."""
+    _, masks, found = instances.crops(cityscapes, "train", TINY)
+    paths = truth(cityscapes, "train")
+    for crop, mask in zip(found, masks, strict=True):
+        ids = cv2.imread(str(paths[crop.sample]), cv2.IMREAD_UNCHANGED)
+        ids[ids < 1000] = 0
+        x0, y0, x1, y1 = crop.box
+        inside = instances._placed(mask.astype(np.float32) / 255, crop)
+        assert ((inside > 0.5) == (ids[y0:y1, x0:x1] > 0)).all()
+
+
+def test_rare_classes_are_repeated_by_the_root():
+    picks = instances.balanced(np.array([0] * 16 + [7] * 4 + [2]))
+    assert np.bincount(picks).tolist() == [1] * 16 + [2] * 4 + [4]
+
+
+def test_it_learns_boxes_and_colours(cityscapes, tmp_path):
+    recipe = Recipe(size=64, channels=32, epochs=10, batch_size=4)
     instances.train(cityscapes, recipe, tmp_path, seed=0)
-    instances.predict(tmp_path, cityscapes, "train", recipe, tmp_path / "out")
-    assert evaluate_instances(truth(cityscapes, "train"), tmp_path / "out").values["person.AP50"] > 0.5
+    rows = np.loadtxt(tmp_path / "curve.csv", delimiter=",", skiprows=1)
+    assert rows[-1, 2] > 0.8 > rows[0, 2]  # IoU
+    instances.predict(tmp_path, cityscapes, "val", recipe, tmp_path / "out")
+    scores = evaluate_instances(truth(cityscapes), tmp_path / "out")
+    assert scores.values["AP50"] > 0.9
+    assert scores.instances == 12
 
 
 def test_killed_training_goes_on_to_the_same_weights(cityscapes, tmp_path):

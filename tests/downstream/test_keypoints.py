@@ -97,6 +97,8 @@ def test_killed_training_goes_on_to_the_same_weights(coco, tmp_path):
     a, b = (load_file(p / "model.safetensors") for p in (whole, killed))
     assert all(torch.equal(a[k], b[k]) for k in a)
     assert sorted(p.name for p in killed.iterdir()) == ["curve.csv", "model.safetensors"]
+    assert (whole / "curve.csv").read_text() == (killed / "curve.csv").read_text()
+    assert (whole / "curve.csv").read_text().startswith("epoch,loss,found\n1,")
     rows = keypoints.predict(whole, coco, "val", SMALL)
     assert [r["image_id"] for r in rows] == [1, 2, 3, 4, 5, 6]
     assert all(len(r["keypoints"]) == 51 and 0 < r["score"] <= 1 for r in rows)
