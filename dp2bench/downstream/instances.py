@@ -7,7 +7,8 @@ and its mask and class are predicted from it; where the boxes are is not learned
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ FLIPS = (False, True)
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the small network is trained; every field changes the outcome.
+    """How the small network is trained; every field changes the outcome. ``limit`` is of training only.
 
     ``margin`` is how much more than the box a crop shows; ``class_weight`` weighs the class against the mask.
     """
@@ -86,11 +87,11 @@ def crops(
     samples = dataset.samples(split)
     found: list[tuple[int, int]] = []
     for i, sample in enumerate(samples):
-        values, pixels = np.unique(_ids(dataset, sample), return_counts=True)
+        values, areas = np.unique(_ids(dataset, sample), return_counts=True)
         found += [
             (i, int(v))
-            for v, n in zip(values, pixels, strict=True)
-            if v >= 1000 and v // 1000 in CLASSES and n >= SMALLEST
+            for v, area in zip(values, areas, strict=True)
+            if v >= 1000 and v // 1000 in CLASSES and area >= SMALLEST
         ]
     if not found:
         raise DatasetError(
@@ -223,7 +224,7 @@ def predict(
     model.to(device).eval()
     network = efficientnet.pretrained(device)
     samples = dataset.samples(split)
-    pixels, _, found = crops(dataset, split, recipe)
+    pixels, _, found = crops(dataset, split, replace(recipe, limit=sys.maxsize))
     (out / "masks").mkdir(parents=True, exist_ok=True)
     stems = [Path(s.id).name.removesuffix("_leftImg8bit.png") for s in samples]
     lines: list[list[str]] = [[] for _ in samples]

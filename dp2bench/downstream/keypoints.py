@@ -9,8 +9,9 @@ CVPR 2020).
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ FLIPS = (False, True, False, True)
 
 @dataclass(frozen=True)
 class Recipe:
-    """How the small network is trained; every field changes the outcome.
+    """How the small network is trained; every field changes the outcome. ``limit`` is of training only.
 
     ``versions`` of each crop are learned from, every other one mirrored; ``vary`` scales how far all but the first are turned,
     moved and scaled. On a few hundred pictures and two minutes, variation costs more than it gives (`docs/tasks.md`).
@@ -245,7 +246,7 @@ def predict(
     model.load_state_dict(load_file(folder / "model.safetensors"))
     model.to(device).eval()
     network = efficientnet.pretrained(device)
-    pixels, people = crops(dataset, split, recipe)
+    pixels, people = crops(dataset, split, replace(recipe, limit=sys.maxsize))
     results = []
     for start in range(0, len(people), 64):
         part = pixels[start : start + 64]
