@@ -60,6 +60,20 @@ def test_brought_results_need_no_training(cityscapes, tmp_path):
     )
 
 
+def test_the_small_network_is_trained_and_tested(cityscapes, tmp_path):
+    """The same network in both roles differs in nothing, and every picture has a results file."""
+    task = CityscapesInstances(size=64, channels=16, epochs=2, batch_size=2)
+    trained = tmp_path / "trained"
+    trained.mkdir()
+    told = RunContext(seed=0, trained={"clear": trained, "anonymised": trained}, artefacts=tmp_path)
+    task.train(task.trainings()[0], cityscapes, trained, told)
+    scores = {s.name: s for s in task.run(cityscapes, cityscapes, told)}
+    assert scores["difference.AP"].value == 0
+    assert scores["AP"].value == scores["clear.AP"].value
+    assert scores["AP"].n == 6
+    assert len(list((tmp_path / "predictions-clear").glob("*.txt"))) == 3
+
+
 def test_trainings_are_clear_and_anonymised():
     trainings = CityscapesInstances(epochs=3).trainings()
     assert [(t.role, t.on) for t in trainings] == [("clear", "clear"), ("anonymised", "anonymised")]
