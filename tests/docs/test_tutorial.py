@@ -63,7 +63,7 @@ def commands() -> list[tuple[str, str]]:
     """Every call of dp2bench in pages, README, workflows and the container: file and line."""
     found = []
     for path in (*PAGES, ROOT / "README.md"):
-        text = path.read_text("utf-8")
+        text = re.sub(r"\\\n\s*", "", path.read_text("utf-8"))  # a command over several lines
         lines = [
             line
             for block in re.findall(r"^```console\n(.*?)^```", text, re.S | re.M)
