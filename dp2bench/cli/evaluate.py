@@ -49,7 +49,7 @@ def evaluate(
 
     from dp2bench.cli.run import carry_out
     from dp2bench.core.errors import Dp2benchError
-    from dp2bench.engine.suite import Component, Suite
+    from dp2bench.engine.suite import Component, Suite, TaskChoice
 
     for folder in (clear, anonymised):
         if not folder.is_dir():
@@ -74,7 +74,7 @@ def evaluate(
         seeds=numbers,
         detector=Component(name=detector),
         datasets=(Component(name=dataset, arguments=data),),
-        tasks=(Component(name=task, arguments=arguments),),
+        tasks=(TaskChoice(name=task, arguments=arguments),),
         methods=(
             Component(name="identity"),
             Component(

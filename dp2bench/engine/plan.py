@@ -132,6 +132,15 @@ def make_plan(
             },
         }
         for method_component in suite.methods:
+            chosen = [
+                t
+                for t in suite.tasks
+                if t.takes(component.label, method_component.label)
+                and dataset.layout in tasks[t.label].meta.layouts
+            ]
+            seeds = [s for s in suite.seeds if any(t.seeds is None or s in t.seeds for t in chosen)]
+            if not seeds:
+                continue
             method = methods[method_component.label]
             detector_component, detector = detectors[method.meta.detector or suite.detector.name]
             spec = detector_component.model_dump(mode="json")
@@ -143,7 +152,7 @@ def make_plan(
                 {"dataset": fingerprint, "detector": _component_key(detector_component, detector)},
             )
             anonymised: dict[int, str] = {}
-            for seed in suite.seeds:
+            for seed in seeds:
                 used = 0 if method.meta.deterministic else seed
                 anonymised[seed] = add(
                     "anonymise",
@@ -157,14 +166,12 @@ def make_plan(
                         "seed": used,
                     },
                 )
-            for task_component in suite.tasks:
+            for task_component in chosen:
                 task = tasks[task_component.label]
-                if dataset.layout not in task.meta.layouts:
-                    continue
                 described = {**_component_key(task_component, task), "effective": dict(task.arguments)}
                 task_spec = task_component.model_dump(mode="json")
                 evaluations: dict[int, str] = {}
-                for seed in suite.seeds:
+                for seed in task_component.seeds or suite.seeds:
                     needs = {"people": found, "anonymised": anonymised[seed]}
                     for training in task.trainings():
                         needs[f"train:{training.role}"] = _add_training(
@@ -199,7 +206,7 @@ def make_plan(
                         method_component,
                         task_component,
                         detector_component.label,
-                        anonymised,
+                        {seed: anonymised[seed] for seed in evaluations},
                         evaluations,
                     )
                 )

@@ -105,7 +105,7 @@ def keep_evidence(result: Path, seeds: Mapping[int, Path]) -> None:
             shutil.copytree(source / "artefacts", folder / f"seed-{seed}")
 
 
-def _spec(cell: Cell, suite: Suite) -> ResultSpec:
+def _spec(cell: Cell) -> ResultSpec:
     return ResultSpec(
         method=cell.method.label,
         method_arguments={"plugin": cell.method.name, **cell.method.arguments},
@@ -114,13 +114,12 @@ def _spec(cell: Cell, suite: Suite) -> ResultSpec:
         task=cell.task.label,
         task_arguments=cell.task.arguments,
         detector=cell.detector,
-        seeds=suite.seeds,
+        seeds=tuple(cell.evaluations),
     )
 
 
 def _result(
     cell: Cell,
-    suite: Suite,
     plan: Plan,
     outcomes: Mapping[str, Outcome],
     store: Store,
@@ -128,7 +127,7 @@ def _result(
     device: str,
     threads: int,
 ) -> Result:
-    spec = _spec(cell, suite)
+    spec = _spec(cell)
     run_id = content_key(spec)
     failure = next((o.failure for key in cell.evaluations.values() if (o := outcomes[key]).failure), None)
     if failure is not None:
@@ -146,7 +145,7 @@ def _result(
     task: Task = registry.create("tasks", cell.task.name, cell.task.arguments)
     keys = {
         key
-        for seed in suite.seeds
+        for seed in spec.seeds
         for key in (cell.evaluations[seed], *outcomes[cell.evaluations[seed]].step.needs.values())
     }
     return Result(
@@ -168,7 +167,7 @@ def _result(
             arguments_effective=dict(task.arguments),
             method={k: v for k, v in vars(method.meta).items() if k != "weights"},
             task={k: getattr(task.meta, k) for k in ("name", "version", "kind", "reference")},
-            seeds=suite.seeds,
+            seeds=spec.seeds,
             steps=tuple(sorted(keys)),
         ),
     )
@@ -247,7 +246,7 @@ def run_suite(
     datasets = {c.label: make_dataset(c, data_root) for c in suite.datasets}
     for cell in plan.cells:
         result = _result(
-            cell, suite, plan, outcomes, store, datasets[cell.dataset.label].meta.version, device, threads
+            cell, plan, outcomes, store, datasets[cell.dataset.label].meta.version, device, threads
         )
         relative = Path("results", cell.method.label, cell.dataset.label, f"{cell.task.label}.json")
         (out / relative).parent.mkdir(parents=True, exist_ok=True)

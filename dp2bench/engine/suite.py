@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from dp2bench.core import yaml_model
 from dp2bench.core.errors import SuiteError
@@ -52,8 +52,22 @@ class Component(_Closed):
         return self
 
 
+class TaskChoice(Component):
+    """A task, and what of the suite it runs on: some of its datasets and methods (by label) and seeds, or all where nothing is said."""
+
+    datasets: tuple[str, ...] | None = Field(default=None, min_length=1)
+    methods: tuple[str, ...] | None = Field(default=None, min_length=1)
+    seeds: tuple[int, ...] | None = Field(default=None, min_length=1)
+
+    def takes(self, dataset: str, method: str) -> bool:
+        """Whether it runs on the dataset and the method of these labels."""
+        return (self.datasets is None or dataset in self.datasets) and (
+            self.methods is None or method in self.methods
+        )
+
+
 class Suite(_Closed):
-    """What a run does: every method on every dataset under every task, for every seed."""
+    """What a run does: every method on every dataset under every task that can read it, for every seed."""
 
     schema_version: Literal[1] = 1
     name: str
@@ -62,7 +76,7 @@ class Suite(_Closed):
     detector: Component = Component(name="annotations")
     datasets: tuple[Component, ...] = Field(min_length=1)
     methods: tuple[Component, ...] = Field(min_length=1)
-    tasks: tuple[Component, ...] = Field(min_length=1)
+    tasks: tuple[TaskChoice, ...] = Field(min_length=1)
 
     @field_validator("datasets", "methods", "tasks")
     @classmethod
@@ -71,6 +85,22 @@ class Suite(_Closed):
         twice = sorted({label for label in labels if labels.count(label) > 1})
         if twice:
             raise ValueError(f"{', '.join(twice)} stands here more than once; give each its own `label`")
+        return value
+
+    @field_validator("tasks")
+    @classmethod
+    def _of_this_suite(cls, value: tuple[TaskChoice, ...], info: ValidationInfo) -> tuple[TaskChoice, ...]:
+        for task in value:
+            for kind in ("datasets", "methods", "seeds"):
+                if (wanted := getattr(task, kind)) is None or kind not in info.data:
+                    continue
+                there = [getattr(c, "label", c) for c in info.data[kind]]
+                strange = [w for w in wanted if w not in there]
+                if strange:
+                    raise ValueError(
+                        f"{task.label} names {kind} that the suite lacks: {', '.join(map(str, strange))}; "
+                        f"it has {', '.join(map(str, there))}"
+                    )
         return value
 
     @field_validator("seeds")

@@ -111,6 +111,26 @@ def test_trainings_are_shared_and_changed_pictures_make_everything_anew(tiny_sui
     assert not any(o.cached for o in go(changed, tmp_path / "changed").outcomes.values())
 
 
+def test_a_task_may_take_some_methods_and_seeds_and_nothing_is_made_for_the_others(tiny_suite, tmp_path):
+    suite = yaml.safe_load(tiny_suite.read_text())
+    reid = suite["tasks"][0]
+    suite["tasks"] = [
+        reid | {"methods": ["mask-out"], "seeds": [1]},
+        {"name": "detection-coverage", "methods": ["mask-out"]},
+    ]
+    path = tmp_path / "some.yaml"
+    path.write_text(yaml.safe_dump(suite))
+    run = go(path, tmp_path / "run")
+    assert [(r.status, r.spec.method, r.spec.task, r.spec.seeds) for r in run.results] == [
+        ("ok", "mask-out", "market1501-reid", (1,)),
+        ("ok", "mask-out", "detection-coverage", (0, 1)),
+    ]
+    assert run.results[0].provenance.seeds == (1,)
+    assert len(run.results[0].score("clear-clear.mAP").per_seed) == 1
+    steps = Counter(o.step.kind for o in run.outcomes.values())
+    assert steps == {"detect": 1, "anonymise": 1, "train": 1, "evaluate": 3}
+
+
 def test_a_failure_is_a_record_and_the_rest_goes_on(tiny_suite, tmp_path):
     suite = yaml.safe_load(tiny_suite.read_text())
     (tmp_path / "plugins").mkdir()

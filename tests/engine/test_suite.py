@@ -42,6 +42,12 @@ def test_a_bare_name_is_a_plugin_with_defaults(tmp_path):
         (GOOD.replace("tasks: [market1501-reid]\n", ""), "tasks: Field required"),
         ("", "valid"),
         (
+            GOOD.replace("[market1501-reid]", "[{name: market1501-reid, methods: [blurr]}]"),
+            ":6: tasks: market1501-reid names methods that the suite lacks: blurr; it has identity, blur",
+        ),
+        (GOOD.replace("[market1501-reid]", "[{name: market1501-reid, seeds: [7]}]"), "lacks: 7; it has 0"),
+        (GOOD.replace("[market1501-reid]", "[{name: market1501-reid, datasets: []}]"), "tasks.0.datasets"),
+        (
             GOOD.replace("{name: blur}", "{name: blur, arguments: {strength: .nan}}"),
             ":5: methods.1.arguments: arguments must be finite",
         ),

@@ -14,7 +14,7 @@ import pytest
 from dp2bench.engine.executor import LocalExecutor
 from dp2bench.engine.run import run_suite
 from dp2bench.engine.store import Store
-from dp2bench.engine.suite import Component, Suite
+from dp2bench.engine.suite import Component, Suite, TaskChoice
 from dp2bench.reports import gate
 from dp2bench.reports.load import Run, load_run
 
@@ -42,7 +42,7 @@ def test_ten_of_ten(tmp_path):
             seeds=seeds,
             datasets=(Component(name="passersby-reid", arguments={"size": SIZE}),),
             methods=(Component(name=f"pixelate-{block}", label="mine"), Component(name="pixelate-16")),
-            tasks=(Component(name="market1501-reid", arguments={"epochs": EPOCHS}),),
+            tasks=(TaskChoice(name="market1501-reid", arguments={"epochs": EPOCHS}),),
         )
         run_suite(
             suite, folder, executor=LocalExecutor(store), store=store, observer=_Quiet(), threads=1, device="cpu",
