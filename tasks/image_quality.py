@@ -19,6 +19,7 @@ from dp2bench.core.results import Score
 from dp2bench.core.seeds import derive_seed
 from dp2bench.core.types import Image, Sample
 from dp2bench.metrics.intervals import bootstrap_interval
+from dp2bench.tasks.path_length import path_lengths
 
 Region = Literal["crops", "pictures"]
 CROPPED_LAYOUTS = frozenset({"market1501", "fdh", "fdf256", "fdf128"})
@@ -54,17 +55,21 @@ class ImageQuality(Task):
         limit: most crops, and most pictures, that are compared: evenly spaced over the split.
         inception_weights: local file weights-inception-2015-12-05-6726825d.pth; adds ``fid`` and ``kid``.
         lpips_backbone: local file alexnet-owt-7be5be79.pth; adds ``lpips``.
+        paths: how many perceptual path lengths are measured, one a person; 0 for none. Only of methods whose generators have
+            styles, and not on pictures made elsewhere. Adds ``crops.path_length_efficientnet``.
+        ppl_backbone: local file vgg16-397923af.pth; adds ``crops.ppl`` where there are ``paths``.
 
     """
 
     meta: ClassVar[TaskMeta] = TaskMeta(
         name="image-quality",
-        version="1",
+        version="2",
         kind="quality",
         main_score="crops.kd_efficientnet",
         layouts=("market1501", "coco", "cityscapes", "fdh", "fdf256", "fdf128", "folder"),
-        description="Distance of anonymised from clear pictures: kernel, Fréchet and perceptual; FID, KID, LPIPS with their weights.",
-        reference="Heusel et al., NeurIPS 2017 (FID); Bińkowski et al., ICLR 2018 (KID); Zhang et al., CVPR 2018 (LPIPS).",
+        description="Distance of anonymised from clear pictures: kernel, Fréchet and perceptual; FID, KID, LPIPS, PPL with their weights.",
+        reference="Heusel et al., NeurIPS 2017 (FID); Bińkowski et al., ICLR 2018 (KID); Zhang et al., CVPR 2018 (LPIPS); "
+        "Karras et al., CVPR 2019 (PPL).",
     )
 
     def __init__(
@@ -76,6 +81,8 @@ class ImageQuality(Task):
         limit: int = 10_000,
         inception_weights: str | None = None,
         lpips_backbone: str | None = None,
+        paths: int = 0,
+        ppl_backbone: str | None = None,
     ) -> None:
         unknown = sorted(set(regions) - {"crops", "pictures"})
         if unknown or not regions:
@@ -94,6 +101,12 @@ class ImageQuality(Task):
         self.limit = limit
         self.inception_weights = inception_weights
         self.lpips_backbone = lpips_backbone
+        if paths and paths < FEWEST:
+            raise Dp2benchError(
+                f"image-quality: {paths} paths are too few.", f"Use 0 for none, or at least {FEWEST}."
+            )
+        self.paths = paths
+        self.ppl_backbone = ppl_backbone
         if "crops" not in self.regions:
             self.meta = replace(self.meta, main_score="pictures.kd_efficientnet")  # type: ignore[misc]
 
@@ -109,6 +122,7 @@ class ImageQuality(Task):
             for name, path in (
                 ("inception_weights", self.inception_weights),
                 ("lpips_backbone", self.lpips_backbone),
+                ("ppl_backbone", self.ppl_backbone),
             )
         }
         return {
@@ -116,6 +130,7 @@ class ImageQuality(Task):
             "split": self.split,
             "size": self.size,
             "limit": self.limit,
+            "paths": self.paths,
             "efficientnet_weights": SHA256,
             **brought,
         }
@@ -139,6 +154,12 @@ class ImageQuality(Task):
                 scores += _set_scores(region, units, extractor, size, context)
             for name, network, size in distances:
                 scores.append(_pair_score(f"{region}.{name}", units, network, size, context))
+        if self.paths:
+            lengths: list[tuple[str, Any]] = [("crops.path_length_efficientnet", efficientnet)]
+            if self.ppl_backbone:
+                vgg = LPIPS(Path(self.ppl_backbone), context.device, net="vgg")
+                lengths.append(("crops.ppl", vgg))
+            scores += path_lengths(clear, test_split(clear, self.split), self.paths, lengths, context)
         return scores
 
     def _units(self, region: Region, clear: Dataset, anonymised: Dataset, context: RunContext) -> list[_Unit]:

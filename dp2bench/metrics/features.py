@@ -6,7 +6,7 @@ import hashlib
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -20,9 +20,11 @@ INCEPTION_SHA256 = "6726825d"
 """First digits of the sha256 of the weights that FID means: torch-fidelity's weights-inception-2015-12-05-6726825d.pth."""
 ALEXNET_SHA256 = "7be5be79"
 """First digits of the sha256 of torchvision's alexnet-owt-7be5be79.pth, the backbone of LPIPS (alex)."""
+VGG_SHA256 = "397923af"
+"""First digits of the sha256 of torchvision's vgg16-397923af.pth, the backbone of LPIPS (vgg)."""
 
-Pictures = NDArray[np.uint8]
-"""(N, S, S, 3) RGB."""
+Pictures = NDArray[np.uint8] | NDArray[np.float32]
+"""(N, H, W, 3) RGB, 0 to 255."""
 
 
 def _batches(*pictures: Pictures, device: str) -> Iterator[list[torch.Tensor]]:
@@ -109,22 +111,21 @@ class InceptionFeatures:
 
 
 class LPIPS:
-    """LPIPS (alex, v0.1) of the package `lpips`, whose backbone is brought as a local file."""
+    """LPIPS (v0.1) of the package `lpips`, whose backbone, AlexNet or VGG-16, is brought as a local file."""
 
-    def __init__(self, backbone: Path, device: str = "cpu") -> None:
+    def __init__(self, backbone: Path, device: str = "cpu", *, net: Literal["alex", "vgg"] = "alex") -> None:
         try:
             import lpips
         except ImportError as error:
             raise PluginError(
                 "The package lpips is not installed.", "Install it: pip install lpips"
             ) from error
-        self.sha256 = checked_weights(
-            backbone,
-            ALEXNET_SHA256,
-            "torchvision's AlexNet",
-            "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth",
-        )
-        self.network: Any = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
+        sha256, what, file = {
+            "alex": (ALEXNET_SHA256, "torchvision's AlexNet", "alexnet-owt-7be5be79.pth"),
+            "vgg": (VGG_SHA256, "torchvision's VGG-16", "vgg16-397923af.pth"),
+        }[net]
+        self.sha256 = checked_weights(backbone, sha256, what, f"https://download.pytorch.org/models/{file}")
+        self.network: Any = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
         layers = dict(self.network.net.named_modules())
         state = torch.load(backbone, weights_only=True, map_location="cpu")
         for name, module in layers.items():  # the package numbers slice and layer: "slice2.3" is layer 3

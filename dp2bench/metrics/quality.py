@@ -92,3 +92,13 @@ def jackknife_interval(
     left = np.array([statistic(clear[group != g], other[group != g]) for g in range(groups)])
     error = 1.959964 * float(np.sqrt((groups - 1) / groups * ((left - left.mean()) ** 2).sum()))
     return value - error, value + error
+
+
+def kept_lengths(lengths: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """(N,) which lengths count for the perceptual path length: those from the 1st to the 99th percentile, as its authors have it
+    (Karras et al., CVPR 2019).
+    """
+    low = np.percentile(lengths, 1, method="lower")
+    high = np.percentile(lengths, 99, method="higher")
+    kept: NDArray[np.bool_] = (lengths >= low) & (lengths <= high)
+    return kept

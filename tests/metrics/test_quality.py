@@ -136,16 +136,20 @@ def test_inception_weights_from_a_file_give_2048_features(tmp_path, monkeypatch)
     assert extractor.features(np.zeros((1, 32, 32, 3), np.uint8)).shape == (1, 2048)
 
 
-def test_lpips_backbone_from_a_file(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("net", "name"), [("alex", "alexnet"), ("vgg", "vgg16")])
+def test_lpips_backbone_from_a_file(tmp_path, monkeypatch, net, name):
     lpips = pytest.importorskip("lpips", reason="an extra")
-    from torchvision.models import alexnet
+    from torchvision import models
 
     torch.manual_seed(0)
-    backbone = alexnet()
-    torch.save(backbone.state_dict(), tmp_path / "alexnet.pth")
+    # the classifier, most of the file, is no part of it
+    backbone = torch.nn.Module()
+    backbone.features = getattr(models, name)().features
+    torch.save(backbone.state_dict(), tmp_path / "backbone.pth")
     monkeypatch.setattr(features, "ALEXNET_SHA256", "")
-    ours = features.LPIPS(tmp_path / "alexnet.pth")
-    theirs = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).eval()
+    monkeypatch.setattr(features, "VGG_SHA256", "")
+    ours = features.LPIPS(tmp_path / "backbone.pth", net=net)
+    theirs = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval()
     convolutions = [m for m in theirs.net.modules() if isinstance(m, torch.nn.Conv2d)]
     given_ = [m for m in backbone.features if isinstance(m, torch.nn.Conv2d)]
     for module, source in zip(convolutions, given_, strict=True):
@@ -155,3 +159,9 @@ def test_lpips_backbone_from_a_file(tmp_path, monkeypatch):
         x, y = (torch.from_numpy(v).permute(0, 3, 1, 2) / 127.5 - 1 for v in (a, b))
         expected = theirs(x, y).view(-1).numpy()
     assert ours.distances(a, b) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_shortest_and_the_longest_percent_of_paths_are_left_out():
+    lengths = np.random.default_rng(0).permutation(200).astype(float)
+    assert sorted(lengths[~quality.kept_lengths(lengths)]) == [0, 199]
+    assert quality.kept_lengths(lengths[:50]).all()  # too few for a percent

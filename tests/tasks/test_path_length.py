@@ -1,0 +1,102 @@
+"""Perceptual path length of small generators with random weights: what it does not depend on, and who has none."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from dp2bench.core import registry
+from dp2bench.core.contracts import RunContext
+from dp2bench.core.errors import DatasetError
+from dp2bench.core.images import write_image
+from dp2bench.core.types import People
+from dp2bench.datasets.folder import Folder
+from dp2bench.tasks import path_length
+from dp2bench.tasks.image_quality import ImageQuality
+
+
+class Squared:
+    """Mean squared difference in the place of a perceptual network."""
+
+    def distances(self, near, far):
+        assert near.shape == far.shape == (1, 72, 40, 3)
+        return ((near - far).astype(np.float64) ** 2).mean((1, 2, 3))
+
+
+@pytest.fixture
+def folder(tmp_path):
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    for i in range(6):
+        write_image(tmp_path / "p" / f"{i}.png", rng.integers(0, 256, (160, 160, 3), np.uint8))
+    return Folder(tmp_path / "p")
+
+
+@pytest.fixture
+def told(tmp_path, random_generators):
+    def of(name="deepprivacy2-no-cse", people=2, **arguments):
+        if name.startswith("deepprivacy2"):
+            arguments = {"person": str(random_generators["body"]), "face": "none"} | arguments
+        masks = np.zeros((people, 160, 160), bool)
+        boxes = [[10 + 75 * i, 20, 60 + 75 * i, 140] for i in range(people)]
+        for mask, (x0, y0, x1, y1) in zip(masks, boxes, strict=True):
+            mask[y0:y1, x0:x1] = True
+        found = {f"{i}.png": People.of(boxes, masks=masks) for i in range(6)}
+        return RunContext(
+            seed=0,
+            trained={},
+            artefacts=tmp_path,
+            people={"all": found},
+            method=lambda: registry.create("methods", name, arguments),
+        )
+
+    return of
+
+
+def lengths(folder, context, paths=12):
+    return path_length.path_lengths(folder, "all", paths, [("length", Squared())], context)
+
+
+def test_the_step_and_truncation_do_not_matter(folder, told, monkeypatch):
+    context = told()
+    (score,) = lengths(folder, context)
+    assert score.value > 0
+    assert score.n == 12
+    assert np.mean(list(context.units["length"].values())) == pytest.approx(score.value)
+    assert score.ci95[0] < score.value < score.ci95[1]
+    same = lengths(folder, told(truncation="mean", psi=0.0))
+    assert same[0].value == score.value
+    monkeypatch.setattr(path_length, "EPSILON", 1e-3)
+    (other,) = lengths(folder, told())
+    assert other.value == pytest.approx(score.value, rel=0.05)
+
+
+def test_a_picture_that_does_not_change_has_no_length(folder, told, monkeypatch):
+    original = path_length._network
+
+    def deaf(inpainter):
+        network = original(inpainter)
+        for parameter in network.style_net.parameters():
+            parameter.data.zero_()
+        return network
+
+    monkeypatch.setattr(path_length, "_network", deaf)
+    assert lengths(folder, told())[0].value == 0
+
+
+def test_only_generators_with_styles_have_one(folder, told):
+    assert lengths(folder, told("blur")) == []
+    assert lengths(folder, told("identity")) == []
+    with pytest.raises(DatasetError, match="fills nobody"):
+        lengths(folder, told(people=0))
+
+
+def test_the_task_names_it_after_its_network(folder, told):
+    context = told()
+    scores = ImageQuality(size=32, regions=["pictures"], paths=8, limit=8)
+    with pytest.raises(DatasetError, match="fewer than 8"):  # six pictures
+        scores.run(folder, folder, context)
+    names = [s.name for s in ImageQuality(size=32, regions=["crops"], paths=8).run(folder, folder, context)]
+    assert names[-1] == "crops.path_length_efficientnet"
+    assert "crops.ppl" not in names
