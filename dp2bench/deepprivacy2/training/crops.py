@@ -150,6 +150,16 @@ class Batch:
         """Known pixels, zero in the hole."""
         return self.images * self.masks
 
+    def part(self, count: int) -> Batch:
+        """The first ``count`` crops."""
+        return Batch(
+            self.images[:count],
+            self.masks[:count],
+            self.keypoints[:count],
+            None if self.embedding is None else self.embedding[:count],
+            None if self.E_mask is None else self.E_mask[:count],
+        )
+
     @property
     def surface(self) -> dict[str, Tensor]:
         """Keyword arguments for a network with CSE."""

@@ -8,6 +8,7 @@ gradients: the result does not depend on their number, up to rounding.
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import os
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image as Pillow
 from torch import Tensor, nn
 
@@ -30,14 +32,20 @@ from dp2bench.deepprivacy2.generators.mapping import sample_latents
 from dp2bench.deepprivacy2.training import losses
 from dp2bench.deepprivacy2.training.crops import Batch, Steps, collate, to_batch
 from dp2bench.deepprivacy2.training.ema import MovingAverage, decay
+from dp2bench.deepprivacy2.training.encoder import Encoder, divergence
+from dp2bench.deepprivacy2.training.measures import COLUMNS as MEASURES
+from dp2bench.deepprivacy2.training.measures import measure
 from dp2bench.deepprivacy2.training.recipe import Recipe
 from dp2bench.deepprivacy2.weights import files
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-COLUMNS = ("images", "d_loss", "g_loss", "real_score", "fake_score", "r1")
+COLUMNS = ("images", "d_loss", "g_loss", "real_score", "fake_score", "r1", "perceptual", "nats")
 """Of the curve; means over the crops since the row before."""
+ENCODER_LEARNING_RATE = 1e-3
+FEWEST = 16
+"""Crops of the validation split without which nothing is measured."""
 MAY_CHANGE = {"images", "log_every", "preview_every", "checkpoint_every", "description", "licence"}
 """Keys of a recipe that may differ when a training goes on."""
 
@@ -85,16 +93,23 @@ class Training:
         self.generator: nn.Module = build(network)
         self.discriminator = _discriminator(recipe, size, network.get("cse_nc"))
         self.average = MovingAverage(self.generator)
-        for module in (self.generator, self.discriminator, self.average.network):
+        self.z_channels = int(getattr(self.generator, "z_channels", 512))
+        self.encoder = self._encoder(network)
+        for module in (self.generator, self.discriminator, self.average.network, self.encoder):
             module.to(fabric.device)
         # Regularising every few steps only: the other steps' rate and memory are adapted (Karras et al. 2020, appendix B).
         lazy = recipe.r1.every / (recipe.r1.every + 1) if recipe.r1.weight else 1.0
         self.g_optimizer = torch.optim.Adam(
-            self.generator.parameters(), lr=recipe.learning_rate, betas=recipe.betas
+            [
+                {"params": self.generator.parameters()},
+                {"params": self.encoder.parameters(), "lr": ENCODER_LEARNING_RATE, "betas": (0.9, 0.99)},
+            ],
+            lr=recipe.learning_rate,
+            betas=recipe.betas,
         )
         self.d_optimizer = torch.optim.Adam(
             self.discriminator.parameters(),
-            lr=recipe.learning_rate * lazy,
+            lr=(recipe.d_learning_rate or recipe.learning_rate) * lazy,
             betas=(recipe.betas[0] ** lazy, recipe.betas[1] ** lazy),
         )
         half = recipe.precision == "16-mixed"
@@ -106,7 +121,18 @@ class Training:
         )
         self.step = 0
         self.curve: list[list[float]] = []
-        self.z_channels = int(getattr(self.generator, "z_channels", 512))
+        self.measures: list[list[float]] = []
+
+    def _encoder(self, network: Mapping[str, Any]) -> nn.Module:
+        """No layers where nothing is learned by reconstruction."""
+        if self.recipe.reconstruction is None:
+            return nn.Sequential()
+        if self.recipe.discriminator.get("kind") != "projected":
+            raise Dp2benchError(
+                f"The recipe {self.recipe.name} learns by reconstruction, which compares what a projected discriminator sees.",
+                "Set discriminator: {kind: projected}, or leave out reconstruction.",
+            )
+        return Encoder(self.z_channels, int(network.get("cse_nc") or 0) * self.uses_surface)
 
     # -- state -------------------------------------------------------------------------------------------------------
 
@@ -120,9 +146,11 @@ class Training:
             "recipe": json.dumps(self.recipe.model_dump(mode="json")),
             "step": self.step,
             "curve": self.curve,
+            "measures": self.measures,
             "generator": self.generator.state_dict(),
             "discriminator": self.discriminator.state_dict(),
             "average": self.average.network.state_dict(),
+            "encoder": self.encoder.state_dict(),
             "g_optimizer": self.g_optimizer.state_dict(),
             "d_optimizer": self.d_optimizer.state_dict(),
             "scalers": {name: scaler.state_dict() for name, scaler in self.scalers.items()},
@@ -160,31 +188,35 @@ class Training:
         self.generator.load_state_dict(state["generator"])
         self.discriminator.load_state_dict(state["discriminator"])
         self.average.network.load_state_dict(state["average"])
+        self.encoder.load_state_dict(state["encoder"])
         self.g_optimizer.load_state_dict(state["g_optimizer"])
         self.d_optimizer.load_state_dict(state["d_optimizer"])
         for name, scaler in self.scalers.items():
             scaler.load_state_dict(state["scalers"][name])
-        self.step, self.curve = int(state["step"]), [list(row) for row in state["curve"]]
+        self.step = int(state["step"])
+        self.curve, self.measures = ([list(row) for row in state[k]] for k in ("curve", "measures"))
         return True
 
     # -- one step ----------------------------------------------------------------------------------------------------
 
-    def _latents(self, role: str) -> Tensor:
-        fabric, batch = self.fabric, self.recipe.batch_size
-        places = range(fabric.global_rank, batch, fabric.world_size)
-        seeds = [derive_seed(self.recipe.seed, "latent", role, self.step, place) for place in places]
-        return sample_latents(seeds, self.z_channels).to(fabric.device)
+    def _places(self) -> list[int]:
+        """Of this process's crops in the batch."""
+        return list(range(self.fabric.global_rank, self.recipe.batch_size, self.fabric.world_size))
 
-    def _fake(self, batch: Batch, role: str) -> Tensor:
+    def _latents(self, role: str) -> Tensor:
+        seeds = [derive_seed(self.recipe.seed, "latent", role, self.step, place) for place in self._places()]
+        return sample_latents(seeds, self.z_channels).to(self.fabric.device)
+
+    def _fake(self, batch: Batch, latents: Tensor, *, update_average: bool) -> Tensor:
         surface = batch.surface if self.uses_surface else {}
         out: Tensor = self.generator(
-            batch.condition, batch.masks, self._latents(role), **surface, update_average=role == "d"
+            batch.condition, batch.masks, latents, **surface, update_average=update_average
         )["img"]
         return out
 
-    def _score(self, images: Tensor, batch: Batch) -> Tensor:
+    def _judge(self, images: Tensor, batch: Batch) -> dict[str, Any]:
         surface = batch.surface if getattr(self.discriminator, "input_cse", False) else {}
-        out: Tensor = self.discriminator(images, batch.condition, batch.masks, **surface)["score"]
+        out: dict[str, Any] = self.discriminator(images, batch.condition, batch.masks, **surface)
         return out
 
     def _mean(self, values: Tensor) -> Tensor:
@@ -193,13 +225,14 @@ class Training:
         assert isinstance(out, Tensor)
         return out
 
-    def _descend(self, name: str, network: nn.Module, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
+    def _descend(self, name: str, optimizer: torch.optim.Optimizer, loss: Tensor) -> None:
         """One step of an optimiser along the gradient, averaged over all processes."""
         scaler = self.scalers[name]
         optimizer.zero_grad(set_to_none=True)
         scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         if self.fabric.world_size > 1:
-            gradients = [p.grad for p in network.parameters() if p.grad is not None]
+            parameters = itertools.chain.from_iterable(group["params"] for group in optimizer.param_groups)
+            gradients = [p.grad for p in parameters if p.grad is not None]
             flat = self._mean(torch.cat([g.flatten() for g in gradients]))
             for gradient, part in zip(
                 gradients, torch.split(flat, [g.numel() for g in gradients]), strict=True
@@ -219,24 +252,47 @@ class Training:
         said: dict[str, Tensor] = {}
         self.discriminator.requires_grad_(True)
         with torch.no_grad(), fabric.autocast():
-            fake = self._fake(batch, "d")
+            fake = self._fake(batch, self._latents("d"), update_average=True)
         with fabric.autocast():
-            real_score, fake_score = self._score(batch.images, batch), self._score(fake.detach(), batch)
+            real = self._judge(batch.images, batch)
+            real_score, fake_score = real["score"], self._judge(fake.detach(), batch)["score"]
             d_loss = losses.discriminator_loss(real_score.float(), fake_score.float(), recipe.score_penalty)
         said["d_loss"], said["real_score"], said["fake_score"] = d_loss, real_score.mean(), fake_score.mean()
         if recipe.r1.weight and self.step % recipe.r1.every == 0:
             # In full precision: squared gradients of half-precision scores overflow.
             images = batch.images.clone().requires_grad_(True)
-            penalty = losses.r1_penalty(self._score(images, batch), images)
+            penalty = losses.r1_penalty(self._judge(images, batch)["score"], images)
             d_loss = d_loss + penalty * (recipe.r1.weight * recipe.r1.every / 2)
             said["r1"] = penalty
-        self._descend("d", self.discriminator, self.d_optimizer, d_loss)
+        self._descend("d", self.d_optimizer, d_loss)
 
         self.discriminator.requires_grad_(False)
         with fabric.autocast():
-            g_loss = losses.generator_loss(self._score(self._fake(batch, "g"), batch).float())
-        said["g_loss"] = g_loss
-        self._descend("g", self.generator, self.g_optimizer, g_loss)
+            latents, wanted = self._latents("g"), recipe.reconstruction
+            # The first half of the batch is reconstructed; its random latents are the noise of the encoder's.
+            half = sum(place < recipe.batch_size // 2 for place in self._places()) if wanted else 0
+            if wanted:
+                mean, log_variance = self.encoder(batch.part(half))
+                described = mean + (log_variance / 2).exp() * latents[:half]
+                latents = torch.cat((described, latents[half:]))
+            fake = self._fake(batch, latents, update_average=False)
+            judged = self._judge(fake, batch)
+            g_loss = losses.generator_loss(judged["score"].float())
+            said["g_loss"] = g_loss
+            if wanted:
+                near = losses.perceptual_distance(
+                    *(
+                        {stride: x[:half] for stride, x in maps.items()}
+                        for maps in (judged["maps"], real["maps"])
+                    )
+                )
+                pixels = (fake[:half] - batch.images[:half]).abs().sum() / (
+                    3 * (1 - batch.masks[:half]).sum()
+                )
+                nats = divergence(mean, log_variance)
+                g_loss = g_loss + wanted.weight * near + wanted.pixels * pixels + wanted.kl * nats
+                said["perceptual"], said["nats"] = near, nats
+        self._descend("g", self.g_optimizer, g_loss)
         if fabric.world_size > 1:
             for name, buffer in self.generator.named_buffers():
                 if name.endswith("w_avg"):
@@ -276,10 +332,11 @@ class Training:
             if done % log_steps == 0 or done == recipe.steps:
                 self._log(sums, writer)
                 sums = {}
-            if done % save_steps == 0:
-                self.save()
             if done % show_steps == 0 or done == recipe.steps:
                 self.show()
+                self.measure(writer)
+            if done % save_steps == 0:
+                self.save()
             progress(done * batch_size, recipe.steps * batch_size)
         if writer is not None:
             writer.close()
@@ -337,10 +394,14 @@ class Training:
                     writer.add_scalar(name, value, int(row[0]))
 
     def _write_curve(self) -> None:
-        with (self.out / "curve.csv").open("w", encoding="utf-8", newline="") as file:
-            rows = csv.writer(file)
-            rows.writerow(COLUMNS)
-            rows.writerows([int(r[0]), *(f"{v:.6g}" if v != -1 else "" for v in r[1:])] for r in self.curve)
+        for name, columns, rows in (
+            ("curve", COLUMNS, self.curve),
+            ("measures", ("images", *MEASURES), self.measures),
+        ):
+            with (self.out / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+                table = csv.writer(file)
+                table.writerow(columns)
+                table.writerows([int(r[0]), *(f"{v:.6g}" if v != -1 else "" for v in r[1:])] for r in rows)
 
     @torch.no_grad()
     def samples(self, indices: Iterable[int], seeds: int, crops: Crops) -> tuple[Batch, list[Tensor]]:
@@ -363,14 +424,30 @@ class Training:
         if self.previews is None or not self.fabric.is_global_zero or not len(self.previews):
             return
         count = min(count, len(self.previews))
-        indices = np.linspace(0, len(self.previews) - 1, count).astype(int).tolist()
-        batch, made = self.samples(indices, seeds, self.previews)
+        batch, made = self.samples(_spread(len(self.previews), count), seeds, self.previews)
         rows = [batch.images, batch.condition, *made]
         sheet = torch.cat([torch.cat(list(row), dim=2) for row in rows], dim=1)
-        pixels = ((sheet.clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0).cpu().numpy()
         folder = self.out / "previews"
         folder.mkdir(exist_ok=True)
-        Pillow.fromarray(pixels).save(folder / f"{self.step * self.recipe.batch_size:09d}.png")
+        Pillow.fromarray(_pixels(sheet[None])[0]).save(
+            folder / f"{self.step * self.recipe.batch_size:09d}.png"
+        )
+
+    def measure(self, writer: Any, *, count: int = 256) -> None:
+        """Add a row to ``measures.csv``: see `measures`, on crops of the validation split."""
+        if self.previews is None or not self.fabric.is_global_zero or len(self.previews) < FEWEST:
+            return
+        parts: list[list[NDArray[np.uint8]]] = []
+        indices = _spread(len(self.previews), min(count, len(self.previews)))
+        for start in range(0, len(indices), 32):
+            batch, made = self.samples(indices[start : start + 32], 2, self.previews)
+            parts.append([_pixels(x) for x in (batch.images, *made)])
+        real, first, second = (np.concatenate(column) for column in zip(*parts, strict=True))
+        images = self.step * self.recipe.batch_size
+        row = measure(real, (first, second))
+        self.measures.append([float(images), *row])
+        for name, value in zip(MEASURES, row, strict=True):
+            writer.add_scalar(name, value, images)
 
     def export(self) -> Path:
         """Write the moving average as ``generator.safetensors``, which ``--method deepprivacy2`` and `files.load` take."""
@@ -386,6 +463,16 @@ class Training:
             described["templates"] = [self.crops.template]
         files.save(self.average.network, path, described)
         return path
+
+
+def _spread(n: int, count: int) -> list[int]:
+    """``count`` of n indices, evenly spread."""
+    return np.linspace(0, n - 1, count).astype(int).tolist()
+
+
+def _pixels(images: Tensor) -> NDArray[np.uint8]:
+    """(B, 3, h, w) in -1..1 to (B, h, w, 3)."""
+    return ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 def _discriminator(recipe: Recipe, size: tuple[int, int], cse_nc: int | None) -> nn.Module:

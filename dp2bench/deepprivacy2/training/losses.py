@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -25,3 +27,14 @@ def r1_penalty(scores: Tensor, images: Tensor) -> Tensor:
     """
     (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
     return gradient.float().square().sum((1, 2, 3)).mean()
+
+
+def perceptual_distance(first: Mapping[int, Tensor], second: Mapping[int, Tensor]) -> Tensor:
+    """Squared differences of maps (B, C, h, w) by stride, each pixel's channels scaled to unit length; a scalar.
+
+    Averaged over pixels and pictures and summed over maps: LPIPS' form without learned weights (Zhang et al., CVPR 2018).
+    """
+    unit = [
+        {stride: F.normalize(x.float(), dim=1, eps=1e-6) for stride, x in m.items()} for m in (first, second)
+    ]
+    return torch.stack([(unit[0][s] - unit[1][s]).square().sum(1).mean() for s in first]).sum()

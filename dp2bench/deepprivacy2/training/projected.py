@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -99,7 +100,7 @@ class ProjectedDiscriminator(nn.Module):
         *,
         embedding: Tensor | None = None,
         E_mask: Tensor | None = None,  # noqa: N803
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Any]:
         """Score pictures.
 
         Args:
@@ -110,7 +111,7 @@ class ProjectedDiscriminator(nn.Module):
             E_mask: (B, 1, H, W), with CSE.
 
         Returns:
-            {"score": (B, P)}, the scores of all places of all scales.
+            {"score": (B, P)}, the scores of all places of all scales; "maps": the network's maps by stride, 2 to 32.
 
         """
         del condition
@@ -134,4 +135,4 @@ class ProjectedDiscriminator(nn.Module):
         coarse = mixed[STRIDES.index(16)]
         places = (coarse.shape[2], coarse.shape[3])
         scores = [head(x, conditions, places).flatten(1) for head, x in zip(self.heads, mixed, strict=True)]
-        return {"score": torch.cat(scores, 1)}
+        return {"score": torch.cat(scores, 1), "maps": maps}

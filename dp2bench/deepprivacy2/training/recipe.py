@@ -55,6 +55,21 @@ class EMA(_Strict):
     rampup: float | None = Field(default=0.05, gt=0)
 
 
+class Reconstruction(_Strict):
+    """Learning half of each batch by reconstruction, with a projected discriminator; see `encoder`.
+
+    Attributes:
+        weight: of the perceptual distance between the picture and its reconstruction, beside the adversary's loss.
+        pixels: of the absolute difference of pixels in the hole, beside the perceptual distance.
+        kl: of the divergence of latents from the normal distribution, a nat.
+
+    """
+
+    weight: float = Field(default=4.0, gt=0)
+    pixels: float = Field(default=0.5, ge=0)
+    kl: float = Field(default=0.01, gt=0)
+
+
 class Recipe(_Strict):
     """One training of a generator; defaults are those of the published body generator (``fdh/styleganL``).
 
@@ -66,7 +81,9 @@ class Recipe(_Strict):
             or `ProjectedDiscriminator` beyond the size of the crops.
         images: real crops shown in all, over all processes.
         batch_size: crops of one step, over all processes.
+        d_learning_rate: of the discriminator, where it is another.
         score_penalty: weight of the squared score of real crops, which keeps scores from drifting.
+        reconstruction: what is learned by reconstruction beside the adversary; None for nothing, as published.
         flip: mirror each crop with probability one half; surfaces change sides with it.
         checkpoint_every, preview_every, log_every: in crops.
 
@@ -82,10 +99,12 @@ class Recipe(_Strict):
     images: int = Field(50_000_000, gt=0)
     batch_size: int = Field(64, ge=2)
     learning_rate: float = Field(0.002, gt=0)
+    d_learning_rate: float | None = Field(None, gt=0)
     betas: tuple[float, float] = (0.0, 0.99)
     r1: R1 = R1()
     score_penalty: float = Field(0.001, ge=0)
     ema: EMA = EMA()
+    reconstruction: Reconstruction | None = None
     flip: bool = True
     precision: Precision = "32-true"
     seed: int = Field(0, ge=0)

