@@ -17,7 +17,7 @@ _Names = Annotated[
     typer.Argument(metavar="[NAME]...", help="Datasets; all that are made where none is named."),
 ]
 _Name = Annotated[str, typer.Argument(metavar="NAME", help="A dataset that is made, e.g. passersby-reid.")]
-_Size = Annotated[str, typer.Option("--size", help="smoke, mini or large.")]
+_Size = Annotated[str, typer.Option("--size", help="smoke, mini or large; some have medium.")]
 
 
 @app.command("list")
@@ -59,32 +59,34 @@ def make(names: _Names = None, size: _Size = "mini") -> None:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from dp2bench.datasets import shelf
+    from dp2bench.datasets.passersby.making import crew
 
     console = Console()
-    for name in names or shelf.makers():
-        data = shelf.create(name, size)
-        if data.root.exists():
-            console.print(f"{name} ({size}) is there.", highlight=False)
-            continue
-        begin = time.perf_counter()
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=24),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-        )
-        with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-            task = bars.add_task(name, total=None)
+    with crew():
+        for name in names or shelf.makers():
+            data = shelf.create(name, size)
+            if data.root.exists():
+                console.print(f"{name} ({size}) is there.", highlight=False)
+                continue
+            begin = time.perf_counter()
+            columns = (
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeRemainingColumn(),
+            )
+            with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+                task = bars.add_task(name, total=None)
 
-            def show(done: int, total: int, bars: Progress = bars, task: object = task) -> None:
-                bars.update(task, completed=done, total=total)  # type: ignore[arg-type]
+                def show(done: int, total: int, bars: Progress = bars, task: object = task) -> None:
+                    bars.update(task, completed=done, total=total)  # type: ignore[arg-type]
 
-            data.prepare(show)
-        made = next(item for item in shelf.contents() if item.folder == data.root)
-        console.print(
-            f"{name} ({size}) made in {time.perf_counter() - begin:.0f} s: {made.files:,} files, {decimal(made.bytes)}.",
-            highlight=False,
-        )
+                data.prepare(show)
+            made = next(item for item in shelf.contents() if item.folder == data.root)
+            console.print(
+                f"{name} ({size}) made in {time.perf_counter() - begin:.0f} s: {made.files:,} files, {decimal(made.bytes)}.",
+                highlight=False,
+            )
 
 
 @app.command()

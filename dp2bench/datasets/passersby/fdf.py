@@ -20,7 +20,7 @@ class PassersbyFDF(FDF256):
     Labels of a sample: ``identity``, unique over the splits. Landmarks behind the head are where they would be seen.
 
     Args:
-        size: ``smoke`` (12 crops, for tests), ``mini`` (160) or ``large`` (32,000).
+        size: ``smoke`` (12 crops, for tests), ``mini`` (160), ``medium`` (1,600) or ``large`` (32,000).
         root: a copy in this layout (e.g. an anonymised one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
 
     """

@@ -21,6 +21,7 @@ STREAM = "passersby-fdf"
 SIZES = {
     "smoke": Size(train=8, val=4, each=2),
     "mini": Size(train=128, val=32, each=2),
+    "medium": Size(train=1_440, val=160, each=2),
     "large": Size(train=30_000, val=2_000, each=4),
 }
 SIDE = FDF256.resolution

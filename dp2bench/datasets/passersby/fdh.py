@@ -22,7 +22,7 @@ class PassersbyFDH(FDH):
     Labels of a sample: ``identity``, unique over the splits. What is carried belongs to the mask and has no vertex.
 
     Args:
-        size: ``smoke`` (18 crops, for tests), ``mini`` (352) or ``large`` (42,000).
+        size: ``smoke`` (18 crops, for tests), ``mini`` (352), ``medium`` (5,120) or ``large`` (42,000).
         root: a copy in this layout (e.g. an anonymised one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
 
     """

@@ -21,6 +21,7 @@ STREAM = "passersby-fdh"
 SIZES = {
     "smoke": Size(train=12, val=6, each=2),
     "mini": Size(train=288, val=64, each=2),
+    "medium": Size(train=4_800, val=320, each=2),
     "large": Size(train=40_000, val=2_000, each=4),
 }
 
