@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dp2bench.core.errors import DatasetError
-from dp2bench.datasets.passersby import video
+from dp2bench.datasets.passersby import making, video
 from dp2bench.datasets.passersby.people import act, dress, look, pose
 from dp2bench.datasets.passersby.video import SIZES, PassersbyVideo, Walk, stride, walks
 
@@ -29,6 +29,27 @@ def test_clips_have_the_length_and_size_they_should(data):
     assert [s.id for s in samples] == [f"0000/{k:06d}" for k in range(size.seconds * size.rate)]
     assert data.read(samples[0]).shape == (size.frame[1], size.frame[0], 3)
     assert samples[-1].labels["seconds"] == pytest.approx(size.seconds - 1 / size.rate)
+
+
+def test_what_is_made_in_a_crew_shares_its_workers_and_is_the_same(data, tmp_path, monkeypatch):
+    started = []
+
+    class Counted(making._Worker):
+        def __init__(self):
+            super().__init__()
+            started.append(self.process)
+
+    monkeypatch.setattr(making, "_Worker", Counted)
+    with making.crew():
+        for place in ("a", "b"):
+            making.make(video.VideoRecipe(), "smoke", tmp_path / place, lambda done, total: None)
+        assert len(started) == 2
+        assert all(process.poll() is None for process in started)
+    assert all(process.poll() == 0 for process in started)
+    manifests = {
+        (root / "manifest.json").read_bytes() for root in (data.root, tmp_path / "a", tmp_path / "b")
+    }
+    assert len(manifests) == 1
 
 
 def test_decoded_frames_are_those_that_were_drawn(data):

@@ -48,7 +48,7 @@ class Size:
 
 
 SIZES = {
-    "smoke": Size(train=4, val=4, chunk=2),
+    "smoke": Size(train=2, val=2, chunk=2),
     "mini": Size(train=96, val=40, chunk=8),
     "large": Size(train=2_975, val=500, chunk=17),
 }

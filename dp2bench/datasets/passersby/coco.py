@@ -49,7 +49,7 @@ class Size:
 
 
 SIZES = {
-    "smoke": Size(train=8, val=6, chunk=4),
+    "smoke": Size(train=4, val=4, chunk=4),
     "mini": Size(train=360, val=120, chunk=20),
     "large": Size(train=12_000, val=1_500, chunk=25),
 }

@@ -17,6 +17,7 @@ import traceback
 import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any, ClassVar, Generic, TypeVar
 
@@ -164,25 +165,25 @@ def _readable(part: Path) -> bool:
 class _Worker:
     """A process of ours that makes chunks until its standard input ends, be it because we were killed."""
 
-    def __init__(self, recipe: Recipe[Any], size: str, parts: Path) -> None:
+    def __init__(self) -> None:
         single = dict.fromkeys(
             ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"), "1"
         )
         path = os.pathsep.join(p for p in sys.path if p)
-        kind = type(recipe)
         # A child of our own rather than multiprocessing: that would run the caller's main script again.
         self.process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", __name__, kind.__module__, kind.__qualname__, size, str(parts)],
+            [sys.executable, "-m", __name__],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             env={**os.environ, **single, "PYTHONPATH": path},
         )
 
-    def make(self, chunk: int) -> None:
+    def make(self, recipe: Recipe[Any], size: str, parts: Path, chunk: int) -> None:
         stdin, stdout = self._pipes()
+        kind = type(recipe)
         try:
-            stdin.write(f"{chunk}\n")
+            stdin.write(json.dumps([kind.__module__, kind.__qualname__, size, str(parts), chunk]) + "\n")
             stdin.flush()
             answer = stdout.readline()
         except OSError:
@@ -209,23 +210,46 @@ class _Worker:
         stdout.close()
 
 
-def _work(module: str, recipe: str, size: str, parts: str) -> None:
+def _work() -> None:
     """The worker's side of `_Worker`."""
     import cv2
 
     cv2.setNumThreads(1)
-    kind: type[Recipe[Any]] = getattr(importlib.import_module(module), recipe)
-    cook = kind()
-    chunks = cook.plan(size)
     for line in sys.stdin:
-        k = int(line)
+        module, recipe, size, parts, k = json.loads(line)
         try:
+            cook, chunks = _planned(module, recipe, size)
             _write(_part(Path(parts), k), pack(cook.make_chunk(chunks[k])))
             answer = "ok"
         except Exception:  # noqa: BLE001 - whatever it is, the parent reports it
             answer = json.dumps(traceback.format_exc(limit=-3))
         sys.stdout.write(answer + "\n")
         sys.stdout.flush()
+
+
+@lru_cache(maxsize=1)
+def _planned(module: str, recipe: str, size: str) -> tuple[Recipe[Any], list[list[Any]]]:
+    """A recipe and its plan, which of a large size takes longer than a chunk."""
+    kind: type[Recipe[Any]] = getattr(importlib.import_module(module), recipe)
+    cook = kind()
+    return cook, cook.plan(size)
+
+
+_crew: list[_Worker] | None = None
+"""The workers that wait for the next dataset; None outside of `crew`."""
+
+
+@contextlib.contextmanager
+def crew() -> Iterator[None]:
+    """Datasets made in here one after the other share their workers, whose start takes longer than a `smoke` size."""
+    global _crew  # noqa: PLW0603 - one of a process, as the processes it holds
+    outer, _crew = _crew, []
+    try:
+        yield
+    finally:
+        for worker in _crew:
+            worker.stop(now=False)
+        _crew = outer
 
 
 @contextlib.contextmanager
@@ -292,13 +316,14 @@ def _made(recipe: Recipe[Any], size: str, parts: Path, chunks: list[int], worker
     results: queue.SimpleQueue[int | BaseException] = queue.SimpleQueue()
     for k in chunks:
         todo.put(k)
-    pool = [_Worker(recipe, size, parts) for _ in range(min(workers, len(chunks)))]
+    waiting = _crew
+    pool = [waiting.pop() if waiting else _Worker() for _ in range(min(workers, len(chunks)))]
 
     def feed(worker: _Worker) -> None:
         try:
             while True:
                 k = todo.get_nowait()
-                worker.make(k)
+                worker.make(recipe, size, parts, k)
                 results.put(k)
         except queue.Empty:
             pass
@@ -317,9 +342,12 @@ def _made(recipe: Recipe[Any], size: str, parts: Path, chunks: list[int], worker
             yield result
         finished = True
     finally:
-        for worker in pool:
-            worker.stop(now=not finished)
+        if finished and waiting is not None:
+            waiting.extend(pool)
+        else:
+            for worker in pool:
+                worker.stop(now=not finished)
 
 
 if __name__ == "__main__":
-    _work(*sys.argv[1:])
+    _work()
