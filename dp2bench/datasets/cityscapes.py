@@ -17,6 +17,7 @@ from dp2bench.core.contracts import Dataset, DatasetMeta
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.images import write_image
 from dp2bench.core.types import Image, People, Sample, SampleId
+from dp2bench.datasets.missing import named
 
 SPLITS = ("train", "val")
 
@@ -122,22 +123,31 @@ class Cityscapes(Dataset):
         absent = [str(p) for p in (self.pictures, self.labels) if not p.is_dir()]
         if absent:
             raise DatasetError(f"{self.meta.name} at {self.root} lacks {', '.join(absent)}.", _GET_IT)
+        gone: list[str] = []
+        wrong: list[str] = []
         for split in SPLITS:
             found = self.samples(split)
             if not found:
                 raise DatasetError(f"{self.pictures / split} holds no pictures.", _GET_IT)
-            wanted = self.expected_counts[split] if self.official and self.expected_counts else len(found)
-            if len(found) != wanted:
-                raise DatasetError(
-                    f"{self.pictures / split} holds {len(found):,} pictures instead of {wanted:,}.", _GET_IT
-                )
             files = [self.ground_truth(sample, kind) for sample in found for kind in GROUND_TRUTH]
-            gone = [path for path in files if not path.is_file()]
-            if gone:
-                raise DatasetError(
-                    f"{self.labels / split} lacks {len(gone):,} of {len(files):,} files, the first is {gone[0]}.",
-                    _GET_IT,
+            gone += [str(path.relative_to(self.labels.parent)) for path in files if not path.is_file()]
+            if not self.official or self.expected_counts is None:
+                continue
+            there = {sample.id.removesuffix("_leftImg8bit.png") for sample in found}
+            for path in sorted((self.labels / split).glob("*/*_gtFine_polygons.json")):
+                stem = f"{path.parent.name}/{path.name.removesuffix('_gtFine_polygons.json')}"
+                if stem not in there:
+                    gone.append(f"{self.pictures.name}/{split}/{stem}_{self.pictures.name}.png")
+            if len(found) != self.expected_counts[split]:
+                wrong.append(
+                    f"{self.pictures / split} holds {len(found):,} pictures instead of {self.expected_counts[split]:,}"
                 )
+        if gone:
+            wrong.append(
+                f"{self.meta.name} at {self.root} lacks {len(gone):,} files: {named(gone, self.meta.name)}"
+            )
+        if wrong:
+            raise DatasetError("; ".join(wrong) + ".", _GET_IT)
 
     def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image]]) -> Cityscapes:
         """A copy with these pictures as ``leftImg8bit`` and their ``gtFine`` (hard links where the disk allows, else copies).

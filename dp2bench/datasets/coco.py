@@ -15,6 +15,7 @@ from dp2bench.core.contracts import Dataset, DatasetMeta
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.images import write_image
 from dp2bench.core.types import Image, People, Sample, SampleId
+from dp2bench.datasets.missing import named
 
 FOLDERS = {"train": "train2017", "val": "val2017"}
 """Folder of each split; its annotations are ``annotations/person_keypoints_<folder>.json`` and ``instances_<folder>.json``."""
@@ -165,18 +166,19 @@ class Coco(Dataset):
         ]
         if absent:
             raise DatasetError(f"{self.meta.name} at {self.root} lacks {', '.join(absent)}.", _GET_IT)
+        gone: list[str] = []
         for split, folder in FOLDERS.items():
             there = {sample.id for sample in self.samples(split)}
             if not there:
                 raise DatasetError(f"{self.root / folder} holds no picture of {self.meta.name}.", _GET_IT)
-            if not self.official:
-                continue
-            gone = [i["file_name"] for i in self._wanted(split) if i["file_name"] not in there]
-            if gone:
-                raise DatasetError(
-                    f"{self.root / folder} lacks {len(gone):,} of {len(self._wanted(split)):,} pictures, the first is {gone[0]}.",
-                    _GET_IT,
-                )
+            names = [str(i["file_name"]) for i in self._wanted(split)] if self.official else []
+            gone += [f"{folder}/{name}" for name in names if name not in there]
+        if gone:
+            raise DatasetError(
+                f"{self.meta.name} at {self.root} lacks {len(gone):,} pictures: {named(gone, self.meta.name)}.",
+                _GET_IT,
+            )
+        for split in FOLDERS if self.official else ():
             listed = len(self._images[split])
             if self.expected_counts is not None and listed != self.expected_counts[split]:
                 raise DatasetError(

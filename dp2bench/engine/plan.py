@@ -10,7 +10,7 @@ from typing import Any
 
 from dp2bench.core import registry
 from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Progress, Task, Training, no_progress
-from dp2bench.core.errors import SuiteError
+from dp2bench.core.errors import DatasetError, SuiteError
 from dp2bench.core.results import content_key
 from dp2bench.engine.store import code_version, plugin_source
 from dp2bench.engine.suite import Component, Suite
@@ -68,6 +68,25 @@ def make_dataset(component: Component, data_root: Path | None) -> Dataset:
     return dataset
 
 
+def _opened(suite: Suite, data_root: Path | None) -> dict[str, Dataset]:
+    """The suite's datasets by label. Those that the user brings are checked at once, so that one message says all that is missing."""
+    found = {c.label: make_dataset(c, data_root) for c in suite.datasets}
+    problems: list[DatasetError] = []
+    for dataset in found.values():
+        if dataset.needs_root:
+            try:
+                dataset.verify()
+            except DatasetError as error:
+                problems.append(error)
+    if len(problems) > 1:
+        last = problems.pop()
+        said = "\n".join(str(p) for p in problems)
+        raise DatasetError(f"{said}\n{last.problem}", last.remedy)
+    if problems:
+        raise problems[0]
+    return found
+
+
 def _component_key(component: Component, instance: Any) -> dict[str, Any]:
     meta = instance.meta
     effective = getattr(meta, "arguments", None)
@@ -119,10 +138,12 @@ def make_plan(
         )
         return key
 
+    datasets = _opened(suite, data_root)
     for component in suite.datasets:
-        dataset = make_dataset(component, data_root)
+        dataset = datasets[component.label]
         dataset.prepare(progress)
-        dataset.verify()
+        if not dataset.needs_root:
+            dataset.verify()
         fingerprint = fingerprints[component.label] = dataset.fingerprint()
         data = {
             "name": component.name,

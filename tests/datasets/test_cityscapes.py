@@ -1,4 +1,6 @@
 import json
+import re
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -50,7 +52,7 @@ def test_reads_the_official_layout(tmp_path, inner):
     ]
     assert dataset.samples("train")[2].labels == {"city": "hamburg", "sequence": 0, "frame": 103367}
     Cityscapes(tmp_path, official=False).verify()
-    with pytest.raises(DatasetError, match=r"holds 3 pictures instead of 2,975\. Download"):
+    with pytest.raises(DatasetError, match=r"holds 3 pictures instead of 2,975; .*instead of 500\. Download"):
         dataset.verify()
 
 
@@ -70,9 +72,22 @@ def test_what_is_missing_is_named(tmp_path):
         Cityscapes(tmp_path).samples("test")
     (tmp_path / "gtFine" / "val" / "lindau" / "lindau_000000_000019_gtFine_color.png").unlink()
     with pytest.raises(
-        DatasetError, match=r"lacks 1 of 4 files, the first is .*lindau_000000_000019_gtFine_color"
+        DatasetError, match=r"lacks 1 files: gtFine/val/lindau/lindau_000000_000019_gtFine_color\.png\."
     ):
         Cityscapes(tmp_path, official=False).verify()
+    for city in ("ulm", "bonn"):
+        folder = tmp_path / "gtFine" / "train" / city
+        folder.mkdir(exist_ok=True)
+        for i in range(6):
+            (folder / f"{city}_{i:06d}_000019_gtFine_polygons.json").write_text("{}")
+    with pytest.raises(DatasetError) as caught:
+        Cityscapes(tmp_path).verify()
+    assert "instead of 2,975" in str(caught.value)
+    path = re.search(r"all of them: (.*?)\)", str(caught.value))[1]
+    listed = Path(path).read_text().splitlines()
+    assert "leftImg8bit/train/ulm/ulm_000005_000019_leftImg8bit.png" in listed
+    assert "gtFine/val/lindau/lindau_000000_000019_gtFine_color.png" in listed
+    assert len(listed) == 13
     write_image(tmp_path / "leftImg8bit" / "val" / "lindau" / "street.png", np.zeros((4, 4, 3), np.uint8))
     with pytest.raises(DatasetError, match=r"street\.png breaks Cityscapes' pattern"):
         Cityscapes(tmp_path).samples("val")

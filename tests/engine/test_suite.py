@@ -63,3 +63,18 @@ def test_errors_point_at_line_and_key(tmp_path, text, expected):
 def test_an_unknown_suite_names_those_there_are():
     with pytest.raises(SuiteError, match="mini"):
         suite.load("no-such-suite")
+
+
+def test_all_that_is_missing_is_said_at_once(tmp_path):
+    from dp2bench.core.errors import DatasetError
+    from dp2bench.engine.plan import make_plan
+
+    with pytest.raises(DatasetError) as caught:
+        make_plan(suite.load("paper"), data_root=tmp_path, threads=1, device="cpu")
+    for name in (
+        "person_keypoints_train2017.json",
+        "cocodataset.org",
+        "leftImg8bit",
+        "cityscapes-dataset.com",
+    ):
+        assert name in str(caught.value)
