@@ -306,8 +306,12 @@ class Training:
 
     # -- the whole ---------------------------------------------------------------------------------------------------
 
-    def run(self, progress: Progress = no_progress) -> Path | None:
+    def run(self, progress: Progress = no_progress, *, half: bool = False) -> Path | None:
         """Train to the end, from the checkpoint where there is one.
+
+        Args:
+            progress: called with crops.
+            half: write the generator in float16.
 
         Returns:
             The generator's file in the first process, None in the others.
@@ -341,7 +345,7 @@ class Training:
         if writer is not None:
             writer.close()
         self.save()
-        return self.export() if self.fabric.is_global_zero else None
+        return self.export(half=half) if self.fabric.is_global_zero else None
 
     def _batches(self) -> Iterable[dict[str, Tensor]]:
         steps = Steps(
@@ -449,8 +453,13 @@ class Training:
         for name, value in zip(MEASURES, row, strict=True):
             writer.add_scalar(name, value, images)
 
-    def export(self) -> Path:
-        """Write the moving average as ``generator.safetensors``, which ``--method deepprivacy2`` and `files.load` take."""
+    def export(self, *, half: bool = False) -> Path:
+        """Write the moving average as ``generator.safetensors``, which ``--method deepprivacy2`` and `files.load` take.
+
+        Args:
+            half: in float16, which halves the file; a generator is read back and run in float32 either way.
+
+        """
         path, recipe = self.out / "generator.safetensors", self.recipe
         described: dict[str, Any] = {
             "config": recipe.network,
@@ -459,9 +468,11 @@ class Training:
             "recipe": recipe.model_dump(mode="json"),
             "images": self.step * recipe.batch_size,
         }
+        if self.measures:
+            described["measures"] = dict(zip(("images", *MEASURES), self.measures[-1], strict=True))
         if self.uses_surface:
             described["templates"] = [self.crops.template]
-        files.save(self.average.network, path, described)
+        files.save(self.average.network, path, described, dtype=torch.float16 if half else torch.float32)
         return path
 
 

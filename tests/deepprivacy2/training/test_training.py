@@ -273,6 +273,12 @@ def test_the_trained_file_is_read_as_weights(tmp_path):
     network, _ = files.load(found)
     for a, b in zip(network.parameters(), run.average.network.parameters(), strict=True):
         assert torch.equal(a, b)
+    size = path.stat().st_size
+    network, _ = files.load(weights.describe(run.export(half=True)))
+    assert path.stat().st_size < 0.7 * size
+    for a, b in zip(network.parameters(), run.average.network.parameters(), strict=True):
+        assert a.dtype == torch.float32
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
 def test_another_recipe_does_not_go_on_from_this_checkpoint(tmp_path):
