@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, fields
-from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -12,9 +11,11 @@ from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta, Trainin
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.results import Score
 from dp2bench.metrics.instances import NAMES, InstanceScores
-from dp2bench.tasks.coco_keypoints import compared_scores, content_of
+from dp2bench.tasks.coco_keypoints import compared_scores, content_of, train_once
 
 TEST_SPLIT = "val"
+CONTROL = "predictions"
+"""What the network trained on clear pictures says of the test split, beside it."""
 
 
 class CityscapesInstances(Task):
@@ -24,11 +25,13 @@ class CityscapesInstances(Task):
     positive control, which all methods share; ``difference.*`` is what training on anonymised pictures changes, paired by picture.
 
     Args:
-        model: ``small`` (embedded tiers; boxes are given) or ``mask-rcnn`` (paper tier: torchvision's R50-FPN).
+        model: ``small`` (embedded tiers; boxes are given), ``mask-rcnn`` (paper tier: torchvision's R50-FPN), or
+            ``detectron2-mask-rcnn`` (the same of an installed detectron2).
         predictions: a results folder in Cityscapes' format made elsewhere by a network trained on the anonymised pictures; nothing
             is trained then, and there is no control.
         clear_predictions: the same of a network trained on clear pictures, for the control.
-        recipe: fields of `dp2bench.downstream.instances.Recipe`, or of `dp2bench.downstream.rcnn.Recipe`.
+        recipe: fields of the model's recipe: `dp2bench.downstream.instances.Recipe`, `dp2bench.downstream.rcnn.Recipe` or
+            `dp2bench.downstream.detectron.Recipe`.
 
     """
 
@@ -50,62 +53,60 @@ class CityscapesInstances(Task):
         clear_predictions: str | None = None,
         **recipe: Any,
     ) -> None:
-        from dp2bench.downstream import instances, rcnn
+        from dp2bench.downstream.models import INSTANCES, choose
 
-        recipes: dict[str, type[Any]] = {"small": instances.Recipe, "mask-rcnn": rcnn.Recipe}
-        if model not in recipes:
-            raise Dp2benchError(
-                f"cityscapes-instances has no model {model!r}.", f"There are: {', '.join(recipes)}."
-            )
+        self._model = choose(INSTANCES, model, "cityscapes-instances")
         if clear_predictions and not predictions:
             raise Dp2benchError(
                 "cityscapes-instances: clear_predictions without predictions.",
                 "Give both, or predictions alone.",
             )
-        known = {f.name for f in fields(recipes[model])}
-        if set(recipe) - known:
-            raise Dp2benchError(
-                f"The task cityscapes-instances has no argument {', '.join(sorted(set(recipe) - known))}.",
-                f"It takes: model, predictions, clear_predictions, {', '.join(sorted(known))}.",
-            )
         self.model = model
         self.predictions = predictions
         self.clear_predictions = clear_predictions
-        self.recipe = recipes[model](**recipe)
+        own = ("model", "predictions", "clear_predictions")
+        self.recipe = self._model.settings(model, "cityscapes-instances", own, recipe)
 
     @property
     def arguments(self) -> Mapping[str, Any]:
-        """See `Task.arguments`; folders of predictions by their sha256."""
+        """See `Task.arguments`; folders of predictions and files of weights by their sha256."""
         return {
             "model": self.model,
             "predictions": content_of(self.predictions),
             "clear_predictions": content_of(self.clear_predictions),
-            **asdict(self.recipe),
+            **self._model.effective(self.recipe),
         }
 
     def trainings(self) -> tuple[Training, ...]:
         """One network on the clear train split, shared by every method, and one on the anonymised."""
         if self.predictions:
             return ()
-        recipe = {"model": self.model, **asdict(self.recipe)}
+        recipe = {"model": self.model, **self._model.effective(self.recipe)}
         return (
             Training(role="clear", on="clear", arguments=recipe),
             Training(role="anonymised", on="anonymised", arguments=recipe),
         )
 
     def train(self, training: Training, dataset: Dataset, out: Path, context: RunContext) -> None:
-        """See `Task.train`."""
-        from dp2bench.downstream import instances, rcnn
+        """See `Task.train`. The control, with which every method is compared, is tested here once."""
+        train_once(self._model, self.recipe, dataset, out, context)
+        if training.on == "clear":
+            self._predict(out, dataset, out / CONTROL, context)
 
-        fit = instances.train if self.model == "small" else partial(rcnn.train, "mask-rcnn")
-        fit(
+    def _predict(self, folder: Path, dataset: Dataset, out: Path, context: RunContext) -> None:
+        partial = out.with_name(f"{out.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        self._model.predict(
+            folder,
             dataset,
+            TEST_SPLIT,
             self.recipe,
-            out,
-            seed=context.seed,
+            partial,
             device=context.device,
             progress=context.progress,
         )
+        shutil.rmtree(out, ignore_errors=True)
+        partial.rename(out)
 
     def run(self, clear: Dataset, anonymised: Dataset, context: RunContext) -> list[Score]:
         """See `Task.run`. What each picture weighs goes to ``context.units``, the results folders to the artefacts."""
@@ -126,7 +127,6 @@ class CityscapesInstances(Task):
         self, role: str, brought: str | None, clear: Dataset, context: RunContext
     ) -> InstanceScores:
         from dp2bench.datasets.cityscapes import Cityscapes
-        from dp2bench.downstream import instances, rcnn
         from dp2bench.metrics.instances import evaluate_instances
 
         if not isinstance(clear, Cityscapes):
@@ -137,16 +137,10 @@ class CityscapesInstances(Task):
         if brought:
             folder = Path(brought)
         else:
-            folder = context.artefacts / f"predictions-{role}"
-            predict = instances.predict if self.model == "small" else rcnn.predict_instances
-            predict(
-                context.trained[role],
-                clear,
-                TEST_SPLIT,
-                self.recipe,
-                folder,
-                device=context.device,
-                progress=context.progress,
-            )
+            trained, folder = context.trained[role], context.artefacts / f"predictions-{role}"
+            if (trained / CONTROL).is_dir():
+                shutil.copytree(trained / CONTROL, folder)
+            else:
+                self._predict(trained, clear, folder, context)
         truth = [clear.ground_truth(s, "instanceIds.png") for s in clear.samples(TEST_SPLIT)]
         return evaluate_instances(truth, folder)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
-from dataclasses import asdict, fields
-from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta, Training
 from dp2bench.core.errors import DatasetError, Dp2benchError
@@ -17,7 +16,12 @@ from dp2bench.core.seeds import derive_seed
 from dp2bench.metrics.intervals import bootstrap_interval
 from dp2bench.metrics.keypoints import PRECISIONS, KeypointScores
 
+if TYPE_CHECKING:
+    from dp2bench.downstream.models import Model
+
 TEST_SPLIT = "val"
+CONTROL = "predictions.json"
+"""What the network trained on clear pictures says of the test split, beside it."""
 
 
 class CocoKeypoints(Task):
@@ -27,11 +31,13 @@ class CocoKeypoints(Task):
     ``difference.*`` is what training on anonymised pictures changes, paired by picture.
 
     Args:
-        model: ``small`` (embedded tiers; boxes are given) or ``keypoint-rcnn`` (paper tier: torchvision's R50-FPN).
+        model: ``small`` (embedded tiers; boxes are given), ``keypoint-rcnn`` (paper tier: torchvision's R50-FPN), or
+            ``detectron2-keypoint-rcnn`` (the same of an installed detectron2).
         predictions: a file of COCO keypoint results made elsewhere by a network trained on the anonymised pictures; nothing is
             trained then, and there is no control.
         clear_predictions: the same of a network trained on clear pictures, for the control.
-        recipe: fields of `dp2bench.downstream.keypoints.Recipe`, or of `dp2bench.downstream.rcnn.Recipe`.
+        recipe: fields of the model's recipe: `dp2bench.downstream.keypoints.Recipe`, `dp2bench.downstream.rcnn.Recipe` or
+            `dp2bench.downstream.detectron.Recipe`.
 
     """
 
@@ -53,61 +59,52 @@ class CocoKeypoints(Task):
         clear_predictions: str | None = None,
         **recipe: Any,
     ) -> None:
-        from dp2bench.downstream import keypoints, rcnn
+        from dp2bench.downstream.models import KEYPOINTS, choose
 
-        recipes: dict[str, type[Any]] = {"small": keypoints.Recipe, "keypoint-rcnn": rcnn.Recipe}
-        if model not in recipes:
-            raise Dp2benchError(
-                f"coco-keypoints has no model {model!r}.", f"There are: {', '.join(recipes)}."
-            )
+        self._model = choose(KEYPOINTS, model, "coco-keypoints")
         if clear_predictions and not predictions:
             raise Dp2benchError(
                 "coco-keypoints: clear_predictions without predictions.", "Give both, or predictions alone."
             )
-        known = {f.name for f in fields(recipes[model])}
-        if set(recipe) - known:
-            raise Dp2benchError(
-                f"The task coco-keypoints has no argument {', '.join(sorted(set(recipe) - known))}.",
-                f"It takes: model, predictions, clear_predictions, {', '.join(sorted(known))}.",
-            )
         self.model = model
         self.predictions = predictions
         self.clear_predictions = clear_predictions
-        self.recipe = recipes[model](**recipe)
+        own = ("model", "predictions", "clear_predictions")
+        self.recipe = self._model.settings(model, "coco-keypoints", own, recipe)
 
     @property
     def arguments(self) -> Mapping[str, Any]:
-        """See `Task.arguments`; files of predictions by their sha256."""
+        """See `Task.arguments`; files of predictions and weights by their sha256."""
         return {
             "model": self.model,
             "predictions": content_of(self.predictions),
             "clear_predictions": content_of(self.clear_predictions),
-            **asdict(self.recipe),
+            **self._model.effective(self.recipe),
         }
 
     def trainings(self) -> tuple[Training, ...]:
         """One network on the clear train split, shared by every method, and one on the anonymised."""
         if self.predictions:
             return ()
-        recipe = {"model": self.model, **asdict(self.recipe)}
+        recipe = {"model": self.model, **self._model.effective(self.recipe)}
         return (
             Training(role="clear", on="clear", arguments=recipe),
             Training(role="anonymised", on="anonymised", arguments=recipe),
         )
 
     def train(self, training: Training, dataset: Dataset, out: Path, context: RunContext) -> None:
-        """See `Task.train`."""
-        from dp2bench.downstream import keypoints, rcnn
+        """See `Task.train`. The control, with which every method is compared, is tested here once."""
+        train_once(self._model, self.recipe, dataset, out, context)
+        if training.on == "clear":
+            self._predict(out, dataset, out / CONTROL, context)
 
-        fit = keypoints.train if self.model == "small" else partial(rcnn.train, "keypoint-rcnn")
-        fit(
-            dataset,
-            self.recipe,
-            out,
-            seed=context.seed,
-            device=context.device,
-            progress=context.progress,
+    def _predict(self, folder: Path, dataset: Dataset, out: Path, context: RunContext) -> None:
+        rows = self._model.predict(
+            folder, dataset, TEST_SPLIT, self.recipe, device=context.device, progress=context.progress
         )
+        partial = out.with_suffix(".partial")
+        partial.write_text(json.dumps(rows), "utf-8")
+        partial.replace(out)
 
     def run(self, clear: Dataset, anonymised: Dataset, context: RunContext) -> list[Score]:
         """See `Task.run`. What each picture weighs goes to ``context.units``, predictions to the artefacts."""
@@ -127,24 +124,28 @@ class CocoKeypoints(Task):
     def _evaluate(
         self, role: str, brought: str | None, clear: Dataset, context: RunContext
     ) -> KeypointScores:
-        from dp2bench.downstream import keypoints, rcnn
+        from dp2bench.downstream.keypoints import annotation_file
         from dp2bench.metrics.keypoints import evaluate_keypoints, load_predictions
 
         if brought:
             rows = load_predictions(Path(brought))
         else:
-            predict = keypoints.predict if self.model == "small" else rcnn.predict_keypoints
-            rows = predict(
-                context.trained[role],
-                clear,
-                TEST_SPLIT,
-                self.recipe,
-                device=context.device,
-                progress=context.progress,
-            )
-            (context.artefacts / f"predictions-{role}.json").write_text(json.dumps(rows), "utf-8")
+            trained, file = context.trained[role], context.artefacts / f"predictions-{role}.json"
+            if (trained / CONTROL).is_file():
+                shutil.copyfile(trained / CONTROL, file)
+            else:
+                self._predict(trained, clear, file, context)
+            rows = json.loads(file.read_text("utf-8"))
         there = [s.labels["image_id"] for s in clear.samples(TEST_SPLIT)]
-        return evaluate_keypoints(keypoints.annotation_file(clear, TEST_SPLIT), rows, image_ids=there)
+        return evaluate_keypoints(annotation_file(clear, TEST_SPLIT), rows, image_ids=there)
+
+
+def train_once(model: Model, recipe: Any, dataset: Dataset, out: Path, context: RunContext) -> None:
+    """Train unless an earlier attempt, killed while it did something else, already has."""
+    done = out / "trained"
+    if not done.exists():
+        model.train(dataset, recipe, out, seed=context.seed, device=context.device, progress=context.progress)
+        done.touch()
 
 
 def content_of(path: str | None) -> str | None:

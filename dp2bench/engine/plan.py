@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -194,10 +194,11 @@ def make_plan(
                 evaluations: dict[int, str] = {}
                 for seed in task_component.seeds or suite.seeds:
                     needs = {"people": found, "anonymised": anonymised[seed]}
-                    for training in task.trainings():
+                    trainings = task.trainings()
+                    for training in trainings:
                         needs[f"train:{training.role}"] = _add_training(
                             add,
-                            training,
+                            _control(training, trainings) if method.meta.scope == "none" else training,
                             component,
                             method_component,
                             data,
@@ -237,6 +238,12 @@ def make_plan(
             "`dp2bench list tasks` shows which layouts each reads.",
         )
     return Plan(tuple(steps.values()), tuple(cells), fingerprints)
+
+
+def _control(training: Training, trainings: Sequence[Training]) -> Training:
+    """What a method that replaces nothing is trained on: the clear pictures, like the control that it is."""
+    same = (t for t in trainings if t.on == "clear" and t.arguments == training.arguments)
+    return training if training.on == "clear" else next(same, training)
 
 
 def _add_training(

@@ -64,6 +64,8 @@ def test_trained_networks_are_compared_by_picture(coco, tmp_path):
         trained[training.role].mkdir()
         task.train(training, coco, trained[training.role], context(tmp_path))
     told = context(tmp_path, trained)
+    assert (trained["clear"] / "predictions.json").is_file()  # the control is tested once for all methods
+    assert not (trained["anonymised"] / "predictions.json").exists()
     scores = {s.name: s for s in task.run(coco, coco, told)}
     assert {"AP", "AP50", "clear.AP", "difference.AP"} <= set(scores)
     assert scores["AP"].value == scores["clear.AP"].value  # the same pictures, the same seed
@@ -73,6 +75,39 @@ def test_trained_networks_are_compared_by_picture(coco, tmp_path):
         assert np.mean(list(told.units[name].values())) == pytest.approx(score.value)
         assert score.n == 5
     assert (tmp_path / "predictions-clear.json").is_file()
+
+
+def test_a_kill_while_the_control_is_tested_loses_no_training(coco, tmp_path, monkeypatch):
+    task = CocoKeypoints(**RECIPE)
+    predict = CocoKeypoints._predict
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(CocoKeypoints, "_predict", killed)
+    with pytest.raises(KeyboardInterrupt):
+        task.train(task.trainings()[0], coco, tmp_path, context(tmp_path))
+    before = (tmp_path / "model.safetensors").stat().st_mtime_ns
+    monkeypatch.setattr(CocoKeypoints, "_predict", predict)
+    task.train(task.trainings()[0], coco, tmp_path, context(tmp_path))
+    assert (tmp_path / "model.safetensors").stat().st_mtime_ns == before
+    assert (tmp_path / "predictions.json").is_file()
+
+
+def test_a_method_that_replaces_nothing_is_the_control(coco, tmp_path):
+    from dp2bench.engine import suite
+    from dp2bench.engine.plan import make_plan
+
+    described = {
+        "name": "x",
+        "datasets": [{"name": "coco", "arguments": {"root": str(coco.root), "official": False}}],
+        "methods": ["identity", "blur"],
+        "tasks": [{"name": "coco-keypoints", "arguments": RECIPE}],
+    }
+    plan = make_plan(suite.Suite.model_validate(described), threads=1, device="cpu")
+    assert sum(s.kind == "train" for s in plan.steps) == 2
+    (identity,) = (s for s in plan.steps if s.kind == "evaluate" and "identity" in s.title)
+    assert identity.needs["train:anonymised"] == identity.needs["train:clear"]
 
 
 def test_brought_predictions_need_no_training(coco, tmp_path):
