@@ -51,6 +51,8 @@ class Size:
 SIZES = {
     "smoke": Size(train=4, val=4, chunk=4),
     "mini": Size(train=360, val=120, chunk=20),
+    # as mini and more: the same val pictures, and its train pictures begin with those of mini
+    "medium": Size(train=960, val=120, chunk=20),
     "large": Size(train=12_000, val=1_500, chunk=25),
 }
 
@@ -312,8 +314,8 @@ class PassersbyCoco(Coco):
     """Rendered scenes with one to many people: keypoints and instances with exact ground truth.
 
     Args:
-        size: ``smoke`` (seconds, for tests), ``mini`` (480 pictures) or ``large`` (13,500); by default that of the dataset at
-            ``root``, else ``mini``.
+        size: ``smoke`` (seconds, for tests), ``mini`` (480 pictures), ``medium`` (1,080) or ``large`` (13,500); by default that of
+            the dataset at ``root``, else ``mini``.
         root: a copy in this layout (e.g. an anonymised one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
         pictures: ``people`` for the pictures with an annotated person, ``all`` for every picture.
 
