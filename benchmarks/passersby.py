@@ -108,7 +108,7 @@ def main() -> None:
     """Print the table and write the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", default="mini")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--seeds", type=int, nargs="*", default=[0, 1])
     parser.add_argument("--background-seeds", type=int, nargs="*", default=[0])
     parser.add_argument("--threads", type=int, default=2)

@@ -58,7 +58,8 @@ class Crops(Sequence[Crop]):
 def png(pixels: NDArray[np.uint8] | NDArray[np.bool_]) -> bytes:
     """A PNG file as bytes: RGB from (h, w, 3) uint8, of one bit from (h, w) bool."""
     out = io.BytesIO()
-    PILImage.fromarray(np.ascontiguousarray(pixels)).save(out, "PNG")
+    # A quarter of the time of Pillow's level 6 for an eighth more bytes.
+    PILImage.fromarray(np.ascontiguousarray(pixels)).save(out, "PNG", compress_level=3)
     return out.getvalue()
 
 
