@@ -3,20 +3,27 @@
 Prints seconds per person of the plain path, which scales its weights and resamples in separate steps on every call as the
 published code does, and of the path made by ``prepare_for_inference``. ``cpu`` is processor time, which other programs on the
 machine disturb less than ``wall``; each is the least of the repetitions. ``floor`` is the network's multiplications at the speed
-of one large matrix product on the same threads or GPU, in the same precision. ``differs`` is the largest difference between an
-output in this batch and the same crop alone.
+of one large matrix product or one large 3 x 3 convolution, whichever is faster, on the same threads or GPU, in the same
+precision, in processor time where there is one thread; below one means fewer multiplications than the convolutions as they are
+written have (Winograd). ``batch`` is the largest difference between an output in this batch and the same crop alone, ``plain``
+that from the plain path in float32.
+``--reference`` takes the seconds a person of another implementation, measured on the same machine, and prints how many times
+faster this one is.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 import platform
 import re
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from dp2bench.deepprivacy2.generators import build, catalogue
@@ -52,19 +59,31 @@ def measure(network: Any, given: dict[str, torch.Tensor], repeats: int) -> tuple
     return min(t[0] for t in times[1:]), min(t[1] for t in times[1:])
 
 
-def floor(flop: float, device: str, precision: torch.dtype, repeats: int) -> tuple[float, float]:
-    """Seconds for ``flop`` operations, and operations a second, of a matrix product that fills the machine."""
-    n = 8192 if device.startswith("cuda") else 2048
+def floor(flop: float, device: str, precision: torch.dtype, repeats: int) -> tuple[float, dict[str, float]]:
+    """Least seconds for ``flop`` operations, and operations a second of a product and a convolution that fill the machine."""
+    cuda = device.startswith("cuda")
+    clock = time.perf_counter if cuda or torch.get_num_threads() > 1 else time.process_time
+    n, c, h, w = (8192, 512, 288, 160) if cuda else (2048, 256, 144, 80)
     a = torch.randn(n, n, device=device, dtype=precision)
-    times = []
-    for _ in range(repeats + 1):
-        start = time.perf_counter()
-        a @ a
-        if device.startswith("cuda"):
-            torch.cuda.synchronize()
-        times.append(time.perf_counter() - start)
-    speed = 2 * n**3 / min(times[1:])
-    return flop / speed, speed
+    layout = torch.channels_last
+    x = torch.randn(1, c, h, w, device=device, dtype=precision).contiguous(memory_format=layout)
+    kernel = torch.randn(c, c, 3, 3, device=device, dtype=precision).contiguous(memory_format=layout)
+
+    def speed(work: Callable[[], torch.Tensor], operations: int) -> float:
+        times = []
+        for _ in range(repeats + 1):
+            start = clock()
+            work()
+            if cuda:
+                torch.cuda.synchronize()
+            times.append(clock() - start)
+        return operations / min(times[1:])
+
+    speeds = {
+        "matrix product": speed(lambda: a @ a, 2 * n**3),
+        "convolution": speed(lambda: F.conv2d(x, kernel, padding=1), 18 * c * c * h * w),
+    }
+    return flop / max(speeds.values()), speeds
 
 
 def machine(device: str) -> str:
@@ -87,10 +106,14 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--autocast", choices=["float16", "bfloat16"], help="half precision on CUDA")
+    parser.add_argument(
+        "--autocast", choices=["float16", "bfloat16"], help="half precision; on a CPU bfloat16"
+    )
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--preconvolve", action="store_true")
     parser.add_argument("--no-channels-last", action="store_true")
+    parser.add_argument("--direct", action="store_true", help="no fast convolution on a CPU")
+    parser.add_argument("--reference", type=float, help="seconds a person of another implementation")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     network: Any = build(args.name).eval().to(args.device)
@@ -99,35 +122,38 @@ def main() -> None:
         network(**inputs(network, 1, args.device))
     flop = counter.get_total_flops()
     half = getattr(torch, args.autocast) if args.autocast else None
-    least, speed = floor(flop, args.device, half or torch.float32, args.repeats)
+    least, speeds = floor(flop, args.device, half or torch.float32, args.repeats)
     print(
         f"{args.name}: {parameters:.2f} M parameters, {flop / 1e9:.0f} GFLOP a person\n"
         f"{machine(args.device)}, {args.threads} threads, torch {torch.__version__}, {args.autocast or 'float32'}\n"
-        f"floor {least:.4f} s a person at {speed / 1e9:.0f} GFLOP/s"
+        f"floor {least:.4f} s a person: "
+        + ", ".join(f"{name} {speed / 1e9:.0f} GFLOP/s" for name, speed in speeds.items())
+    )
+    prepared = copy.deepcopy(network).prepare_for_inference(
+        channels_last=not args.no_channels_last,
+        preconvolve=args.preconvolve,
+        compile=args.compile,
+        autocast=half,
+        fast_convolution=not args.direct,
+    )
+    against = "  x reference" if args.reference else ""
+    print(
+        f"batch  plain wall    cpu  prepared wall    cpu  people/s  x floor{against}    batch    plain   (seconds a person)"
     )
     with torch.inference_mode():
-        plain = {
-            batch: measure(network, inputs(network, batch, args.device), args.repeats)
-            for batch in args.batches
-        }
-        network.prepare_for_inference(
-            channels_last=not args.no_channels_last,
-            preconvolve=args.preconvolve,
-            compile=args.compile,
-            autocast=half,
-        )
-        print("batch  plain wall   cpu  prepared wall   cpu  people/s  x floor  differs   (seconds a person)")
         for batch in args.batches:
             given = inputs(network, batch, args.device)
-            wall, cpu = measure(network, given, args.repeats)
-            together = network(**given)["img"]
-            alone = torch.cat(
-                [network(**{k: v[i : i + 1] for k, v in given.items()})["img"] for i in range(batch)]
-            )
-            a, b = plain[batch]
+            a, b = measure(network, given, args.repeats)
+            wall, cpu = measure(prepared, given, args.repeats)
+            together = prepared(**given)["img"]
+            rows = [{k: v[i : i + 1] for k, v in given.items()} for i in range(batch)]
+            alone = torch.cat([prepared(**row)["img"] for row in rows])
+            far = (together - torch.cat([network(**row)["img"] for row in rows])).abs().max()
+            used = wall if args.device.startswith("cuda") or args.threads > 1 else cpu
+            ratio = f"  {args.reference / (used / batch):11.2f}" if args.reference else ""
             print(
-                f"{batch:5}  {a / batch:10.4f} {b / batch:5.2f}  {wall / batch:13.4f} {cpu / batch:5.2f}  {batch / wall:8.1f}  "
-                f"{wall / batch / least:7.2f}  {(together - alone).abs().max():7.0e}",
+                f"{batch:5}  {a / batch:10.4f} {b / batch:6.3f}  {wall / batch:13.4f} {cpu / batch:6.3f}  {batch / wall:8.1f}  "
+                f"{used / batch / least:7.2f}{ratio}  {(together - alone).abs().max():7.0e}  {far:7.0e}",
                 flush=True,
             )
 

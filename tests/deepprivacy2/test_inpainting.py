@@ -123,6 +123,18 @@ def test_settings_are_checked(random_generators, settings, word):
         inpainter(random_generators["body"], **settings)
 
 
+def test_bfloat16_on_a_cpu_differs_by_little_and_is_recorded(random_generators):
+    given = crops(2, (72, 40))
+    path = random_generators["body-cse"]
+    full = inpainter(path, device="cpu")
+    half = inpainter(path, device="cpu", precision="bfloat16")
+    a, b = (one.fill(given, seeds=[1, 2]).astype(int) for one in (full, half))
+    assert 0 < np.abs(a - b).mean() < 8
+    assert (full.arguments()["precision"], half.arguments()["precision"]) == ("float32", "bfloat16")
+    with pytest.raises(ValueError, match="float32 or bfloat16"):
+        inpainter(path, device="cpu", precision="float16").arguments()
+
+
 @pytest.mark.gpu
 def test_rows_depend_on_themselves_alone_on_a_gpu(random_generators):
     given = crops(11, (72, 40))

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dp2bench.deepprivacy2.generators.layers import LEAK, InferenceMixin, _Fusable
+from dp2bench.deepprivacy2.generators import winograd
+from dp2bench.deepprivacy2.generators.layers import LEAK, InferenceMixin, _Fusable, winograd_pays
 
 SIZES = (4, 8, 16, 32, 64, 128)
 CHANNELS = {4: 512, 8: 512, 16: 512, 32: 512, 64: 256, 128: 128}
@@ -30,13 +31,17 @@ class ScaledConv2d(_Fusable):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.scale = 1 / math.sqrt(in_channels * kernel_size**2)
 
-    def fuse(self, *, channels_last: bool, preconvolve: bool) -> None:
+    def fuse(self, *, channels_last: bool, preconvolve: bool, winograd: bool) -> None:
         layout = torch.channels_last if channels_last else torch.contiguous_format
         self._keep("fused_weight", (self.weight * self.scale).contiguous(memory_format=layout))
+        self.fused_kernels = None
+        self.winograd = winograd and self.weight.shape[-1] == 3
         self.is_fused = True
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in, H, W) to (B, out, H, W)."""
+        if self.winograd and winograd_pays(x, self.fused_weight):
+            return winograd.convolve(x, self._kernels(self.fused_weight), bias=self.bias)
         weight = self.fused_weight if self.is_fused else self.weight * self.scale
         return F.conv2d(x, weight, self.bias, padding=self.weight.shape[-1] // 2)
 
