@@ -61,8 +61,6 @@ def load_pictures(samples: Sequence[Sample], height: int, width: int) -> torch.T
 
 
 def _normalise(batch: torch.Tensor) -> torch.Tensor:
-    # Channels last: OSNet's narrow convolutions take two thirds of the time on a CPU.
-    batch = batch.to(memory_format=torch.channels_last)
     mean, std = (torch.tensor(v, device=batch.device).view(1, 3, 1, 1) * 255 for v in (MEAN, STD))
     return (batch.float() - mean) / std
 
@@ -114,7 +112,7 @@ def train(
     pictures = load_pictures(samples, recipe.height, recipe.width)
     targets = torch.tensor([names.index(s.labels["identity"]) for s in samples])
     torch.manual_seed(derive_seed(seed, "attacker"))
-    model = build(recipe, len(names)).to(device, memory_format=torch.channels_last)
+    model = build(recipe, len(names)).to(device)
     optimizer = torch.optim.Adam(
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, amsgrad=True
     )
@@ -190,7 +188,7 @@ def load(folder: Path, recipe: Recipe, device: str = "cpu") -> torch.nn.Module:
     weights = load_file(folder / "model.safetensors")
     model = build(Recipe(**{**asdict(recipe), "pretrained": False}), weights["classifier.weight"].shape[0])
     model.load_state_dict(weights)
-    return model.to(device, memory_format=torch.channels_last).eval()
+    return model.to(device).eval()
 
 
 @torch.inference_mode()
