@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from dp2bench.core.errors import writing
 from dp2bench.core.results import Result
 from dp2bench.reports import beside, charts, figures, tables
 from dp2bench.reports.load import Report, ReportError, load_report
@@ -63,8 +64,9 @@ def write_report(
         if content is None:
             (out / name).unlink(missing_ok=True)
             continue
-        (out / name).parent.mkdir(exist_ok=True)
-        (out / name).write_bytes(content)
+        with writing(out / name):
+            (out / name).parent.mkdir(exist_ok=True)
+            (out / name).write_bytes(content)
         written.append(out / name)
     return written
 

@@ -24,7 +24,7 @@ from dp2bench.cli import (
     train,
     weights,
 )
-from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.errors import Dp2benchError, disk_error
 
 app = typer.Typer(
     name="dp2bench",
@@ -89,7 +89,10 @@ def main() -> None:
     """Entry point. Exit codes: 0 done, 1 a result is missing or a comparison failed, 2 the input cannot be used, 130 stopped by Ctrl-C."""
     try:
         app(standalone_mode=True)
-    except Dp2benchError as error:
+    except (Dp2benchError, OSError) as raised:
+        error = raised if isinstance(raised, Dp2benchError) else disk_error(raised, doing="used")
+        if error is None:
+            raise
         from rich.console import Console
         from rich.markup import escape
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
 
 class Dp2benchError(Exception):
     """A problem with the user's input or machine. The command line prints it without a traceback.
@@ -39,3 +44,47 @@ class SuiteError(Dp2benchError):
 
 class ResultError(Dp2benchError):
     """A result file that cannot be read: broken, not a result, or of a schema version this dp2bench does not know."""
+
+
+_NO_PERMISSION = ("no permission", "Give yourself write permission on the folder, or choose another one.")
+_NO_SPACE = ("no space is left", "Free space on that disk, or choose another folder, then run again.")
+_DISK_PROBLEMS = {
+    errno.ENOSPC: _NO_SPACE,
+    errno.EDQUOT: _NO_SPACE,
+    errno.EACCES: _NO_PERMISSION,
+    errno.EPERM: _NO_PERMISSION,
+    errno.EROFS: ("the file system is read-only", "Choose a folder on another file system."),
+    errno.ENAMETOOLONG: ("its name is too long", "Choose a shorter file name or folder."),
+    errno.EISDIR: ("a folder of that name exists", "Remove the folder or choose another name."),
+    errno.ENOTDIR: ("a part of its path is a file", "Choose another folder."),
+    errno.EEXIST: ("a part of its path is a file", "Choose another folder."),
+}
+
+
+def disk_error(error: OSError, path: str | Path = "", doing: str = "written") -> Dp2benchError | None:
+    """What a full disk, a missing permission and the like mean to a user; None for any other error of the system.
+
+    Args:
+        error: as the system raised it.
+        path: what was being written; else the file that ``error`` names.
+        doing: what could not be done with it.
+
+    """
+    if error.errno not in _DISK_PROBLEMS:
+        return None
+    problem, remedy = _DISK_PROBLEMS[error.errno]
+    return Dp2benchError(f"{path or error.filename or 'A file'} cannot be {doing}: {problem}.", remedy)
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turns the system's errors while ``path`` is written into a Dp2benchError that names it: Python's own names no file when a
+    disk is full.
+    """
+    try:
+        yield
+    except OSError as error:
+        told = disk_error(error, path)
+        raise told or Dp2benchError(
+            f"{path} cannot be written: {error}.", "Check the path and the disk."
+        ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import io
 import struct
 import threading
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 from PIL import UnidentifiedImageError
 
-from dp2bench.core.errors import DatasetError, Dp2benchError, PictureError
+from dp2bench.core.errors import DatasetError, Dp2benchError, PictureError, writing
 from dp2bench.core.types import Image
 
 MAX_PIXELS = 400_000_000
@@ -271,7 +270,7 @@ def write_image(path: str | Path, image: Image, *, quality: int = 95) -> None:
         ) from error
     # As long as the shortest hidden name gets: the temporary name is never the one that is too long.
     temporary = path.parent / f".{uuid.uuid4().hex[:12]}"
-    try:
+    with writing(f"The picture {path}"):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             temporary.write_bytes(encoded.getbuffer())
@@ -279,21 +278,3 @@ def write_image(path: str | Path, image: Image, *, quality: int = 95) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-    except OSError as error:
-        problem, remedy = _WRITE_PROBLEMS.get(error.errno or 0, (str(error), "Check the path and the disk."))
-        raise Dp2benchError(f"The picture {path} cannot be written: {problem}.", remedy) from error
-
-
-_NO_PERMISSION = ("no permission", "Give yourself write permission on the folder, or choose another one.")
-_NO_SPACE = ("no space is left", "Free space on that disk, or choose another folder, then run again.")
-_WRITE_PROBLEMS = {
-    errno.ENOSPC: _NO_SPACE,
-    errno.EDQUOT: _NO_SPACE,
-    errno.EACCES: _NO_PERMISSION,
-    errno.EPERM: _NO_PERMISSION,
-    errno.EROFS: ("the file system is read-only", "Choose a folder on another file system."),
-    errno.ENAMETOOLONG: ("its name is too long", "Choose a shorter file name or folder."),
-    errno.EISDIR: ("a folder of that name exists", "Remove the folder or choose another name."),
-    errno.ENOTDIR: ("a part of its path is a file", "Choose another folder."),
-    errno.EEXIST: ("a part of its path is a file", "Choose another folder."),
-}

@@ -144,7 +144,11 @@ def measured_coverage(
             progress(done, len(samples))
             if sample.id not in others:
                 continue
-            before, after = clear.read(sample), anonymised.read(others[sample.id])
+            try:
+                before, after = clear.read(sample), anonymised.read(others[sample.id])
+            except PictureError as error:
+                tally.unreadable.append(str(error))
+                continue
             found = people[split][sample.id]
             tally.pictures += 1
             tally.found += len(found)

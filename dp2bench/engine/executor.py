@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from dp2bench.core.contracts import Progress
-from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.errors import Dp2benchError, disk_error
 from dp2bench.core.results import Failure
 from dp2bench.engine.plan import Step
 from dp2bench.engine.steps import KINDS
@@ -78,7 +78,10 @@ class LocalExecutor:
                         step, {role: self.store.path(key) for role, key in step.needs.items()}, out, progress
                     )
         except Exception as error:  # noqa: BLE001 - a step may fail in any way; the rest of the run goes on
-            message = str(error) if isinstance(error, Dp2benchError) else f"{type(error).__name__}: {error}"
+            told = (
+                disk_error(error, error.filename or self.store.root) if isinstance(error, OSError) else error
+            )
+            message = str(told) if isinstance(told, Dp2benchError) else f"{type(error).__name__}: {error}"
             failure = Failure(step=step.title, kind=type(error).__name__, message=message)
             return Outcome(step, time.perf_counter() - start, failure=failure, details=traceback.format_exc())
         return Outcome(step, time.perf_counter() - start)

@@ -13,7 +13,7 @@ import numpy as np
 
 from dp2bench.core import provenance, registry
 from dp2bench.core.contracts import Progress, Task, no_progress
-from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.errors import Dp2benchError, writing
 from dp2bench.core.images import is_picture_name, write_image
 from dp2bench.core.results import Coverage, Result, ResultSpec, Score, content_key
 from dp2bench.engine.executor import Executor, Observer, Outcome
@@ -249,10 +249,11 @@ def run_suite(
             cell, plan, outcomes, store, datasets[cell.dataset.label].meta.version, device, threads
         )
         relative = Path("results", cell.method.label, cell.dataset.label, f"{cell.task.label}.json")
-        (out / relative).parent.mkdir(parents=True, exist_ok=True)
-        partial = (out / relative).with_suffix(".partial")
-        partial.write_text(result.to_json(), "utf-8")
-        partial.replace(out / relative)
+        with writing(out / relative):
+            (out / relative).parent.mkdir(parents=True, exist_ok=True)
+            partial = (out / relative).with_suffix(".partial")
+            partial.write_text(result.to_json(), "utf-8")
+            partial.replace(out / relative)
         keep_evidence(
             out / relative,
             {seed: store.path(key) for seed, key in cell.evaluations.items()}

@@ -11,6 +11,7 @@ from typing import Any
 
 from dp2bench.core import registry
 from dp2bench.core.contracts import Anonymizer, Dataset, Progress, RunContext, Task
+from dp2bench.core.errors import writing
 from dp2bench.core.paths import cache_root
 from dp2bench.core.people_io import load_people
 from dp2bench.engine import anonymise as _anonymise
@@ -36,8 +37,10 @@ def _empty(folder: Path) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Canonical JSON, atomically."""
     partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    text = json.dumps(value, sort_keys=True, indent=1, allow_nan=False) + "\n"
+    with writing(path):
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
 
 
 def detect(step: Step, needs: Mapping[str, Path], out: Path, progress: Progress) -> None:

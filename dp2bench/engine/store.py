@@ -12,7 +12,7 @@ from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
-from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.errors import Dp2benchError, writing
 from dp2bench.core.paths import cache_root
 
 
@@ -65,7 +65,7 @@ class Journal:
 
     def add(self, **entry: object) -> None:
         """Append one line, whole."""
-        with self.path.open("a", encoding="utf-8") as file:
+        with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry, sort_keys=True) + "\n")
 
 

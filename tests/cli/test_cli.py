@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
+import errno
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -45,6 +48,33 @@ def test_help_teaches(command):
     assert done.returncode == 0
     assert "Usage" in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_help_is_quick(tmp_path):
+    """Processor time, which a busy machine does not lengthen."""
+
+    def spent():
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    took = []
+    for _ in range(3):
+        before = spent()
+        assert run("--help", cwd=tmp_path).returncode == 0
+        took.append(spent() - before)
+    assert min(took) < 0.5
+
+
+def test_help_imports_nothing_heavy(tmp_path):
+    code = (
+        "import sys; sys.argv = ['dp2bench', '--help']; from dp2bench.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit: print('HEAVY', sorted({'torch', 'numpy', 'pandas', 'matplotlib', 'cv2', 'scipy'} & sys.modules.keys()))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=False
+    )
+    assert "HEAVY []" in done.stdout, done.stdout[-300:] + done.stderr
 
 
 @pytest.mark.parametrize("what", ["methods", "tasks", "datasets", "detectors", "suites"])
@@ -129,6 +159,8 @@ def test_exif_rotation_is_applied(tmp_path):
         (["anonymize", "full", "taken", "-m", "blur"], "not empty"),
         (["anonymize", "full", "out", "-m", "blur", "--detector", "annotations"], "no annotations"),
         (["anonymize", "full", "out", "-m", "blur", "--dataset", "market1501"], "bounding_box_train"),
+        (["anonymize", "strange", "out", "-m", "blur", "--dataset", "market1501"], "a person ü.jpg"),
+        (["anonymize", "texts", "out", "-m", "blur"], "holds no pictures"),
         (["run", "no-such-suite"], "mini"),
         (["run", "broken.yaml"], "broken.yaml:2: sedes: unknown key"),
         (["run", "smoke", "--data-root", "nowhere"], "nowhere"),
@@ -143,6 +175,11 @@ def test_bad_input_gets_one_clear_message(tmp_path, arguments, expected):
     (tmp_path / "empty").mkdir()
     picture(tmp_path / "full" / "a.png")
     picture(tmp_path / "taken" / "b.png")
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("I am no picture")
+    for folder in ("bounding_box_train", "query", "bounding_box_test"):
+        picture(tmp_path / "strange" / folder / "0002_c1s1_000451_03.jpg")
+    picture(tmp_path / "strange" / "query" / "a person ü.jpg")
     (tmp_path / "broken.yaml").write_text("name: x\nsedes: [1]\n")
     done = run(*arguments, cwd=tmp_path)
     assert done.returncode == 2, done.stdout + done.stderr
@@ -150,6 +187,91 @@ def test_bad_input_gets_one_clear_message(tmp_path, arguments, expected):
     assert expected in " ".join(done.stderr.split())
     assert "What to do" in done.stderr
     assert not (tmp_path / "out").exists() or not any((tmp_path / "out").iterdir())
+
+
+def without_override() -> None:
+    """Take away a root user's power to write where permissions forbid it, in the program about to be started."""
+    prctl, drop_from_bounding_set = ctypes.CDLL(None).prctl, 24
+    for capability in (1, 2):  # CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH
+        prctl(drop_from_bounding_set, capability, 0, 0, 0)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
+@pytest.mark.parametrize("command", ["anonymize", "run", "cache", "report"])
+def test_no_write_permission(tmp_path, tiny_suite, command):
+    picture(tmp_path / "in" / "a.png")
+    locked = tmp_path / "locked"
+    locked.mkdir()
+    if command == "report":
+        (locked / "results").mkdir()
+        shutil.copyfile(Path(__file__).parents[1] / "data/results/v1-first.json", locked / "results/r.json")
+        (locked / "run.json").write_text('{"schema_version": 1, "results": ["results/r.json"]}')
+    locked.chmod(0o555)
+    environment = os.environ | {"COLUMNS": "80"}
+    arguments = {
+        "anonymize": [
+            "anonymize",
+            tmp_path / "in",
+            locked / "out",
+            "-m",
+            "blur",
+            "--detector",
+            "whole-picture",
+        ],
+        "run": ["run", tiny_suite, "--out", locked / "run"],
+        "cache": ["run", tiny_suite, "--out", tmp_path / "run"],
+        "report": ["report", locked],
+    }[command]
+    if command == "cache":
+        environment["DP2BENCH_CACHE"] = str(locked / "cache")
+    done = subprocess.run(
+        [PROGRAM, *map(str, arguments)],
+        capture_output=True, text=True, env=environment, timeout=300, preexec_fn=without_override, check=False,
+    )  # fmt: skip
+    said = " ".join((done.stdout + done.stderr).split())
+    if (locked / "out").exists() or (locked / "run").exists():
+        pytest.skip("this user writes where permissions forbid it, and keeps that power")
+    assert done.returncode in {1, 2}, said
+    assert "Traceback" not in said
+    assert str(locked) in said.replace(" ", "")
+    assert "ermission" in said or "may write to" in said
+
+
+def test_a_full_disk(tmp_path, tiny_suite):
+    """/dev/full takes no byte."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "journal.jsonl").symlink_to("/dev/full")
+    done = run("run", tiny_suite, "--out", tmp_path / "run")
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+    said = " ".join(done.stderr.split())
+    assert f"{tmp_path}/run/journal.jsonl cannot be written: no space is left." in said
+    assert "What to do: Free space on that disk" in said
+
+
+def test_a_disk_that_fills_up_in_a_folder_of_pictures(tmp_path, monkeypatch, capsys):
+    from dp2bench.cli.main import main
+
+    picture(tmp_path / "in" / "a.png")
+    picture(tmp_path / "in" / "b.png")
+    write = Path.write_bytes
+
+    def fills_up(path, data):
+        if any((tmp_path / "out").glob("*.png")):
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, data)
+
+    monkeypatch.setattr(Path, "write_bytes", fills_up)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    arguments = ["anonymize", "in", "out", "-m", "blur", "--detector", "whole-picture"]
+    monkeypatch.setattr(sys, "argv", ["dp2bench", *arguments])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "out/b.png cannot be written: no space is left." in said
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.png"]
 
 
 def test_a_dataset_keeps_its_layout_and_can_be_evaluated(tmp_path, market):
@@ -204,7 +326,14 @@ def test_smoke_gives_a_table_and_a_second_run_the_same_bytes(tmp_path):
     assert sum(name.name == "market1501-reid.json" for name in names) == 3
     for name in names:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    for name in ("report.md", "report.csv", "report.tex", "report.html", "identity-left.png", "contact-sheet.png"):
+    for name in (
+        "report.md",
+        "report.csv",
+        "report.tex",
+        "report.html",
+        "identity-left.png",
+        "contact-sheet.png",
+    ):
         assert (tmp_path / "one" / "report" / name).stat().st_size > 0, name
 
 

@@ -19,10 +19,12 @@ import pytest
 import yaml
 
 from dp2bench.core.contracts import no_progress
-from dp2bench.core.images import read_image
+from dp2bench.core.images import read_image, write_image
 from dp2bench.core.results import Coverage, Result, Score
-from dp2bench.core.types import Sample, SampleId
+from dp2bench.core.types import People, Sample, SampleId
+from dp2bench.datasets.folder import Folder
 from dp2bench.engine import suite as suites
+from dp2bench.engine.anonymise import measured_coverage
 from dp2bench.engine.executor import LocalExecutor
 from dp2bench.engine.run import keep_evidence, keep_pictures, pool_seeds, pool_units, run_suite
 from dp2bench.engine.store import Store
@@ -271,3 +273,17 @@ def test_pictures_are_kept_from_datasets_that_have_no_picture_files(tmp_path):
         kept = sorted((tmp_path / "run" / "pictures" / method / "fdh" / "val").iterdir())
         assert len(kept) == 8
         assert read_image(kept[0])[0, 0].tolist() == [colour] * 3
+
+
+def test_a_picture_made_elsewhere_that_cannot_be_read_is_counted_and_the_others_are_measured(tmp_path):
+    for name in ("a.png", "b.png", "c.png"):
+        write_image(tmp_path / "clear" / name, np.full((8, 8, 3), 200, np.uint8))
+        write_image(tmp_path / "made" / name, np.zeros((8, 8, 3), np.uint8))
+    (tmp_path / "made" / "b.png").write_bytes(b"cut off")
+    (tmp_path / "clear" / "c.png").write_bytes(b"cut off")
+    clear, made = Folder(tmp_path / "clear"), Folder(tmp_path / "made")
+    (split,) = clear.meta.splits
+    people = {split: {name: People.of([[0, 0, 8, 8]]) for name in ("a.png", "b.png")}}
+    tally = measured_coverage(clear, made, people)
+    assert (tally.pictures, tally.found, len(tally.unreadable)) == (1, 1, 2)
+    assert "b.png" in tally.unreadable[0]

@@ -34,7 +34,8 @@ def browser() -> Iterator[Any]:
         pytest.skip("no chromium, chromium-browser or google-chrome on PATH, and CHROMIUM names none")
     with api.sync_playwright() as playwright:
         # a container's root user has no sandbox; the page is ours
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        quiet = ["--disable-gpu", "--disable-quic", "--disable-sync"]
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", *quiet])
         yield started
         started.close()
 
