@@ -51,3 +51,26 @@ def test_the_container_holds_every_package_and_nothing_else():
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").split() if line[0] == "!"}
     assert allowed == copied
     assert set(re.findall(r" AS (\w+)$", text, re.M)) == {"base", "cpu", "cuda"}
+
+
+def test_every_dependency_is_accounted_for():
+    """docs/dependencies.md says what each is for, why not its rival, and what happens if it is abandoned."""
+    tomllib = pytest.importorskip("tomllib", reason="Python 3.10 has no tomllib")
+    setup = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    extras = setup["project"]["optional-dependencies"]
+    asked = [setup["build-system"]["requires"], setup["project"]["dependencies"], *extras.values()]
+    names = {re.match(r"[\w.-]+", line)[0] for group in asked for line in group}
+    told = {}
+    for line in (ROOT / "docs" / "dependencies.md").read_text("utf-8").splitlines():
+        if line.startswith("| ") and not line.startswith("| Dependency"):
+            name, *cells = (cell.strip() for cell in line.strip("|").split(" | "))
+            assert len(cells) == 3, name
+            assert all(cells), name
+            told[name.split()[0]] = name
+    assert names <= told.keys()
+    assert all("not installed" in told[name] for name in told.keys() - names)
+    for extra, group in extras.items():
+        for line in group:
+            name = re.match(r"[\w.-]+", line)[0]
+            if name not in {re.match(r"[\w.-]+", core)[0] for core in setup["project"]["dependencies"]}:
+                assert "(" in told[name], f"{name} belongs to the extra {extra}"
