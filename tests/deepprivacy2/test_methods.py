@@ -1,5 +1,7 @@
 """Which generator gets whom, and what a method says of itself."""
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -207,6 +209,18 @@ def test_weights_for_something_else_are_refused(paths):
         registry.create("methods", "deepprivacy2-face", {"face": paths["person"]})
     with pytest.raises(PluginError, match="takes no argument 'mode'"):
         registry.create("methods", "deepprivacy2-face", {"mode": "body"})
+
+
+def test_a_file_that_changed_since_it_was_imported_is_refused(paths, tmp_path):
+    mine = tmp_path / "mine.safetensors"
+    mine.write_bytes(Path(paths["face"]).read_bytes())
+    weights.write_record(mine)
+    registry.create("methods", "deepprivacy2-face", {"face": mine})
+    content = bytearray(mine.read_bytes())
+    content[-1] ^= 1
+    mine.write_bytes(content)
+    with pytest.raises(Dp2benchError, match="has changed"):
+        registry.create("methods", "deepprivacy2-face", {"face": mine})
 
 
 @pytest.mark.parametrize("name", ["deepprivacy2", "deepprivacy2-no-cse", "deepprivacy2-face", "deepprivacy1"])

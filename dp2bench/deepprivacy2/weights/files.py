@@ -106,9 +106,8 @@ def _official(path: Path) -> tuple[dict[str, Tensor], Tensor | None]:
         KeyError,
         OSError,
     ) as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
         raise Dp2benchError(
-            f"{path} is refused: it is no checkpoint of arrays alone, or it is broken ({reason.strip()[:160]}).",
+            f"{path} is refused: it is no checkpoint of arrays alone, or it is broken ({_reason(error)}).",
             "Download it again. If it comes from a training, export the averaged generator's state dict by itself.",
         ) from error
     if not isinstance(content, Mapping):
@@ -118,6 +117,13 @@ def _official(path: Path) -> tuple[dict[str, Tensor], Tensor | None]:
     state = {str(key): value for key, value in state.items() if isinstance(value, Tensor)}
     centres = content.get("w_centers", state.pop(CENTRES, None))
     return state, centres if isinstance(centres, Tensor) else None
+
+
+def _reason(error: Exception) -> str:
+    """One line of what torch says; of a refused pickle what it wanted, not how to let it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    said = next((line for line in lines if "WeightsUnpickler error:" in line), lines[0])
+    return said.removeprefix("WeightsUnpickler error:").strip().partition(". ")[0][:160]
 
 
 def _fill(network: InferenceMixin, state: Mapping[str, Tensor], path: Path) -> None:
