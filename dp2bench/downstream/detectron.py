@@ -101,7 +101,7 @@ def _keypoint_records(dataset: Dataset) -> list[dict[str, Any]]:
     from detectron2.data.datasets import load_coco_json
 
     there = {s.labels["image_id"]: s.path for s in dataset.samples("train")}
-    found = load_coco_json(str(annotation_file(dataset, "train")))
+    found = load_coco_json(str(annotation_file(dataset, "train")), "")
     records = [r | {"file_name": str(there[r["image_id"]])} for r in found if r["image_id"] in there]
     for record in records:
         record["annotations"] = [
@@ -220,7 +220,7 @@ def train(
     device: str = "cpu",
     progress: Progress = no_progress,
 ) -> None:
-    """Train on the train split and leave ``model.safetensors``, ``curve.csv`` and ``metrics.json`` in ``out``.
+    """Train on the train split and leave ``model.safetensors``, ``curve.csv``, ``metrics.json`` and ``log.txt`` in ``out``.
 
     A training that was killed goes on from detectron2's last checkpoint, as detectron2 does it: the order of the pictures begins anew.
 
@@ -234,7 +234,7 @@ def train(
     from detectron2.utils.env import seed_all_rng
     from detectron2.utils.logger import setup_logger
 
-    setup_logger(str(out))
+    setup_logger(str(out), configure_stdout=False)  # log.txt
     cfg.DATASETS.TRAIN = (_enter(kind, dataset),)
     cfg.OUTPUT_DIR = str(out)
     cfg.MODEL.WEIGHTS = _start(cfg, recipe, out)

@@ -60,8 +60,8 @@ class _Block(nn.Module):
         self._project_conv, self._bn2 = _SameConv(wide, after, 1, bias=False), _norm(after)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = F.relu6(self._bn0(self._expand_conv(x))) if self.expands else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)))
+        y: Tensor = F.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expands else x
+        y = F.relu6(self._bn1(self._depthwise_conv(y)), inplace=True)
         y = self._bn2(self._project_conv(y))
         return x + y if self.skips else y
 
@@ -90,7 +90,7 @@ class EfficientNetLite0(nn.Module):
             {stride: (B, `CHANNELS` of the stride, ceil(H / stride), ceil(W / stride))}.
 
         """
-        x = F.relu6(self._bn0(self._conv_stem((pictures.float() - 127) / 128)))
+        x = F.relu6(self._bn0(self._conv_stem((pictures.float() - 127) / 128)), inplace=True)
         found, stride, i = {}, 2, 0
         for repeats, _, step, *_ in _STAGES:
             if step == 2 and stride == deepest:
@@ -104,7 +104,7 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(B, 1280) features before the classifier, of (B, 3, H, W) pictures in RGB 0..255."""
-        x = F.relu6(self._bn1(self._conv_head(self.maps(pictures)[32])))
+        x = F.relu6(self._bn1(self._conv_head(self.maps(pictures)[32])), inplace=True)
         return x.mean((2, 3))
 
 
