@@ -1,8 +1,8 @@
 """Charts of a report, each once: the rows it shows, how it is drawn for print (matplotlib) and on the page (Vega-Lite).
 
-A task needs no chart of its own: its scores are drawn by `intervals`. One that leaves a file in its artefacts may have more: add a
-function to `OF_ARTEFACT` under the file's name. It gets the group of results and their evidence, and returns None where there is
-nothing to draw.
+A task needs no chart of its own: its scores are drawn by `intervals`, those of small, medium and large people by `by_size`. One that
+leaves a file in its artefacts may have more: add a function to `OF_ARTEFACT` under the file's name. It gets the group of results and
+their evidence, and returns None where there is nothing to draw.
 """
 
 from __future__ import annotations
@@ -198,6 +198,124 @@ def intervals(group: Group, anchor: str) -> Chart | None:
         alt=f"Scores of {len(order)} methods on {group.dataset} under {group.task}, with 95 percent intervals. "
         "The table above holds the same numbers.",
         spec=spec,
+    )
+
+
+_SIZES = ("all", "small", "medium", "large")
+_SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
+
+
+def _sized(name: str) -> tuple[str, str] | None:
+    """A score of people of one size as (the score of all, size): ``APm`` as (``AP``, ``medium``), ``found.small`` as (``found``, ``small``)."""
+    base, _, size = name.rpartition(".")
+    if base and size in _SIZES[1:]:
+        return base, size
+    if name[-3:-1] in {"AP", "AR"} and name[-1] in "sml":  # COCO's names
+        return name[:-1], {"s": "small", "m": "medium", "l": "large"}[name[-1]]
+    return None
+
+
+def by_size(group: Group, anchor: str) -> Chart | None:
+    """Scores of small, medium and large people side by side (COCO: sides of 32 and 96 pixels), where a task has such scores."""
+    sized = [found for n in group.score_names if (found := _sized(n)) is not None]
+    bases = list(dict.fromkeys(base for base, _ in sized))
+    rows: list[dict[str, Any]] = []
+    for label, result in zip(group.labels, group.results, strict=True):
+        for score in result.scores:
+            base, size = _sized(score.name) or (score.name, "all")
+            if base not in bases or result.status != "ok" or not tables.printable(result, score):
+                continue
+            low, high = score.ci95 or (score.value, score.value)
+            rows.append(
+                {
+                    "method": label,
+                    "score": base,
+                    "size": size,
+                    "value": _number(shown(score.value, score.unit)),
+                    "low": _number(shown(low, score.unit)),
+                    "high": _number(shown(high, score.unit)),
+                    "text": tables.format_score(result, score),
+                }
+            )
+    if not any(row["size"] != "all" for row in rows):
+        return None
+    methods = [label for label in group.labels if any(row["method"] == label for row in rows)]
+    sizes = [size for size in _SIZES if any(row["size"] == size for row in rows)]
+    units = {s.name: f"{unit_name(s)}, {_better(s)}" for r in group.results for s in r.scores}
+    titles = {
+        base: units.get(base) or next(u for n, u in units.items() if (_sized(n) or ("",))[0] == base)
+        for base in bases
+    }
+    main = group.main_score.name if group.main_score is not None else None
+    color = _series(methods)["color"]
+    # colours come again after six methods, then with another shape
+    turn = [(i + i // len(COLOURS)) % len(_SHAPES) for i in range(len(methods))]
+    x = {"field": "size", "type": "ordinal", "sort": sizes, "title": "size of the person", "axis": {"labelAngle": 0, "grid": False}}  # fmt: skip
+    spec = {
+        "data": {"values": rows},
+        "params": [_select("shown", "Score", bases, main)],
+        "transform": [{"filter": "datum.score == shown"}],
+        "title": {
+            "text": {"expr": "shown"},
+            "subtitle": {"expr": f"({_lookup(titles)})[shown]"},
+            "anchor": "start",
+        },
+        "width": "container",
+        "height": 260,
+        "encoding": {
+            "x": x,
+            "xOffset": {"field": "method", "sort": methods},
+            "color": color,
+            "tooltip": [{"field": "method"}, {"field": "size"}, {"field": "text", "title": "score [95 %]"}],
+        },
+        "layer": [
+            {
+                "mark": {"type": "rule", "strokeWidth": 2},
+                "encoding": {
+                    "y": {"field": "low", "type": "quantitative", "title": None, "scale": {"zero": True}},
+                    "y2": {"field": "high"},
+                },
+            },
+            {
+                "mark": {"type": "point", "filled": True, "size": 55, "opacity": 1},
+                "encoding": {
+                    "y": {"field": "value", "type": "quantitative"},
+                    "shape": {
+                        "field": "method",
+                        "title": None,
+                        "scale": {"domain": methods, "range": [_SHAPES[k] for k in turn]},
+                    },
+                },
+            },
+        ],
+    }
+
+    def draw(figure: Any) -> None:
+        panels = figure.subplots(1, len(bases), squeeze=False)[0]
+        for panel, base in zip(panels, bases, strict=True):
+            for i, method in enumerate(methods):
+                own = [r for r in rows if (r["method"], r["score"]) == (method, base)]
+                panel.errorbar(
+                    [sizes.index(r["size"]) + 0.7 * ((i + 0.5) / len(methods) - 0.5) for r in own],
+                    [r["value"] for r in own],
+                    yerr=np.abs([[r["value"] - r["low"] for r in own], [r["high"] - r["value"] for r in own]]),
+                    fmt=MARKERS[turn[i]], color=COLOURS[i % len(COLOURS)], linewidth=1, markersize=3.5,
+                    label=shorten(method),
+                )  # fmt: skip
+            panel.set_xticks(range(len(sizes)), sizes)
+            panel.set_title(f"{base}, {titles[base]}", loc="left", fontsize=7)
+            _plain(panel)
+        panels[-1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize=7, frameon=False)
+
+    return Chart(
+        name=f"{anchor}-size",
+        title="By the size of people",
+        caption="Small, medium and large as COCO has them: less than 32 x 32 pixels, up to 96 x 96, and more. Line: 95 % interval.",
+        alt=f"Scores of {len(methods)} methods on {group.dataset} under {group.task} for people of each size, with 95 percent intervals. "
+        "The table of all scores holds the same numbers.",
+        spec=spec,
+        draw=draw,
+        size=(3.4 * len(bases) + 1.8, 3.1),
     )
 
 
@@ -611,7 +729,7 @@ OF_ARTEFACT: Mapping[str, Sequence[Callable[[Group, Sequence[Evidence], str], Ch
 def of_group(report: Report, group: Group, anchor: str) -> list[Chart]:
     """Every chart of a dataset and task."""
     evidence = [report.evidence[i] for i in group.indices]
-    charts = [intervals(group, anchor)]
+    charts = [intervals(group, anchor), by_size(group, anchor)]
     for name, makers in OF_ARTEFACT.items():
         if any(e.files(name) for e in evidence):
             charts += [make(group, evidence, anchor) for make in makers]

@@ -78,7 +78,7 @@ const text = { labelColor: "currentColor", titleColor: "currentColor" };
 const config = {
   background: null,
   font: "system-ui, sans-serif",
-  axisX: { tickCount: 8, labelOverlap: "parity" },
+  axisX: { tickCount: 8, labelOverlap: "parity", labelSeparation: 6 },
   axis: { ...text, gridColor: "var(--grid)", domainColor: "var(--muted)", tickColor: "var(--muted)", labelFontSize: 12, titleFontSize: 12, titleFontWeight: "normal" },
   legend: { ...text, orient: "bottom", labelFontSize: 12, labelLimit: 240, symbolStrokeWidth: 3 },
   header: { ...text, labelFontSize: 12, labelFontWeight: 600 },
@@ -91,7 +91,7 @@ async function draw(host, spec) {
   const width = host.clientWidth;
   const ready = structuredClone(spec);
   ready.$schema = "https://vega.github.io/schema/vega-lite/v6.json"; // a name, never loaded
-  ready.config = { ...config, legend: { ...config.legend, columns: width < 560 ? 2 : 5 } };
+  ready.config = { ...config, legend: { ...config.legend, columns: width < 560 ? 1 : 5 } };
   ready.autosize = { type: "fit-x", contains: "padding" };
   if (ready.facet) {
     delete ready.autosize;

@@ -52,7 +52,7 @@ def _scores(task: str, level: float) -> tuple[Score, ...]:
             for n, v in (("AP", 0.52), ("AP50", 0.8), ("APm", 0.45), ("APl", 0.6))
         )
     if task == "detection-coverage":
-        return (_score("recall", 0.93, 0.015, True), _score("recall-small", 0.71, 0.04, True))
+        return (_score("found", 0.93, 0.015, True), _score("found.small", 0.71, 0.04, True))
     return (_score("seconds-per-picture", 0.02 + 0.4 * (1 - level), 0.01, False, "s"),)
 
 
@@ -166,5 +166,5 @@ def write_many(folder: Path, methods: tuple[str, ...] = METHODS, shift: float = 
 def _main(task: str) -> str:
     return {
         "market1501-reid": "clear-anonymised.mAP", "image-quality": "fid", "coco-keypoints": "AP",
-        "detection-coverage": "recall", "runtime": "seconds-per-picture",
+        "detection-coverage": "found", "runtime": "seconds-per-picture",
     }[task]  # fmt: skip

@@ -176,8 +176,32 @@ def test_charts_show_what_is_stored(many):
         assert vector["pdf"].startswith(b"%PDF")
         assert b"<svg" in vector["svg"]
         assert vector == figures.vector(chart)
+    sizes = drawn["passersby-coco-coco-keypoints-size"]
+    assert [(r["size"], r["value"]) for r in sizes.spec["data"]["values"] if r["method"] == "identity"] == [
+        ("all", 52), ("medium", 45), ("large", 60),
+    ]  # fmt: skip
+    assert figures.vector(sizes)["pdf"].startswith(b"%PDF")
+    assert [n for n in drawn if n.endswith("-size")] == [
+        "passersby-coco-coco-keypoints-size", "passersby-coco-detection-coverage-size",
+    ]  # fmt: skip
     failed = drawn["passersby-coco-coco-keypoints-scores"].spec["data"]["values"]
     assert "deepprivacy2-unconditional" not in {r["method"] for r in failed}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("APm", ("AP", "medium")),
+        ("clear.APl", ("clear.AP", "large")),
+        ("found.small", ("found", "small")),
+        ("AP50", None),
+        ("AP", None),
+        ("mAP", None),
+        ("rank-1", None),
+    ],
+)
+def test_scores_of_one_size_are_known_by_name(name, expected):
+    assert charts._sized(name) == expected
 
 
 def test_trade_off_needs_privacy_and_something_else(tmp_path, write, make):

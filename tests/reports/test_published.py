@@ -43,7 +43,11 @@ def test_controls_of_the_training_tables():
         assert keypoints.control(model, "box AP", "coco").value == box
         assert keypoints.control(model, "keypoint AP", "coco").value == points
     assert load_expected("instances").control("mask_rcnn_R_50_FPN", "mask AP", "cityscapes").value == 36.5
+    assert {c.metric: c.value for c in load_expected("detection").controls} == {
+        "persons with CSE": 45, "persons by Mask R-CNN alone": 52, "test pictures without detection": 10,
+    }  # fmt: skip
     runtime = load_expected("runtime").controls[0]
+    assert runtime.value == 2.8
     assert runtime.agrees(2.9)
     assert not runtime.agrees(0.028)
 
