@@ -2,18 +2,48 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+FURTHER: dict[str, dict[str, str]] = {
+    "market1501-reid": {
+        "pretrained": "true starts the attacker from ImageNet weights, which torchreid downloads",
+    },
+    "image-quality": {
+        "inception_weights": "a file you bring, for fid and kid",
+        "lpips_backbone": "a file you bring, and the extra lpips, for lpips",
+        "ppl_backbone": "a file you bring, and the extra lpips, for ppl",
+    },
+    "coco-keypoints": {
+        "model": "keypoint-rcnn downloads ImageNet weights or takes backbone_weights; detectron2-keypoint-rcnn needs detectron2",
+    },
+    "cityscapes-instances": {
+        "model": "mask-rcnn downloads ImageNet weights or takes backbone_weights; detectron2-mask-rcnn needs detectron2",
+    },
+}
+"""What some settings of a task need beyond the package, by task and setting; without them it runs on what is embedded."""
+
+EXTRAS = {
+    "video": "to anonymise videos",
+    "train": "to train generators on several GPUs",
+    "postgres": "for a history in PostgreSQL",
+    "lpips": "for the score lpips, and PPL",
+}
+"""What the extras for users are for; the others are for developers."""
+
 
 def doctor() -> None:
     """Show what is installed, what this machine offers, and what each part still needs."""
     import platform
-    from importlib.metadata import PackageNotFoundError, requires, version
+    from importlib.metadata import PackageNotFoundError, version
+    from importlib.util import find_spec
 
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from dp2bench import __version__
     from dp2bench.core import registry
-    from dp2bench.core.errors import PluginError
+    from dp2bench.core.errors import Dp2benchError, PluginError
     from dp2bench.core.paths import cache_root
     from dp2bench.engine import suite as suites
     from dp2bench.engine.plan import default_threads
@@ -22,14 +52,21 @@ def doctor() -> None:
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_row("dp2bench", __version__)
     table.add_row("python", f"{platform.python_version()} on {platform.platform()}")
-    for line in requires("dp2bench") or []:
-        if "extra ==" in line:
-            continue
-        name = line.split(";")[0].split(">")[0].split("=")[0].split("<")[0].split("[")[0].strip()
-        try:
-            table.add_row(name, version(name))
-        except PackageNotFoundError:
-            table.add_row(name, "[red]missing[/]: pip install " + name)
+    for name, extra in _requirements():
+        if extra in EXTRAS or not extra:
+            try:
+                found = version(name)
+            except PackageNotFoundError:
+                found = (
+                    f"[yellow]not here[/]: pip install 'dp2bench\\[{extra}]' {EXTRAS[extra]}"
+                    if extra
+                    else f"[red]missing[/]: pip install {name}"
+                )
+            table.add_row(f"{name} ({extra})" if extra else name, found)
+    detectron2 = find_spec("detectron2")
+    table.add_row(
+        "detectron2", "here" if detectron2 else "not here; only what is called detectron2-… needs it"
+    )
     try:
         import torch
 
@@ -51,15 +88,19 @@ def doctor() -> None:
             try:
                 loaded = registry.load(kind, name)
             except PluginError as error:
-                table.add_row(f"{kind[:-1]} {name}", f"[red]broken[/]: {error.problem}")
+                table.add_row(f"{kind[:-1]} {name}", f"[red]broken[/]: {escape(error.problem)}")
                 continue
             if kind == "datasets":
-                table.add_row(
-                    f"dataset {name}",
-                    "must be brought: --data-root"
-                    if getattr(loaded, "needs_root", False)
-                    else "embedded, made on first use",
-                )
+                brought = getattr(loaded, "needs_root", False)
+                said = "must be brought: --data-root" if brought else "embedded, made on first use"
+                table.add_row(f"dataset {name}", said)
+            elif kind == "tasks":
+                table.add_row(f"task {name}", escape(_needs_of_task(name, loaded.meta.layouts)))
+            elif kind == "methods":
+                try:
+                    registry.create(kind, name, {})
+                except Dp2benchError as error:
+                    table.add_row(f"method {name}", f"[yellow]needs more[/]: {escape(str(error))}")
     for name in suites.names():
         needs = [
             c.name
@@ -68,3 +109,35 @@ def doctor() -> None:
         ]
         table.add_row(f"suite {name}", "needs " + ", ".join(needs) + " (--data-root)" if needs else "ready")
     console.print(table)
+
+
+def _requirements() -> Iterator[tuple[str, str]]:
+    """Name and extra ('' for none) of each package that dp2bench asks for on this Python."""
+    import re
+    from importlib.metadata import requires
+
+    for line in requires("dp2bench") or []:
+        name = re.match(r"[\w.-]+", line)
+        extra = re.search(r"extra == ['\"](\w+)['\"]", line)
+        if name is not None:
+            yield name[0], extra[1] if extra else ""
+
+
+def _needs_of_task(name: str, layouts: tuple[str, ...]) -> str:
+    """Which datasets a task can read, the embedded ones first, and what some of its settings need."""
+    from dp2bench.core import registry
+    from dp2bench.core.errors import PluginError
+
+    embedded, brought = [], []
+    for dataset in registry.names("datasets"):
+        try:
+            loaded = registry.load("datasets", dataset)
+        except PluginError:
+            continue
+        if getattr(loaded, "layout", None) in layouts:
+            (brought if getattr(loaded, "needs_root", False) else embedded).append(dataset)
+    parts = [f"ready on {', '.join(embedded)}"] if embedded else []
+    if brought:
+        parts.append(f"bring {', '.join(brought)}")
+    parts += [f"{setting}: {what}" for setting, what in FURTHER.get(name, {}).items()]
+    return "; ".join(parts) or "needs a dataset that no installed package brings"

@@ -97,6 +97,23 @@ def test_doctor_knows_this_machine():
     assert done.returncode == 0, done.stderr
     assert "torchreid" in done.stdout
     assert "suite market1501" in done.stdout
+    said = " ".join(done.stdout.split())
+    assert "task market1501-reid ready on passersby-reid; bring market1501;" in said
+    assert "broken" not in said
+
+
+def test_doctor_names_tasks_settings_and_extras_that_exist():
+    import inspect
+    from importlib.metadata import metadata
+
+    from dp2bench.attacks.reid import Recipe
+    from dp2bench.cli.doctor import EXTRAS, FURTHER
+    from dp2bench.core import registry
+
+    for task, settings in FURTHER.items():
+        known = {*inspect.signature(registry.load("tasks", task)).parameters, *vars(Recipe())}
+        assert settings.keys() <= known, task
+    assert EXTRAS.keys() <= set(metadata("dp2bench").get_all("Provides-Extra"))
 
 
 def test_one_picture(tmp_path):
