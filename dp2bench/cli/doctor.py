@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dp2bench.core.contracts import TaskMeta
 
 FURTHER: dict[str, dict[str, str]] = {
     "market1501-reid": {
@@ -95,7 +99,8 @@ def doctor() -> None:
                 said = "must be brought: --data-root" if brought else "embedded, made on first use"
                 table.add_row(f"dataset {name}", said)
             elif kind == "tasks":
-                table.add_row(f"task {name}", escape(_needs_of_task(name, loaded.meta.layouts)))
+                meta: TaskMeta = getattr(loaded, "meta")  # noqa: B009 - a class, of which the registry knows only that it is called
+                table.add_row(f"task {name}", escape(_needs_of_task(name, meta.layouts)))
             elif kind == "methods":
                 try:
                     registry.create(kind, name, {})
@@ -128,7 +133,8 @@ def _needs_of_task(name: str, layouts: tuple[str, ...]) -> str:
     from dp2bench.core import registry
     from dp2bench.core.errors import PluginError
 
-    embedded, brought = [], []
+    embedded: list[str] = []
+    brought: list[str] = []
     for dataset in registry.names("datasets"):
         try:
             loaded = registry.load("datasets", dataset)
