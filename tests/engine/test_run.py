@@ -155,6 +155,26 @@ def test_a_failure_is_a_record_and_the_rest_goes_on(tiny_suite, tmp_path):
     assert "anonymise" in run.results[0].error.step
 
 
+def test_a_damaged_picture_is_left_out_counted_and_named(tiny_suite, tmp_path, market):
+    """Learning from fewer pictures would be another benchmark: that result fails and names the file, the others are there."""
+    data = tmp_path / "market"
+    shutil.copytree(market, data)
+    damaged = sorted((data / "bounding_box_train").iterdir())[0]
+    damaged.write_bytes(damaged.read_bytes()[:900])
+    suite = yaml.safe_load(tiny_suite.read_text().replace(str(market), str(data)))
+    suite["tasks"].append("detection-coverage")
+    path = tmp_path / "damaged.yaml"
+    path.write_text(yaml.safe_dump(suite | {"methods": ["mask-out"]}))
+    run = go(path, tmp_path / "run")
+    assert [(r.spec.task, r.status) for r in run.results] == [
+        ("market1501-reid", "error"),
+        ("detection-coverage", "ok"),
+    ]
+    assert damaged.name in run.results[0].error.message
+    assert "Copy or download the file again" in run.results[0].error.message
+    assert (run.results[1].coverage.pictures, run.results[1].coverage.unreadable) == (57, 1)
+
+
 def test_pooling_averages_units_over_seeds():
     def score(value):
         return Score(name="m", value=value, higher_is_better=False, n=3, ci95=(0, 1), chance=value / 10)
