@@ -99,11 +99,12 @@ class Training:
             module.to(fabric.device)
         # Regularising every few steps only: the other steps' rate and memory are adapted (Karras et al. 2020, appendix B).
         lazy = recipe.r1.every / (recipe.r1.every + 1) if recipe.r1.weight else 1.0
+        groups: list[dict[str, Any]] = [
+            {"params": self.generator.parameters()},
+            {"params": self.encoder.parameters(), "lr": ENCODER_LEARNING_RATE, "betas": (0.9, 0.99)},
+        ]
         self.g_optimizer = torch.optim.Adam(
-            [
-                {"params": self.generator.parameters()},
-                {"params": self.encoder.parameters(), "lr": ENCODER_LEARNING_RATE, "betas": (0.9, 0.99)},
-            ],
+            groups,
             lr=recipe.learning_rate,
             betas=recipe.betas,
         )
@@ -478,7 +479,7 @@ class Training:
 
 def _spread(n: int, count: int) -> list[int]:
     """``count`` of n indices, evenly spread."""
-    return np.linspace(0, n - 1, count).astype(int).tolist()
+    return [int(i) for i in np.linspace(0, n - 1, count)]
 
 
 def _pixels(images: Tensor) -> NDArray[np.uint8]:
