@@ -46,8 +46,13 @@ def anonymize(
         typer.Option("--argument", "-a", help="A setting of the method, key=value; may be repeated."),
     ] = None,
     detector: Annotated[
-        str, typer.Option(help="Who finds the people (`dp2bench list detectors`).")
-    ] = "whole-picture",
+        str | None,
+        typer.Option(
+            help="Who finds the people (`dp2bench list detectors`). By default a method's own; else for a dataset its annotations or, "
+            "where it has none, whole-picture; else the embedded deepprivacy2.",
+            show_default=False,
+        ),
+    ] = None,
     detector_argument: Annotated[
         list[str] | None,
         typer.Option(
@@ -87,6 +92,8 @@ def anonymize(
 
     For example:
 
+    dp2bench anonymize street.png safe.png --method deepprivacy2
+
     dp2bench anonymize photos/ anonymised/ --method blur-face --detector centerface
 
     dp2bench anonymize clip.mp4 --out safe.mp4 --method mask-out --detector mask-rcnn -d weights=model.pkl
@@ -110,31 +117,49 @@ def anonymize(
 
     how = registry.create("methods", method, key_values("--argument", method_argument))
     arguments = key_values("--detector-argument", detector_argument)
-    who = (
-        registry.create("detectors", how.meta.detector or detector, arguments)
-        if detections is None
-        else saved_detections(detections, arguments)
-    )
+    opened = _opened(source, dataset)
+    if detections is None:
+        usual = _usual_detector(opened) if dataset else "deepprivacy2"
+        who = registry.create("detectors", how.meta.detector or detector or usual, arguments)
+    else:
+        who = saved_detections(detections, arguments)
     if source.is_file() and is_video_name(source):
         settings = {"detector_arguments": detector_argument or [], "method_arguments": method_argument or []}
         _video(console, source, target, who, how, seed, bridge, preview, settings, audio=not no_audio)
     else:
-        _pictures(console, source, target, who, how, seed, dataset, preview, method)
+        _pictures(console, opened, source, target, who, how, seed, preview, method)
+
+
+def _opened(source: Path, dataset: str | None) -> Dataset:
+    """The pictures to anonymise; a named dataset is verified."""
+    from dp2bench.core import registry
+    from dp2bench.datasets.folder import Folder
+
+    if dataset is None:
+        return Folder(source)
+    opened: Dataset = registry.create("datasets", dataset, {"root": source})
+    opened.verify()
+    return opened
+
+
+def _usual_detector(dataset: Dataset) -> str:
+    """The detector of a dataset's pictures where none is named: its annotations, or none of a network for crops of people."""
+    first = next((sample for split in dataset.meta.splits for sample in dataset.samples(split)), None)
+    return "whole-picture" if first is None or dataset.people(first) is None else "annotations"
 
 
 def _pictures(
     console: Console,
+    opened: Dataset,
     source: Path,
     target: Path,
     who: Detector,
     how: Anonymizer,
     seed: int,
-    dataset: str | None,
     preview: Path | None,
     method: str,
 ) -> None:
     from dp2bench.cli.progress import TerminalObserver
-    from dp2bench.core import registry
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.datasets.folder import Folder
     from dp2bench.datasets.video import is_video_name
@@ -145,12 +170,6 @@ def _pictures(
             f"The folder {target} is not empty.",
             "Choose a new folder, so that nothing of an earlier run is mixed in.",
         )
-    opened: Dataset
-    if dataset:
-        opened = registry.create("datasets", dataset, {"root": source})
-        opened.verify()
-    else:
-        opened = Folder(source)
     if preview is not None:
         shared: list[Sample] = []
         who, how = _Noting(who, shared), _Previewing(how, shared, preview)
@@ -169,7 +188,8 @@ def _pictures(
             raise typer.Exit(130) from None
     for problem in tally.unreadable:
         console.print(f"[yellow]left out:[/] {problem}", highlight=False, soft_wrap=True)
-    videos = [] if dataset or source.is_file() else [p for p in sorted(source.rglob("*")) if is_video_name(p)]
+    alone = isinstance(opened, Folder) and source.is_dir()
+    videos = [p for p in sorted(source.rglob("*")) if is_video_name(p)] if alone else []
     if videos:
         console.print(
             f"[yellow]left out:[/] {len(videos)} videos ({videos[0].name}, …): give each by itself.",

@@ -31,7 +31,9 @@ def detect(
             "one value a person.",
         ),
     ],
-    detector: Annotated[str, typer.Option(help="Who finds the people (`dp2bench list detectors`).")],
+    detector: Annotated[
+        str, typer.Option(help="Who finds the people (`dp2bench list detectors`).")
+    ] = "deepprivacy2",
     detector_argument: Annotated[
         list[str] | None,
         typer.Option(

@@ -8,7 +8,10 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Train generators, on your own data or on the embedded people.", no_args_is_help=True)
+app = typer.Typer(
+    help="Train generators and the embedded detector, on your own data or on the embedded people.",
+    no_args_is_help=True,
+)
 
 
 @app.command()
@@ -48,6 +51,9 @@ def generator(
             help="Resize all crops once and keep them beside the run; turn off where they would not fit on the disk.",
         ),
     ] = True,
+    half: Annotated[
+        bool, typer.Option("--half", help="Write the generator in float16, as those that dp2bench embeds.")
+    ] = False,
 ) -> None:
     """Train a generator against a discriminator, as DeepPrivacy2 is trained.
 
@@ -56,8 +62,9 @@ def generator(
     command goes on from it, to the same result as if it had never stopped.
 
     A recipe's keys: name, generator (a network's name or its arguments), discriminator (kind: stylegan2 or projected), data
-    (dataset, arguments, split), images, batch_size, learning_rate, r1 (weight, every), ema (half_life, rampup), flip, precision
-    (32-true, bf16-mixed, 16-mixed), seed, log_every, preview_every, checkpoint_every.
+    (dataset, arguments, split), images, batch_size, learning_rate, d_learning_rate, r1 (weight, every), reconstruction
+    (weight, pixels, kl), ema (half_life, rampup), flip, precision (32-true, bf16-mixed, 16-mixed), seed, log_every,
+    preview_every, checkpoint_every.
 
     Example: dp2bench train generator passersby-body --out runs/body
     """
@@ -132,12 +139,98 @@ def generator(
                 previews=sources[wanted.data.preview_split],
                 workers=workers,
             )
-            file = training.run(observer.progress("crops"))
+            file = training.run(observer.progress("crops"), half=half)
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped. The same command goes on from the last checkpoint.\n")
         raise typer.Exit(130) from None
     if file is not None:
         console.print(f"generator  {file}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def detector(
+    recipe: Annotated[
+        str,
+        typer.Argument(
+            metavar="RECIPE",
+            help="A YAML file, or the name of a recipe that comes with dp2bench: passersby-people.",
+        ),
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="Folder of the run; a run that was stopped goes on from its checkpoint there."
+        ),
+    ],
+    data_root: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the dataset, where the recipe's dataset is not made by dp2bench."),
+    ] = None,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="How often each picture is seen, in place of the recipe's number."),
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            help="Begin with the weights (detector.safetensors, checkpoint.pt) of an earlier training. [default: with ImageNet's]",
+            show_default=False,
+        ),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Processor threads. [default: all]", show_default=False)
+    ] = None,
+) -> None:
+    """Train the embedded detector: people, masks, body surfaces and faces.
+
+    The folder fills with recipe.json, checkpoint.pt after each epoch and, at the end, curve.csv and detector.safetensors, which
+    the detectors embedded-mask, embedded-surface, embedded-face and deepprivacy2 take as `weights`. Ctrl-C or a kill loses what
+    came after the last epoch; the same command goes on from it, to the same result as if it had never stopped.
+
+    A recipe's keys: name, licence, data (dataset, arguments, split), channels, region, zoom, people, epochs, batch_size,
+    learning_rate, weight_decay, precision (32-true, bf16-mixed), seed.
+
+    Example: dp2bench train detector passersby-people --out runs/detector
+    """
+    import torch
+    from rich.console import Console
+
+    from dp2bench.cli.progress import TerminalObserver
+    from dp2bench.core import registry
+    from dp2bench.core.errors import Dp2benchError
+    from dp2bench.deepprivacy2.detection.training import load_recipe, train
+    from dp2bench.engine.plan import default_threads
+
+    wanted = load_recipe(recipe, {} if epochs is None else {"epochs": epochs})
+    if start is not None and not start.is_file():
+        raise Dp2benchError(f"There is no file {start} to start with.", "Give a detector.safetensors.")
+    if device not in {"auto", "cpu", "cuda"}:
+        raise Dp2benchError(f"There is no device {device!r}.", "Use cpu, cuda or auto.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise Dp2benchError("PyTorch sees no GPU on this machine.", "Train with --device cpu.")
+    on_gpu = device != "cpu" and torch.cuda.is_available()
+    torch.set_num_threads(threads or default_threads())
+    arguments = dict(wanted.data.arguments)
+    if data_root is not None:
+        arguments["root"] = str(data_root)
+    dataset = registry.create("datasets", wanted.data.dataset, arguments)
+    console = Console()
+    try:
+        with TerminalObserver(console) as observer:
+            dataset.prepare(observer.progress("dataset"))
+            file = train(
+                dataset,
+                wanted,
+                out,
+                start=start,
+                device="cuda" if on_gpu else "cpu",
+                progress=observer.progress("steps"),
+            )
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped. The same command goes on from the last epoch.\n")
+        raise typer.Exit(130) from None
+    console.print(f"detector  {file}", highlight=False, soft_wrap=True)
 
 
 @app.command()

@@ -32,6 +32,12 @@ def list_(
         table.add_row(
             name, f"{file.role}, {file.crop_size[0]}x{file.crop_size[1]}", file.trained_on, "embedded"
         )
+    table.add_row(
+        "embedded",
+        "detectors embedded-*, deepprivacy2",
+        weights.embedded_detector()["trained_on"],
+        "embedded",
+    )
     for name, known in weights.catalogue().items():
         table.add_row(name, known.use, known.trained_on, "yes" if weights.installed(name) else "no")
     console.print(table)

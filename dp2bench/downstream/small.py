@@ -54,10 +54,13 @@ def _convolution(channels: int) -> list[nn.Module]:
     ]
 
 
-def cut(picture: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.uint8]:
+def cut(
+    picture: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int, int], border: int = 0
+) -> NDArray[np.uint8]:
     """The crop (height, width, ...) that ``affine`` (2, 3) takes a picture (H, W, ...) to.
 
-    ``affine`` is in coordinates whose pixel centres are at halves; ``size`` is (width, height).
+    ``affine`` is in coordinates whose pixel centres are at halves; ``size`` is (width, height). What lies outside of the picture
+    is ``border``.
     """
     # OpenCV has pixel centres at whole numbers
     centred = affine.copy()
@@ -66,7 +69,9 @@ def cut(picture: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int
     if scale.min() < 0.5:  # a warp has no antialiasing
         across, down = np.where(scale < 0.5, np.round(1 / scale), 1).astype(int).tolist()
         picture = np.asarray(cv2.blur(picture, (across, down)), np.uint8)
-    return np.asarray(cv2.warpAffine(picture, centred, size, flags=cv2.INTER_LINEAR), np.uint8)
+    return np.asarray(
+        cv2.warpAffine(picture, centred, size, flags=cv2.INTER_LINEAR, borderValue=(border,) * 3), np.uint8
+    )
 
 
 @torch.no_grad()

@@ -72,7 +72,7 @@ def fit(
             if not torch.isfinite(loss):
                 raise Dp2benchError(
                     f"The training of {what} diverged in epoch {epoch + 1} (loss {loss.item()}).",
-                    "Lower learning_rate in the task's arguments.",
+                    "Lower learning_rate.",
                 )
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]

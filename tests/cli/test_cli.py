@@ -118,7 +118,9 @@ def test_doctor_names_tasks_settings_and_extras_that_exist():
 
 def test_one_picture(tmp_path):
     source = picture(tmp_path / "a b ü.png")
-    done = run("anonymize", source, tmp_path / "out.png", "--method", "mask-out")
+    done = run(
+        "anonymize", source, tmp_path / "out.png", "--method", "mask-out", "--detector", "whole-picture"
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (np.asarray(Pillow.open(tmp_path / "out.png")) == 127).all()
 
@@ -136,7 +138,7 @@ def test_a_folder_with_every_kind_of_bad_file(tmp_path):
     (source / "truncated.jpg").write_bytes((source / "good.jpg").read_bytes()[:900])
     (source / "text.jpg").write_text("I am no picture")
     (source / "empty.png").touch()
-    done = run("anonymize", source, tmp_path / "out", "--method", "mask-out")
+    done = run("anonymize", source, tmp_path / "out", "--method", "mask-out", "--detector", "whole-picture")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr + done.stdout
     for bad in ("truncated.jpg", "text.jpg", "empty.png"):
@@ -161,7 +163,16 @@ def test_exif_rotation_is_applied(tmp_path):
     exif = Pillow.Exif()
     exif[0x0112] = 6
     picture(tmp_path / "turned.jpg", (40, 60), exif=exif)
-    assert run("anonymize", tmp_path / "turned.jpg", tmp_path / "out.png", "--method", "blur").returncode == 0
+    done = run(
+        "anonymize",
+        tmp_path / "turned.jpg",
+        tmp_path / "out.png",
+        "--method",
+        "blur",
+        "--detector",
+        "whole-picture",
+    )
+    assert done.returncode == 0
     assert Pillow.open(tmp_path / "out.png").size == (60, 40)
 
 

@@ -31,6 +31,7 @@ def test_list_names_all_and_where_they_are(folder):
         assert all(place.url in result.output for place in known.places)
         assert known.licence in result.output
     assert str(folder) in result.output
+    assert "detectors embedded-*" in result.output
 
 
 def test_path_of_what_is_not_there_says_how_to_get_it():
@@ -93,7 +94,17 @@ def test_a_folder_through_deepprivacy2(tmp_path, random_generators):
     given = ["-a", f"cse={random_generators['body-cse']}", "-a", "person=none", "-a", "face=none"]
     runner = CliRunner()
     result = runner.invoke(
-        app, ["anonymize", str(pictures), str(tmp_path / "out"), "-m", "deepprivacy2", *given]
+        app,
+        [
+            "anonymize",
+            str(pictures),
+            str(tmp_path / "out"),
+            "-m",
+            "deepprivacy2",
+            "--detector",
+            "whole-picture",
+            *given,
+        ],
     )
     assert result.exit_code == 1, result.exception
     assert "empty.png" in result.output

@@ -168,20 +168,21 @@ def paste_masks(
 
 
 def surface_vertices(
-    embedding: Tensor, segmentation: Tensor, shape: tuple[int, int], table: Tensor
+    embedding: Tensor, segmentation: Tensor, shape: tuple[int, int], table: Tensor, finest: int = _FINEST
 ) -> NDArray[np.int32]:
     """(h, w) vertex ids of a person's box, -1 off the person.
 
-    The embedding, not its vertices, is interpolated, at `_FINEST` rows and columns at most.
+    The embedding, not its vertices, is interpolated, at ``finest`` rows and columns at most.
 
     Args:
-        embedding: (16, 112, 112) over the box.
+        embedding: (16, 112, 112), or of another size, over the box.
         segmentation: (112, 112), 1 on the person.
         shape: (h, w) of the box in pixels.
         table: (V, 16) embedding of each vertex.
+        finest: the lookup takes time in proportion to the pixels.
 
     """
-    fine = (min(shape[0], _FINEST), min(shape[1], _FINEST))
+    fine = (min(shape[0], finest), min(shape[1], finest))
     stacked = torch.cat((embedding, segmentation[None].to(embedding.dtype)))[None]
     stacked = F.interpolate(stacked, fine, mode="bilinear", align_corners=False, antialias=True)[0]
     on = stacked[-1] > 0

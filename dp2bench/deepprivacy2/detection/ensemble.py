@@ -11,9 +11,17 @@ from numpy.typing import NDArray
 
 from dp2bench.core import cutting, registry
 from dp2bench.core.contracts import ComponentMeta, Dataset, Detector
+from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.types import Category, Image, People, Sample, SurfaceMap
 from dp2bench.deepprivacy2.detection import matching
 from dp2bench.deepprivacy2.detection.detectors import CSEDetector, MaskRCNNDetector
+from dp2bench.deepprivacy2.detection.embedded import (
+    PERSON_SCORE,
+    EmbeddedFace,
+    EmbeddedMask,
+    EmbeddedSurface,
+    Eyes,
+)
 
 _BODY_CROP = (288, 160)
 
@@ -85,28 +93,53 @@ def deepprivacy2(
     cse: str | Path | None = None,
     face: str | None = None,
     face_arguments: Mapping[str, Any] | None = None,
-    person_score: float = 0.1,
+    weights: str | Path | None = None,
+    person_score: float | None = None,
     surface_score: float = 0.3,
     device: str | None = None,
     **given: Any,
 ) -> Ensemble:
-    """The published ensemble.
+    """The ensemble: of the published networks where one is named, else of the networks that the package embeds.
 
     Args:
-        mask_rcnn: path to Mask R-CNN's checkpoint.
-        cse: path to the CSE network's checkpoint.
-        face: registered name of a detector of faces, or None for none.
+        mask_rcnn: path to Mask R-CNN's checkpoint, a name of the catalogue of weights, or ``official`` for the published one in
+            the user's folder of weights, which is also taken where only ``cse`` is given.
+        cse: path to the CSE network's checkpoint, in the same way.
+        face: registered name of a detector of faces. None is none beside the published networks, and ``embedded-face`` beside the
+            embedded ones.
         face_arguments: its arguments.
-        person_score: Mask R-CNN's detections must score higher.
+        weights: path to weights of the embedded networks; None takes the package's.
+        person_score: detections of persons must score higher; None is 0.1 for Mask R-CNN's, as in the paper's evaluation, and
+            `PERSON_SCORE` for the embedded network's.
         surface_score: CSE's must score higher.
-        device: torch device of both.
+        device: torch device of all but ``face``.
         given: further arguments of `Ensemble`.
 
     """
+    if face is None and face_arguments:
+        raise Dp2benchError(
+            "The ensemble got face_arguments and no face to give them to.",
+            "Name the detector: face: centerface.",
+        )
+    faces = None if face is None else registry.create("detectors", face, dict(face_arguments or {}))
+    if mask_rcnn is None and cse is None:
+        least = PERSON_SCORE if person_score is None else person_score
+        eyes = Eyes(weights=weights, person_score=least, device=device)
+        return Ensemble(
+            EmbeddedMask(eyes=eyes), EmbeddedSurface(eyes=eyes), faces or EmbeddedFace(eyes=eyes), **given
+        )
+    if weights is not None:
+        raise Dp2benchError(
+            "The ensemble got weights of the embedded networks, and weights of others.",
+            "Leave out `weights`, or `mask_rcnn` and `cse`.",
+        )
+    published = [None if file == "official" else file for file in (mask_rcnn, cse)]
     return Ensemble(
-        MaskRCNNDetector(weights=mask_rcnn, score_threshold=person_score, device=device),
-        CSEDetector(weights=cse, score_threshold=surface_score, device=device),
-        None if face is None else registry.create("detectors", face, dict(face_arguments or {})),
+        MaskRCNNDetector(
+            weights=published[0], score_threshold=0.1 if person_score is None else person_score, device=device
+        ),
+        CSEDetector(weights=published[1], score_threshold=surface_score, device=device),
+        faces,
         **given,
     )
 

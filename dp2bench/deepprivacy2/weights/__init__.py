@@ -175,6 +175,16 @@ def embedded() -> dict[str, Path]:
     return {path.stem: path for path in sorted(here.glob("*.safetensors"))}
 
 
+def embedded_detector() -> dict[str, Any]:
+    """What the file of the embedded detector, which came with the package, says of itself."""
+    from safetensors import safe_open
+
+    path = Path(__file__).parents[1] / "detection" / "embedded.safetensors"
+    with safe_open(path, framework="numpy") as file:
+        told: dict[str, Any] = json.loads(file.metadata()["detector"])
+    return told
+
+
 def resolve(weights: str | Path | None, role: Role) -> Path:
     """A generator's file: an explicit path; a name of the catalogue, in the user's folder; or what the package embeds.
 

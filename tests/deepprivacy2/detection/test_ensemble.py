@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dp2bench.core.contracts import ComponentMeta, Detector, Weights
+from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.types import Category, People, Sample, SampleId, SurfaceMap
 from dp2bench.deepprivacy2.detection import ensemble, matching
 from dp2bench.deepprivacy2.detection.ensemble import Ensemble, combine
@@ -147,9 +148,17 @@ def test_detector():
         Ensemble(Says("a", found), iou=0)
 
 
-def test_the_registered_factory_says_what_is_missing():
-    with pytest.raises(Exception, match="'mask-rcnn' needs its trained weights"):
-        ensemble.deepprivacy2()
+def test_the_registered_factory_says_what_is_missing(monkeypatch, tmp_path):
+    monkeypatch.setenv("DP2BENCH_WEIGHTS", str(tmp_path))
+    official = ({"mask_rcnn": "official"}, {"cse": "official"}, {"mask_rcnn": "official", "cse": "official"})
+    for arguments in official:
+        with pytest.raises(Dp2benchError, match="'mask-rcnn' needs its trained weights"):
+            ensemble.deepprivacy2(**arguments)
+
+
+def test_without_published_weights_the_embedded_networks_are_the_ensemble():
+    names = [w.name for w in ensemble.deepprivacy2().meta.weights]
+    assert names == ["embedded.safetensors"] * 3
 
 
 def test_the_ensemble_drops_nobody_unless_told_to():
