@@ -38,7 +38,7 @@ def inputs(network: Any, batch: int, device: str) -> dict[str, torch.Tensor]:
     given = {
         "condition": torch.rand(batch, 3, height, width) * 2 - 1,
         "mask": mask,
-        "z": sample_latents(range(batch)),
+        "z": sample_latents(range(batch), network.z_channels),
     }
     if getattr(network, "input_cse", False):
         given |= {"embedding": torch.randn(batch, network.cse_nc, height, width), "E_mask": 1 - mask}

@@ -73,7 +73,7 @@ def winograd_pays(x: Tensor, weight: Tensor) -> bool:
         x.device.type == "cpu"
         and x.dtype == weight.dtype == torch.float32
         and not torch.is_grad_enabled()
-        and min(weight.shape[:2]) >= 32
+        and min(weight.shape[:2]) >= 64
         and x.shape[2] * x.shape[3] >= 256
     )
 
