@@ -8,6 +8,7 @@ enough for the second-level cache.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache, partial
@@ -100,11 +101,12 @@ def _share(work: Callable[[int, int, int], None], rows: int, threads: int) -> No
     if parts == 1:
         work(0, 0, rows)
     else:
-        list(_pool(threads).map(work, range(parts), edges[:-1], edges[1:]))
+        list(_pool(threads, os.getpid()).map(work, range(parts), edges[:-1], edges[1:]))
 
 
 @cache
-def _pool(threads: int) -> ThreadPoolExecutor:
+def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+    """One pool a process: threads do not survive a fork."""
     return ThreadPoolExecutor(threads, thread_name_prefix="winograd")
 
 

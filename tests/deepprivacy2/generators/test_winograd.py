@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import numpy as np
 import pytest
 import torch
@@ -99,3 +101,17 @@ def test_a_whole_network_stays_the_same():
     assert 1e-4 < float((half - plain).abs().mean()) < 0.05
     with pytest.raises(ValueError, match="bfloat16"):
         network.prepare_for_inference(autocast=torch.float16)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")  # Python 3.12 warns of threads
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+def test_threads_are_not_looked_for_in_a_forked_process():
+    work, seen = winograd._share, []
+    work(lambda k, lo, hi: seen.append((k, lo, hi)), 5, 2)
+    child = os.fork()
+    if child == 0:
+        done = []
+        work(lambda k, lo, hi: done.append(hi - lo), 5, 2)
+        os._exit(sum(done))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 5
+    assert sorted(seen) == [(0, 0, 2), (1, 2, 5)]
