@@ -194,7 +194,7 @@ def contact_sheet(run: Run, people: int = 8) -> bytes | None:
         for name in rows
     }
     everything = sorted(key for key in set().union(*files.values()) if key.partition("/")[0] in datasets)
-    keys = columns_of_people(everything, files, people)
+    keys = columns_of_people(_of_one_person(everything, files, root), files, people)
     if not keys:
         return None
     width = _LABEL_WIDTH + len(keys) * (_CELL[0] + _GAP)
@@ -210,6 +210,21 @@ def contact_sheet(run: Run, people: int = 8) -> bytes | None:
     stream = io.BytesIO()
     sheet.save(stream, "PNG")
     return stream.getvalue()
+
+
+def _of_one_person(keys: list[str], files: Mapping[str, set[str]], root: Path) -> list[str]:
+    """Pictures of datasets whose pictures are upright, as crops of one person are; all, where none is: streets show little of anybody."""
+    upright: dict[str, bool] = {}
+    for key in keys:
+        dataset = key.partition("/")[0]
+        if dataset not in upright:
+            where = next(root / name / key for name, have in files.items() if key in have)
+            try:
+                with Image.open(where) as picture:
+                    upright[dataset] = picture.height > picture.width
+            except OSError:  # not a picture: its cell says so
+                upright[dataset] = False
+    return [key for key in keys if upright[key.partition("/")[0]]] or keys
 
 
 def columns_of_people(keys: list[str], files: Mapping[str, set[str]], people: int) -> list[str]:

@@ -65,6 +65,18 @@ def test_contact_sheet_prefers_different_people(run_folder):
     assert sheet.size == (150 + 8 * 102, 6 + 4 * 198)
 
 
+def test_contact_sheet_shows_crops_of_people_rather_than_streets(tmp_path):
+    keys = ["broken/val/0.png", "persons/query/1.png", "streets/val/2.png"]
+    for key, size in zip(keys[1:], ((8, 16), (16, 8)), strict=True):
+        (tmp_path / "clear" / key).parent.mkdir(parents=True)
+        Image.new("RGB", size).save(tmp_path / "clear" / key)
+    (tmp_path / "clear" / keys[0]).parent.mkdir()
+    (tmp_path / "clear" / keys[0]).mkdir()
+    files = {"clear": set(keys)}
+    assert figures._of_one_person(keys, files, tmp_path) == [keys[1]]
+    assert figures._of_one_person([keys[2]], files, tmp_path) == [keys[2]]
+
+
 @pytest.mark.parametrize("width", [80, 120])
 def test_print_table(results, width):
     stream = io.StringIO()
