@@ -70,8 +70,7 @@ def test_contact_sheet_shows_crops_of_people_rather_than_streets(tmp_path):
     for key, size in zip(keys[1:], ((8, 16), (16, 8)), strict=True):
         (tmp_path / "clear" / key).parent.mkdir(parents=True)
         Image.new("RGB", size).save(tmp_path / "clear" / key)
-    (tmp_path / "clear" / keys[0]).parent.mkdir()
-    (tmp_path / "clear" / keys[0]).mkdir()
+    (tmp_path / "clear" / keys[0]).mkdir(parents=True)
     files = {"clear": set(keys)}
     assert figures._of_one_person(keys, files, tmp_path) == [keys[1]]
     assert figures._of_one_person([keys[2]], files, tmp_path) == [keys[2]]
