@@ -15,7 +15,7 @@ from PIL import Image as PILImage
 from dp2bench.core.errors import DatasetError
 from dp2bench.datasets.passersby import making, reid_pictures
 from dp2bench.datasets.passersby.body import SKIN_VERTICES
-from dp2bench.datasets.passersby.people import look
+from dp2bench.datasets.passersby.people import JACKETS, look
 from dp2bench.datasets.passersby.reid import TEMPLATE, PassersbyReID
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
@@ -77,6 +77,39 @@ def test_identities_are_disjoint_and_every_query_has_an_answer(dataset):
     shown = [look(stream, i) for stream in ("reid-train", "reid-test") for i in range(12)]
     assert len({(a.seed, a.body) for a in shown}) == len(shown)
     assert set(dataset.attributes()) == {i for i in who["train"] | who["query"] if i > 0}
+
+
+@pytest.mark.parametrize(("stream", "people"), [("reid-train", 128), ("reid-test", 48)])
+def test_some_take_their_jacket_off_before_some_cameras(stream, people):
+    changing = 0
+    for i in range(people):
+        off = reid_pictures.jacket_off(stream, i)
+        changing += bool(off)
+        assert not off or 2 <= len(off) <= 4
+        who = look(stream, i)
+        for camera in range(6):
+            now = reid_pictures.worn(stream, i, camera)
+            assert (now != who) == (camera in off)
+            if camera in off:
+                assert who.top in JACKETS
+                assert now.top in ("tee", "shirt", "tank")
+                for kept in ("body", "skin", "hair", "hair_style", "bottom", "bottom_colour", "shoes", "bag"):
+                    assert getattr(now, kept) == getattr(who, kept)
+    assert 0.15 < changing / people < 0.4
+
+
+def test_what_is_worn_at_a_camera_is_in_the_table(dataset):
+    table = dataset.attributes()
+    assert sum(bool(row["without_jacket"]) for row in table.values()) >= 1
+    for identity, row in table.items():
+        who = ("reid-train", identity - 1) if identity <= 12 else ("reid-test", identity - 13)
+        for camera in range(1, 4):
+            now = reid_pictures.worn(*who, camera - 1)
+            assert now.top == row["under_top" if camera in row["without_jacket"] else "top"]
+            assert (camera in row["without_bag"]) == (
+                row["bag"] != "none" and not reid_pictures.carries_bag(*who, camera - 1)
+            )
+        assert (row["under_top"] is None) == (not row["without_jacket"])
 
 
 def test_people_fit_their_picture(dataset):

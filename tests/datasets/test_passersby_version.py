@@ -1,6 +1,7 @@
-"""A version of Passersby is its pixels and labels: what was drawn when it was fixed is drawn on every machine.
+"""A version of a Passersby dataset is its pixels and labels: what was drawn when it was fixed is drawn on every machine.
 
-After a change that is meant: raise ``VERSION`` and run ``python tests/datasets/test_passersby_version.py``, which writes the new file.
+After a change that is meant: raise the recipe's ``version`` and run ``python tests/datasets/test_passersby_version.py``, which writes the
+files of versions that have none. Delete the file of the version before.
 """
 
 import hashlib
@@ -17,10 +18,10 @@ from dp2bench.datasets.passersby import (
     portraits,
     reid_pictures,
     street,
+    video,
 )
-from dp2bench.datasets.passersby.making import VERSION
 
-FIXED = Path(__file__).resolve().parents[1] / "data" / f"passersby-{VERSION}.npz"
+DATA = Path(__file__).resolve().parents[1] / "data"
 
 
 def digest(*labels):
@@ -30,45 +31,72 @@ def digest(*labels):
     return np.array(whole.hexdigest())
 
 
-def drawn():
-    """Of each dataset a picture, of the large ones every 8th pixel, and a hash of its labels."""
-    out = {}
-    shot = reid_pictures.plan("mini")[3][5]
-    picture, seen = reid_pictures.shoot(shot)
-    out["reid"] = picture
-    out["reid_labels"] = digest(
-        *(a for s in seen for a in (s.box, s.surface, s.keypoints.astype(np.float32)))
-    )
+def people(seen):
+    return [a for s in seen for a in (s.box, s.surface, s.keypoints.astype(np.float32))]
+
+
+def reid():
+    plan = reid_pictures.plan("mini")
+    shots = [plan[3][5], *(s for s in plan[0] if s.camera in reid_pictures.jacket_off(s.stream, s.person))][
+        :2
+    ]
+    pictures, seen = zip(*map(reid_pictures.shoot, shots), strict=True)
+    return np.stack(pictures), digest(*(a for some in seen for a in people(some)))
+
+
+def fdh():
     crop = fdh_crops.shoot(portraits.plan(fdh_crops.SIZES["mini"])[4])
-    out["fdh"] = crop.image
-    out["fdh_labels"] = digest(crop.hole, crop.vertices, crop.person, crop.keypoints)
+    return crop.image, digest(crop.hole, crop.vertices, crop.person, crop.keypoints)
+
+
+def fdf():
     crop = fdf_crops.shoot(portraits.plan(fdf_crops.SIZES["mini"])[0])
-    out["fdf"] = crop.image[::2, ::2]
-    out["fdf_labels"] = digest(crop.box, crop.keypoints)
-    for name, module in (("coco", coco), ("cityscapes", cityscapes)):
-        shot = module.Shot("val", 1, 0)
-        view = module.shoot(shot, street.Cast(f"{name}-val", 0, module.CAST))[0]
-        out[name] = view.picture[::8, ::8]
-        points = [s.keypoints.astype(np.float32) for s in view.seen]
-        out[f"{name}_labels"] = digest(view.labels, view.things, *(s.surface for s in view.seen), *points)
-    return out
+    return crop.image[::2, ::2], digest(crop.box, crop.keypoints)
 
 
-@pytest.fixture(scope="module")
-def both():
-    with np.load(FIXED, allow_pickle=False) as fixed:
-        return drawn(), dict(fixed)
+def scene(name, module):
+    view = module.shoot(module.Shot("val", 1, 0), street.Cast(f"{name}-val", 0, module.CAST))[0]
+    points = [s.keypoints.astype(np.float32) for s in view.seen]
+    labels = digest(view.labels, view.things, *(s.surface for s in view.seen), *points)
+    return view.picture[::8, ::8], labels
 
 
-@pytest.mark.parametrize("name", ["reid", "fdh", "fdf", "coco", "cityscapes"])
-def test_labels_are_the_same_bits_and_pictures_within_a_grey_level(both, name):
-    now, fixed = both
-    change = "pixels or labels changed: raise VERSION and write the file anew (see above)"
-    assert str(now[f"{name}_labels"]) == str(fixed[f"{name}_labels"]), change
-    assert np.abs(now[name].astype(int) - fixed[name]).max() <= 1, change
+def clip():
+    view, who = video.Set(0, video.SIZES["smoke"]).film(7)
+    return view.picture[::4, ::4], digest(*people(view.seen), np.array([who[s.actor] for s in view.seen]))
+
+
+DRAWN = {
+    reid_pictures.ReID: reid,
+    fdh_crops.FDHCropsRecipe: fdh,
+    fdf_crops.FDFCropsRecipe: fdf,
+    coco.CocoRecipe: lambda: scene("coco", coco),
+    cityscapes.CityscapesRecipe: lambda: scene("cityscapes", cityscapes),
+    video.VideoRecipe: clip,
+}
+"""Of each dataset a picture or two, of the large ones every 4th or 8th pixel, and a hash of the labels."""
+
+
+def fixed(recipe):
+    return DATA / f"{recipe.name}-{recipe.version}.npz"
+
+
+@pytest.mark.parametrize("recipe", DRAWN, ids=lambda recipe: recipe.name)
+def test_labels_are_the_same_bits_and_pictures_within_a_grey_level(recipe):
+    picture, labels = DRAWN[recipe]()
+    change = (
+        f"pixels or labels of {recipe.name} changed: raise its version and write the file anew (see above)"
+    )
+    with np.load(fixed(recipe), allow_pickle=False) as file:
+        assert str(labels) == str(file["labels"]), change
+        assert np.abs(picture.astype(int) - file["picture"]).max() <= 1, change
 
 
 if __name__ == "__main__":
-    FIXED.parent.mkdir(exist_ok=True)
-    np.savez_compressed(FIXED, **drawn())
-    print(FIXED, FIXED.stat().st_size)
+    DATA.mkdir(exist_ok=True)
+    for recipe, draw in DRAWN.items():
+        path = fixed(recipe)
+        if not path.exists():
+            picture, labels = draw()
+            np.savez_compressed(path, picture=picture, labels=labels)
+            print(path, path.stat().st_size)

@@ -186,6 +186,7 @@ class CityscapesRecipe(Recipe[Shot]):
     """Makes `passersby-cityscapes`."""
 
     name = "passersby-cityscapes"
+    version = "2.1"
     sizes = SIZES
 
     def plan(self, size: str) -> list[list[Shot]]:

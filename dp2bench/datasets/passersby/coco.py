@@ -199,6 +199,7 @@ class CocoRecipe(Recipe[Shot]):
     """Makes `passersby-coco`."""
 
     name = "passersby-coco"
+    version = "2.1"
     sizes = SIZES
 
     def plan(self, size: str) -> list[list[Shot]]:

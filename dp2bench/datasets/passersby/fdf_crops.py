@@ -72,6 +72,7 @@ class FDFCropsRecipe(Recipe[Shot]):
     """Makes `passersby-fdf`: FDF256's folders, identities and attributes."""
 
     name = "passersby-fdf"
+    version = "2.1"
     sizes = SIZES
 
     def plan(self, size: str) -> list[list[Shot]]:

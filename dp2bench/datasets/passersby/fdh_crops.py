@@ -70,6 +70,7 @@ class FDHCropsRecipe(Recipe[Shot]):
     """Makes `passersby-fdh`: FDH's archives, the name of the template, identities and attributes."""
 
     name = "passersby-fdh"
+    version = "2.1"
     sizes = SIZES
 
     def plan(self, size: str) -> list[list[Shot]]:

@@ -28,9 +28,6 @@ from numpy.typing import NDArray
 from dp2bench.core.contracts import Progress, no_progress
 from dp2bench.core.errors import DatasetError
 
-VERSION = "2.1"
-"""Of all Passersby datasets; changes when pixels or labels of any do."""
-
 Item = TypeVar("Item")
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -40,6 +37,8 @@ class Recipe(ABC, Generic[Item]):
 
     name: ClassVar[str]
     """The dataset's name, e.g. ``passersby-reid``."""
+    version: ClassVar[str]
+    """Of this dataset alone; changes when its pixels or labels do, and only then."""
     sizes: ClassVar[Mapping[str, Any]]
     """What a size holds, by its name."""
 
@@ -65,7 +64,7 @@ class Made:
         given: a folder that may be such a dataset.
 
     Attributes:
-        version: `VERSION` and size.
+        version: the recipe's version and size.
         root: where the untouched dataset is, or will be.
 
     Raises:
@@ -81,7 +80,7 @@ class Made:
                 f"{recipe.name} has no size {size!r}.", f"Choose one of {', '.join(recipe.sizes)}."
             )
         self.recipe, self.size = recipe, size
-        self.version = f"{VERSION}-{size}"
+        self.version = f"{recipe.version}-{size}"
         cache = Path(os.environ.get("DP2BENCH_CACHE") or platformdirs.user_cache_dir("dp2bench"))
         self.root = cache / "datasets" / f"{recipe.name}-{self.version}"
 
@@ -301,7 +300,7 @@ def _sign(recipe: Recipe[Any], size: str, root: Path) -> None:
     hashes = {p.relative_to(root).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
     manifest = {
         "dataset": recipe.name,
-        "version": VERSION,
+        "version": recipe.version,
         "size": size,
         "sha256": dict(sorted(hashes.items())),
     }

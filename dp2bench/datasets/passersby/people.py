@@ -31,6 +31,8 @@ PATTERNS = {
     "plain": 0.2, "stripes": 0.12, "bars": 0.06, "check": 0.1, "print": 0.12, "block": 0.08, "dots": 0.05, "raglan": 0.08,
     "band": 0.07, "diagonal": 0.05, "halves": 0.04, "flecks": 0.06,
 }  # fmt: skip
+SLEEVES = {"tee": 0.34, "shirt": 1.0, "jacket": 1.03, "coat": 1.03, "tank": 0.04}
+JACKETS = ("jacket", "coat")
 BOTTOM_PATTERNS = {"plain": 0.6, "side": 0.14, "hem": 0.1, "faded": 0.16}
 
 
@@ -88,16 +90,14 @@ def _any_look(r: np.random.Generator) -> Look:
     body = int(r.integers(len(kit().coefficients)))
     female = bool(kit().phenotypes[body][kit().phenotype_names.index("gender")] > 0.5)
     top = _one(r, {"tee": 0.36, "shirt": 0.22, "jacket": 0.26, "coat": 0.1, "tank": 0.06})
-    sleeve = {"tee": 0.34, "shirt": 1.0, "jacket": 1.03, "coat": 1.03, "tank": 0.04}[top] + float(
-        r.uniform(-0.05, 0.05)
-    )
+    sleeve = SLEEVES[top] + float(r.uniform(-0.05, 0.05))
     bottom = _one(
         r,
         {"trousers": 0.5, "shorts": 0.14, "skirt": 0.22, "dress": 0.14}
         if female
         else {"trousers": 0.76, "shorts": 0.24},
     )
-    if bottom == "dress" and top in ("jacket", "coat"):
+    if bottom == "dress" and top in JACKETS:
         bottom = "skirt"
     styles = (
         {"crop": 0.1, "bob": 0.22, "long": 0.3, "tail": 0.14, "bun": 0.08, "afro": 0.05, "cap": 0.03, "hat": 0.03, "scarf": 0.05}
@@ -173,9 +173,29 @@ def look(stream: str, index: int) -> Look:
     )  # fmt: skip
     for change in r.permutation(len(changes))[:2]:
         mixed = replace(mixed, **{name: getattr(own, name) for name in changes[int(change)]})
-    if mixed.bottom == "dress" and mixed.top in ("jacket", "coat"):
+    if mixed.bottom == "dress" and mixed.top in JACKETS:
         mixed = replace(mixed, bottom="skirt")
     return mixed
+
+
+def _open(who: Look) -> bool:
+    """Whether a jacket hangs open, so that the shirt shows."""
+    return who.seed % 3 != 0
+
+
+def without_jacket(who: Look) -> Look:
+    """The same person in the shirt under their jacket or coat; its colour is the one that shows where that hangs open."""
+    r = generator(derive_seed("passersby", "under", who.seed))
+    top = _one(r, {"tee": 0.5, "shirt": 0.4, "tank": 0.1})
+    red, green, blue = (0.9 * c + 0.05 for c in who.second_colour)
+    return replace(
+        who,
+        top=top,
+        sleeve=SLEEVES[top] + float(r.uniform(-0.05, 0.05)),
+        pattern="plain" if _open(who) else _one(r, PATTERNS),
+        top_colour=(red, green, blue),
+        second_colour=_colour(r, TOPS),
+    )
 
 
 def _noise(points: Any, frequency: float, seed: int) -> Any:
@@ -593,7 +613,7 @@ def paint(dressed: Dressed, vertices: Any, weights: Any) -> tuple[Any, Any, Any]
         out[carried] = np.array(who.bag_colour) * np.where(seam, 0.65, 1.0)[:, None]
     wrinkles = np.zeros(len(p))
     if cloth.any():
-        fine = 0.45 if who.top in ("jacket", "coat") else 0.35
+        fine = 0.45 if who.top in JACKETS else 0.35
         wrinkles[cloth] = 0.6 * _noise(f[cloth], 42, who.seed + 1) + fine * _noise(
             f[cloth], 105, who.seed + 2
         )
@@ -818,8 +838,8 @@ def _paint_clothes(dressed: Dressed, p: Any, f: Any, zone: Any, arm: Any, on_bod
     hem_z = who.length if who.bottom == "dress" else _hem(who)
     out[upper & skirt & (np.abs(p[:, 2] - hem_z) < 0.012)] *= 0.8
     centre = upper & (p[:, 1] < -0.02) & (zone != Zone.ARM)
-    if who.top in ("jacket", "coat"):
-        if who.seed % 3:
+    if who.top in JACKETS:
+        if _open(who):
             out[centre & (x < 0.03 + 0.05 * np.clip(p[:, 2] - 0.25, 0, 1)) & ~skirt] = second * 0.9 + 0.05
         out[centre & (np.abs(x - 0.012) < 0.005)] *= 0.55
         out[(zone == Zone.ARM) & top & (arm > who.sleeve - 0.05)] *= 0.75

@@ -74,7 +74,9 @@ class PassersbyReID(Market1501):
         super().verify()
 
     def attributes(self) -> dict[int, dict[str, Any]]:
-        """What each identity looks like: body, skin, hair, clothes, by identity."""
+        """What each identity looks like, by identity: body, skin, hair, clothes; before which cameras (from 1) they wear no jacket
+        (``without_jacket``) and what then (``under_*``), and before which they have no bag with them (``without_bag``).
+        """
         self.prepare()
         found = json.loads((self.original / "annotations" / "attributes.json").read_text())
         return {int(identity): look for identity, look in found.items()}

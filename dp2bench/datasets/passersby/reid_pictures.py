@@ -6,7 +6,8 @@ import io
 import json
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from dp2bench.core.seeds import derive_seed, generator
 from dp2bench.core.types import Image
 from dp2bench.datasets.market1501 import FOLDERS
 from dp2bench.datasets.passersby.making import Arrays, Recipe, cut, join, pack
-from dp2bench.datasets.passersby.people import act, dress, look, pose
+from dp2bench.datasets.passersby.people import JACKETS, Look, act, dress, look, pose, without_jacket
 from dp2bench.datasets.passersby.scene import STYLES, Camera, Seen, take
 
 WIDTH, HEIGHT = 64, 128
@@ -112,26 +113,68 @@ def plan(size: str) -> list[list[Shot]]:
     return chunks
 
 
+JACKETS_OFF = 2 / 3
+"""Share of those with a jacket or coat who take it off before some cameras: of all people about a quarter."""
+
+
+@cache
+def jacket_off(stream: str, person: int) -> tuple[int, ...]:
+    """The cameras, two to four of the six, before which somebody wears no jacket; none for most people."""
+    r = generator(derive_seed("passersby-reid", "jacket", stream, person))
+    if look(stream, person).top not in JACKETS or r.random() >= JACKETS_OFF:
+        return ()
+    cameras = r.permutation(len(CAMERAS))[: int(r.integers(2, 5))]
+    return tuple(sorted(int(c) for c in cameras))
+
+
+def carries_bag(stream: str, person: int, camera: int) -> bool:
+    """Whether somebody has their bag with them, if they own one."""
+    day = generator(derive_seed("passersby-reid", "day", stream, person, camera))
+    return bool(day.random() < 0.9)
+
+
+def worn(stream: str, person: int, camera: int) -> Look:
+    """What somebody wears before a camera."""
+    who = look(stream, person)
+    return without_jacket(who) if camera in jacket_off(stream, person) else who
+
+
+def attributes(stream: str, person: int, cameras: int) -> dict[str, Any]:
+    """Somebody's look and what of it changes: before which cameras, from 1, jacket or bag are missing, and the shirt under the jacket.
+
+    ``under_*`` is None for those who keep their jacket on or have none.
+    """
+    who = look(stream, person)
+    off = [c + 1 for c in jacket_off(stream, person) if c < cameras]
+    under = asdict(without_jacket(who)) if off else {}
+    left = [c + 1 for c in range(cameras) if who.bag != "none" and not carries_bag(stream, person, c)]
+    shirt = ("top", "sleeve", "pattern", "top_colour", "second_colour")
+    return {
+        **who.attributes(),
+        "without_jacket": off,
+        **{f"under_{name}": under.get(name) for name in shirt},
+        "without_bag": left,
+    }
+
+
 def shoot(shot: Shot, *, vacant: bool = False) -> tuple[Image, list[Seen]]:
     """Take one picture; depends on the shot alone. ``vacant`` leaves its people out."""
-    who = look(shot.stream, shot.person)
-    # Whether the bag is carried is a matter of the day, that is of person and camera.
-    day = generator(derive_seed("passersby-reid", "day", shot.stream, shot.person, shot.camera))
-    bag = bool(day.random() < 0.9)
     r = generator(derive_seed("passersby-reid", "shot", shot.split, shot.identity, shot.camera, shot.frame))
     style = CAMERAS[shot.camera]
     camera = Camera.looking(float(r.uniform(4.5, 9)), float(r.uniform(*style.height)), 0.9, (WIDTH, HEIGHT))
     kinds = ("walk", "stand", "walk", "phone", "walk", "wave")
 
-    def somebody(stream: str, person: int, at: tuple[float, float], bag: bool) -> Any:
+    def somebody(who: Look, at: tuple[float, float], bag: bool) -> Any:
         away = 0.2 if r.random() < 0.95 else 2.0
         yaw = style.facing + float(r.normal(0, away))
-        dressed = dress(look(stream, person), bag)
+        dressed = dress(who, bag)
         return act(
             dressed, pose(r, kinds[int(r.choice(6, p=[0.4, 0.3, 0.2, 0.06, 0.02, 0.02]))]), yaw=yaw, at=at
         )
 
-    main = somebody(shot.stream, shot.person, (0.0, 0.0), bag and who.bag != "none")
+    # What is worn and carried is a matter of the day, that is of person and camera.
+    who = shot.stream, shot.person, shot.camera
+    main = somebody(worn(*who), (0.0, 0.0), carries_bag(*who))
     shift = float(r.normal(0, 0.018)), float(r.normal(0, 0.012))
     camera = camera.framing(main.points, float(r.uniform(0.9, 0.97)), shift)
     w, h = camera.size
@@ -165,7 +208,8 @@ def shoot(shot: Shot, *, vacant: bool = False) -> tuple[Image, list[Seen]]:
             if near
             else (side * float(r.uniform(0.25, 0.6)), float(r.uniform(0.5, 2)))
         )
-        actors.append(somebody("reid-stranger", 1_000_000 + int(r.integers(1 << 20)), at, True))
+        stranger = look("reid-stranger", 1_000_000 + int(r.integers(1 << 20)))
+        actors.append(somebody(stranger, at, True))
     view = take(actors, camera, style, r, thing=bool(r.random() < 0.05), vacant=vacant, soft=1.0)
     return view.picture, view.seen
 
@@ -174,6 +218,7 @@ class ReID(Recipe[Shot]):
     """Makes `passersby-reid`: Market-1501's folders, the people of each split, the attributes of each identity."""
 
     name = "passersby-reid"
+    version = "2.2"
     sizes = SIZES
 
     def plan(self, size: str) -> list[list[Shot]]:
@@ -240,6 +285,6 @@ class ReID(Recipe[Shot]):
             }
             (root / "annotations" / f"{split}.npz").write_bytes(pack(arrays))
         n = SIZES[size]
-        attributes = {i + 1: look("reid-train", i).attributes() for i in range(n.train)}
-        attributes |= {n.train + 1 + i: look("reid-test", i).attributes() for i in range(n.test)}
-        (root / "annotations" / "attributes.json").write_text(json.dumps(attributes, indent=1))
+        table = {i + 1: attributes("reid-train", i, n.cameras) for i in range(n.train)}
+        table |= {n.train + 1 + i: attributes("reid-test", i, n.cameras) for i in range(n.test)}
+        (root / "annotations" / "attributes.json").write_text(json.dumps(table, indent=1))

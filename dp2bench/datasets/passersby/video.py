@@ -189,6 +189,7 @@ class VideoRecipe(Recipe[Take]):
     """Makes `passersby-video`: clips, tracks, the people of each frame, the attributes of each identity."""
 
     name = "passersby-video"
+    version = "2.1"
     sizes = SIZES
 
     def plan(self, size: str) -> list[list[Take]]:
