@@ -54,6 +54,7 @@ class Runtime(Task):
         layouts=("market1501", "coco", "cityscapes"),
         description="Seconds a picture by number of people and stage, and peak memory; measured, so never the same twice.",
         reference="DeepPrivacy2, WACV 2023: about 2.8 s for a picture with 12 people on a GTX 1080 8 GB.",
+        alone=True,
     )
 
     def __init__(self, *, people: Sequence[int] = (1, 4, 12, 20), repeats: int = 3) -> None:

@@ -11,6 +11,7 @@ from rich.progress import (
     MofNCompleteColumn,
     ProgressColumn,
     Task,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
 )
@@ -32,6 +33,10 @@ class _Speed(ProgressColumn):
         )
 
 
+def _short(title: str) -> str:
+    return title if len(title) < 40 else title[:39] + "…"
+
+
 class TerminalObserver:
     """Bars where there is a terminal, one line a step where there is none (CI logs)."""
 
@@ -48,6 +53,7 @@ class TerminalObserver:
             disable=not console.is_terminal,
         )
         self.inner = self.bars.add_task("", inner=True, visible=False)
+        self.running: dict[str, TaskID] = {}
         self.reused = 0
 
     def __enter__(self) -> TerminalObserver:
@@ -61,12 +67,12 @@ class TerminalObserver:
 
     def progress(self, title: str) -> Progress:
         """A bar under this title."""
-        self.bars.reset(
-            self.inner, description=title if len(title) < 40 else title[:39] + "…", visible=True, total=None
-        )
+        self.bars.reset(self.inner, description=_short(title), visible=True, total=None)
+        return self._to(self.inner)
 
+    def _to(self, bar: TaskID) -> Progress:
         def report(done: int, total: int) -> None:
-            self.bars.update(self.inner, completed=done, total=total)
+            self.bars.update(bar, completed=done, total=total)
 
         return report
 
@@ -74,11 +80,15 @@ class TerminalObserver:
         """See `Observer.begin`."""
         if not self.console.is_terminal:
             self.console.print(f"… {step.title}", highlight=False, soft_wrap=True)
-        return self.progress(step.title)
+        self.bars.update(self.inner, visible=False)
+        bar = self.bars.add_task(_short(step.title), inner=True, total=None)
+        self.running[step.key] = bar
+        return self._to(bar)
 
     def end(self, outcome: Outcome) -> None:
         """See `Observer.end`."""
-        self.bars.update(self.inner, visible=False)
+        if outcome.step.key in self.running:
+            self.bars.remove_task(self.running.pop(outcome.step.key))
         if outcome.cached:
             self.reused += 1
         elif outcome.skipped:

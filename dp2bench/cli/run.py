@@ -27,7 +27,17 @@ def run(
     threads: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Processor threads. [default: all this process may use]", show_default=False
+            min=1,
+            help="Processor threads of a step. [default: all this process may use, shared among workers]",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Steps at once, each in a process of its own. [default: 2 without a GPU, where there are 2 processors]",
+            show_default=False,
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
@@ -54,6 +64,7 @@ def run(
         command=f"dp2bench run {suite}",
         data_root=data_root,
         threads=threads,
+        workers=workers,
         device=device,
     )
 
@@ -65,6 +76,7 @@ def carry_out(
     command: str,
     threads: int | None,
     device: str,
+    workers: int | None = None,
     data_root: Path | None = None,
 ) -> None:
     """Run a suite with progress, print its table, write its report; typer.Exit(1) when a result is missing."""
@@ -81,6 +93,9 @@ def carry_out(
 
     console = Console()
     store = Store()
+    device = pick_device(device)
+    processors = default_threads()
+    workers = workers or (2 if device == "cpu" and processors > 1 else 1)
     parts = (
         ("method", suite.methods),
         ("dataset", suite.datasets),
@@ -93,11 +108,11 @@ def carry_out(
         finished = run_suite(
             suite,
             folder,
-            executor=LocalExecutor(store),
+            executor=LocalExecutor(store, workers),
             store=store,
             observer=observer,
-            threads=threads or default_threads(),
-            device=pick_device(device),
+            threads=threads or max(1, processors // workers),
+            device=device,
             command=command,
             data_root=data_root,
             prepare_progress=observer.progress("prepare data"),

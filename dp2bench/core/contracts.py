@@ -90,7 +90,10 @@ class Training:
 
 @dataclass(frozen=True)
 class TaskMeta:
-    """What a task declares. ``layouts`` are the dataset layouts it can read (``market1501``, ``coco``, ``cityscapes``)."""
+    """What a task declares. ``layouts`` are the dataset layouts it can read (``market1501``, ``coco``, ``cityscapes``).
+
+    ``alone``: it measures time, so that nothing else of a run should work beside it.
+    """
 
     name: str
     version: str
@@ -99,6 +102,7 @@ class TaskMeta:
     layouts: tuple[str, ...]
     description: str = ""
     reference: str = ""
+    alone: bool = False
 
 
 Progress = Callable[[int, int], None]

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import multiprocessing
+import os
+import signal
+import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Protocol
 
 from dp2bench.core.contracts import Progress
@@ -49,27 +56,70 @@ class Executor(Protocol):
 
 
 class LocalExecutor:
-    """One step after another in this process; the steps use the processors themselves."""
+    """Steps on this machine: one after the other in this process, or several at once in processes of their own.
 
-    def __init__(self, store: Store) -> None:
-        self.store = store
+    Args:
+        store: where finished steps lie.
+        workers: steps at once. Many steps use one processor whatever they are given, so that two at once on one thread each
+            take less time than one after the other on two. A step that measures time (`Step.alone`) has the machine to itself.
+
+    """
+
+    def __init__(self, store: Store, workers: int = 1) -> None:
+        self.store, self.workers = store, workers
 
     def run(self, steps: Sequence[Step], observer: Observer) -> dict[str, Outcome]:
         """See `Executor.run`."""
+        if self.workers > 1 and sum(not self.store.has(step.key) for step in steps) > 1:
+            return self._several(steps, observer)
         outcomes: dict[str, Outcome] = {}
         for step in steps:
-            outcome = self._one(step, outcomes, observer.begin)
+            outcome = self._known(step, outcomes) or self.do(step, observer.begin(step))
             outcomes[step.key] = outcome
             observer.end(outcome)
         return outcomes
 
-    def _one(self, step: Step, outcomes: dict[str, Outcome], begin: Callable[[Step], Progress]) -> Outcome:
+    def _several(self, steps: Sequence[Step], observer: Observer) -> dict[str, Outcome]:
+        outcomes: dict[str, Outcome] = {}
+        waiting, busy = list(steps), list[_Worker]()
+        idle = [_Worker(self.store) for _ in range(self.workers)]
+        try:
+            while len(outcomes) < len(steps):
+                for step in tuple(waiting):
+                    if not all(key in outcomes for key in step.needs.values()):
+                        continue
+                    known = self._known(step, outcomes)
+                    if known is not None:
+                        outcomes[step.key] = known
+                        observer.end(known)
+                    elif idle and not (busy and (step.alone or busy[0].step.alone)):
+                        worker = idle.pop()
+                        worker.begin(step, observer.begin(step))
+                        busy.append(worker)
+                    else:
+                        continue
+                    waiting.remove(step)
+                for worker in [w for w in busy if w.pipe in wait([w.pipe for w in busy])]:
+                    outcome = worker.listen()
+                    if outcome is not None:
+                        busy.remove(worker)
+                        idle.append(worker if worker.process.is_alive() else _Worker(self.store))
+                        outcomes[outcome.step.key] = outcome
+                        observer.end(outcome)
+        finally:
+            for worker in idle + busy:
+                worker.process.terminate()
+        return outcomes
+
+    def _known(self, step: Step, outcomes: Mapping[str, Outcome]) -> Outcome | None:
+        """How the step ends without being done."""
         broken = next((outcomes[k] for k in step.needs.values() if outcomes[k].failure), None)
         if broken is not None:
             return Outcome(step, 0.0, failure=broken.failure, skipped=True)
-        if self.store.has(step.key):
-            return Outcome(step, 0.0, cached=True)
-        progress = begin(step)
+        return Outcome(step, 0.0, cached=True) if self.store.has(step.key) else None
+
+    def do(self, step: Step, progress: Progress) -> Outcome:
+        """Carry out one step here and now."""
         start = time.perf_counter()
         try:
             with self.store.working(step.key) as out:
@@ -85,3 +135,72 @@ class LocalExecutor:
             failure = Failure(step=step.title, kind=type(error).__name__, message=message)
             return Outcome(step, time.perf_counter() - start, failure=failure, details=traceback.format_exc())
         return Outcome(step, time.perf_counter() - start)
+
+
+class _Worker:
+    """A process that does one step at a time and tells its progress."""
+
+    step: Step
+    progress: Progress
+
+    def __init__(self, store: Store) -> None:
+        context = multiprocessing.get_context(
+            "spawn"
+        )  # a fork would copy torch's threads in whatever state they are
+        self.pipe, theirs = context.Pipe()
+        self.process = context.Process(target=_serve, args=(theirs, store.root))
+        self.process.start()
+        theirs.close()
+
+    def begin(self, step: Step, progress: Progress) -> None:
+        self.step, self.progress, self.started = step, progress, time.perf_counter()
+        with contextlib.suppress(OSError):  # it died while idle: `listen` finds out
+            self.pipe.send(step)
+
+    def listen(self) -> Outcome | None:
+        """Take one message; an Outcome when the step ended."""
+        try:
+            message = self.pipe.recv()
+        except (EOFError, OSError):
+            self.process.join()
+            failure = Failure(
+                step=self.step.title,
+                kind="WorkerDied",
+                message=f"The process of this step ended with code {self.process.exitcode}; if memory ran out, use --workers 1.",
+            )
+            return Outcome(self.step, time.perf_counter() - self.started, failure=failure)
+        if isinstance(message, Outcome):
+            return message
+        self.progress(*message)
+        return None
+
+
+def _serve(pipe: Connection, root: Path) -> None:
+    """What a `_Worker`'s process does, until it is ended or the run is gone."""
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C goes to all of the terminal's processes; the run ends us
+    threading.Thread(target=_die_with_the_run, daemon=True).start()
+    executor, last = LocalExecutor(Store(root)), 0.0
+
+    def progress(done: int, total: int) -> None:
+        nonlocal last
+        if done == total or time.monotonic() - last > 0.1:
+            last = time.monotonic()
+            pipe.send((done, total))
+
+    import cv2
+    import torch
+
+    while True:
+        step: Step = pipe.recv()
+        cv2.setNumThreads(step.payload["threads"])
+        torch.set_num_threads(step.payload["threads"])
+        pipe.send(executor.do(step, progress))
+
+
+def _die_with_the_run() -> None:
+    run = multiprocessing.parent_process()
+    if run is not None:
+        run.join()
+    os._exit(1)

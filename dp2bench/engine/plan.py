@@ -21,6 +21,7 @@ class Step:
     """One unit of work: plain data, so that any executor can ship it to a worker.
 
     ``needs`` are the keys of the steps whose folders it reads, by role; ``payload`` is everything else it is told.
+    ``alone``: it measures time, so that nothing else should run beside it.
     """
 
     kind: str
@@ -28,6 +29,7 @@ class Step:
     key: str
     needs: Mapping[str, str] = field(default_factory=dict)
     payload: Mapping[str, Any] = field(default_factory=dict)
+    alone: bool = False
 
 
 @dataclass(frozen=True)
@@ -131,10 +133,11 @@ def make_plan(
         needs: Mapping[str, str],
         payload: Mapping[str, Any],
         identity: Mapping[str, Any],
+        alone: bool = False,
     ) -> str:
         key = content_key({"kind": kind, "code": code_version(kind), "needs": dict(needs), **identity})
         steps.setdefault(
-            key, Step(kind, title, key, dict(needs), {**payload, "threads": threads, "device": device})
+            key, Step(kind, title, key, dict(needs), {**payload, "threads": threads, "device": device}, alone)
         )
         return key
 
@@ -221,6 +224,7 @@ def make_plan(
                             "seed": seed,
                         },
                         {"dataset": fingerprint, "task": described, "seed": seed, **hardware},
+                        task.meta.alone,
                     )
                 cells.append(
                     Cell(

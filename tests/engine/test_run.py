@@ -214,7 +214,7 @@ def test_killed_anywhere_the_run_goes_on_to_the_same_bytes(tiny_suite, tmp_path)
     out = tmp_path / "run"
     environment = os.environ | {"DP2BENCH_CACHE": str(tmp_path / "reference cache")}
     subprocess.run(
-        command("run", tiny_suite, "--out", tmp_path / "reference", "--threads", 1),
+        command("run", tiny_suite, "--out", tmp_path / "reference", "--threads", 1, "--workers", 1),
         env=environment,
         check=True,
         capture_output=True,
@@ -224,7 +224,7 @@ def test_killed_anywhere_the_run_goes_on_to_the_same_bytes(tiny_suite, tmp_path)
     kills = 0
     while kills < 4:
         process = subprocess.Popen(
-            command("run", tiny_suite, "--out", out, "--threads", 1),
+            command("run", tiny_suite, "--out", out, "--threads", 1, "--workers", 1 + kills // 2),
             env=environment,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -248,7 +248,7 @@ def test_killed_anywhere_the_run_goes_on_to_the_same_bytes(tiny_suite, tmp_path)
         assert process.returncode != 130 or "goes on from here" in said
         kills += 1
     done = subprocess.run(
-        command("run", tiny_suite, "--out", out, "--threads", 1),
+        command("run", tiny_suite, "--out", out, "--threads", 1, "--workers", 2),
         env=environment,
         check=True,
         capture_output=True,

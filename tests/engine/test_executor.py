@@ -1,0 +1,115 @@
+"""Steps at once in processes of their own."""
+
+import sys
+
+import pytest
+import yaml
+
+from dp2bench.core.contracts import no_progress
+from dp2bench.engine import suite as suites
+from dp2bench.engine.executor import LocalExecutor
+from dp2bench.engine.run import run_suite
+from dp2bench.engine.store import Store
+
+PLUGINS = """
+import os, time
+from pathlib import Path
+from dp2bench.core.contracts import MethodMeta, TaskMeta
+from dp2bench.core.results import Score
+
+LOG = Path(__file__).with_name("log")
+
+class Exploding:
+    meta = MethodMeta(name="exploding")
+    def anonymize(self, image, people, *, seed):
+        raise RuntimeError("boom")
+
+class Dying:
+    meta = MethodMeta(name="dying")
+    def anonymize(self, image, people, *, seed):
+        os._exit(3)
+
+class Timed:
+    def __init__(self, alone=False):
+        self.meta = TaskMeta("timed", "1", "cost", "s", ("market1501",), alone=alone)
+        self.arguments = {"alone": alone}
+    def trainings(self):
+        return ()
+    def run(self, clear, anonymised, context):
+        begin = time.time()
+        time.sleep(0.5)
+        with LOG.open("a") as log:
+            log.write(f"{self.meta.alone:d} {begin} {time.time()} {os.getpid()}\\n")
+        return [Score(name="s", value=1.0, higher_is_better=False, n=1)]
+"""
+
+
+class Watching:
+    def __init__(self):
+        self.begun, self.ended = [], []
+
+    def begin(self, step):
+        self.begun.append(step.key)
+        return no_progress
+
+    def end(self, outcome):
+        self.ended.append(outcome.step.key)
+
+
+@pytest.fixture
+def go(tiny_suite, tmp_path, monkeypatch):
+    (tmp_path / "plugins").mkdir()
+    (tmp_path / "plugins" / "executor_plugins.py").write_text(PLUGINS)
+    monkeypatch.syspath_prepend(str(tmp_path / "plugins"))
+    yield lambda **changes: _go(tiny_suite, tmp_path, changes)
+    sys.modules.pop("executor_plugins", None)
+
+
+def _go(tiny_suite, tmp_path, changes):
+    path = tmp_path / "suite.yaml"
+    path.write_text(yaml.safe_dump(yaml.safe_load(tiny_suite.read_text()) | changes))
+    store, observer = Store(), Watching()
+    run = run_suite(
+        suites.load(str(path)),
+        tmp_path / "run",
+        executor=LocalExecutor(store, workers=2),
+        store=store,
+        observer=observer,
+        threads=1,
+        device="cpu",
+        command="test",
+    )
+    return run, observer
+
+
+def test_failures_and_dead_processes_are_records_and_the_rest_goes_on(go):
+    run, observer = go(
+        methods=["mask-out", "executor_plugins:Exploding", "executor_plugins:Dying"],
+        tasks=["detection-coverage"],
+        seeds=[0],
+    )
+    assert [r.status for r in run.results] == ["ok", "error", "error"]
+    assert "boom" in run.results[1].error.message
+    assert "ended with code 3" in run.results[2].error.message
+    assert "--workers 1" in run.results[2].error.message
+    assert sorted(observer.ended) == sorted(run.outcomes)  # each ended once
+    assert len(observer.begun) == 5  # two evaluations were skipped
+
+
+def test_what_measures_time_has_the_machine_to_itself(go, tmp_path):
+    timed = "executor_plugins:Timed"
+    go(
+        methods=["mask-out", "identity"],
+        tasks=[
+            {"name": timed, "label": "alone", "arguments": {"alone": True}},
+            {"name": timed, "label": "beside"},
+        ],
+        seeds=[0, 1],
+    )
+    rows = [line.split() for line in (tmp_path / "plugins" / "log").read_text().splitlines()]
+    assert len(rows) == 8
+    assert len({pid for *_, pid in rows}) == 2
+    spans = [(alone == "1", float(begin), float(end)) for alone, begin, end, _ in rows]
+    for i, (alone, begin, end) in enumerate(spans):
+        others = spans[:i] + spans[i + 1 :]
+        assert not alone or all(b >= end or e <= begin for _, b, e in others)
