@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 Mode = Literal["body+face", "body", "face"]
 Source = str | Path | None
+_ARGUMENTS: Mapping[Role, str] = {"body-cse": "cse", "body": "person", "face": "face"}
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,20 @@ def _deepprivacy2(
         asked = {"face": face}
     elif mode == "body":
         del asked["face"]
-    found = {role: _find(given, weights, role) for role, given in asked.items()}
+    found: dict[Role, Path | None] = {}
+    missing: list[str] = []
+    for role, given in asked.items():
+        try:
+            found[role] = _find(given, weights, role)
+        except _weights.MissingWeightsError as error:
+            missing += error.names
+    if missing:
+        without = [f"`{_ARGUMENTS[role]}=none`" for role in asked if role not in found and mode != "face"]
+        raise _weights.MissingWeightsError(
+            missing,
+            f"The method {meta.name!r}",
+            f"Or do without, by {' or '.join(without)}." if without else "",
+        )
     if mode != "face" and not (found["body-cse"] or found["body"]):
         people: tuple[tuple[Source, Role], ...] = ((cse, "body-cse"), (person, "body"))
         for given, role in people:

@@ -230,8 +230,11 @@ def test_without_weights_one_clear_message(name, monkeypatch):
         registry.create("methods", name, {})
     assert "dp2bench weights fetch" in error.value.remedy
     assert "dp2bench weights import FILE --as" in error.value.remedy
-    with pytest.raises(Dp2benchError, match="not on this machine"):
+    with pytest.raises(Dp2benchError, match="not on this machine") as error:
         registry.create("methods", name, {"weights": "official"})
+    if name == "deepprivacy2":  # all of them in one message
+        assert "weights fetch fdh_styleganL fdh_styleganL_nocse fdf256_stylegan`" in error.value.remedy
+        assert "`cse=none` or `person=none` or `face=none`" in error.value.remedy
 
 
 def test_a_photograph_keeps_everything_but_the_person(paths):

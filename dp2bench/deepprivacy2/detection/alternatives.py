@@ -14,7 +14,7 @@ from dp2bench.core.contracts import ComponentMeta, Weights
 from dp2bench.core.errors import Dp2benchError, PluginError
 from dp2bench.core.types import Image, People, Sample
 from dp2bench.deepprivacy2.detection import checkpoints
-from dp2bench.deepprivacy2.detection.detectors import paste_masks
+from dp2bench.deepprivacy2.detection.detectors import MaskRCNNDetector, paste_masks
 
 _TORCHVISION_PERSON = 1
 _LICENCE = "BSD-3-Clause (torchvision), trained on COCO"
@@ -97,7 +97,7 @@ class Detectron2MaskRCNN:
 
     Args:
         config: detectron2's name of a Mask R-CNN of its model zoo.
-        weights: path to a checkpoint; None lets detectron2 download the zoo's.
+        weights: path to a checkpoint, or a name of the catalogue of weights; None lets detectron2 download the zoo's.
         score_threshold: only detections that score higher.
         device: torch device; None takes a GPU if there is one.
 
@@ -123,8 +123,8 @@ class Detectron2MaskRCNN:
             ) from error
         described: tuple[Weights, ...] = ()
         if weights is not None:
-            path = checkpoints.find(weights, "detectron2-mask-rcnn", "a checkpoint of detectron2's model zoo")
-            described = (checkpoints.describe(path, "see detectron2's model zoo"),)
+            weights = checkpoints.find(weights, "detectron2-mask-rcnn", MaskRCNNDetector.official)
+            described = (checkpoints.describe(weights, "see detectron2's model zoo"),)
         cfg = get_cfg()
         cfg.merge_from_file(model_zoo.get_config_file(config))
         cfg.MODEL.WEIGHTS = str(weights) if weights is not None else model_zoo.get_checkpoint_url(config)

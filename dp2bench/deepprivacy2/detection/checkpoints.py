@@ -25,39 +25,35 @@ from dp2bench.deepprivacy2 import weights as catalogue
 
 CSE_LICENCE = "see the DensePose project"
 
+_WITHOUT = "Or choose a detector that needs no download (the embedded `deepprivacy2`, `annotations`, `coco-json`, `whole-picture`)."
 _TO_SAFETENSORS = "If you trust the file, convert it where it came from: `safetensors.torch.save_file` of the state dict under its own names."
 
 
 def find(weights: str | Path | None, detector: str, official: str) -> Path:
-    """The checkpoint's path; a Dp2benchError that says where to get one if it is missing.
+    """The checkpoint's path.
 
     Args:
-        weights: a path, or a name of the catalogue of weights; None takes the official one from the user's folder of weights.
+        weights: a path, or a name of the catalogue of weights; None and ``official`` take the published one from the user's folder of
+            weights.
         detector: the detector's registered name.
-        official: where the published checkpoint is.
+        official: the published checkpoint's name in the catalogue.
+
+    Raises:
+        MissingWeightsError: published ones that are not there. Dp2benchError: no such weights.
 
     """
-    if weights is not None and Path(weights).expanduser().is_file():
-        return Path(weights).expanduser()
-    known = [
-        entry.name
-        for entry in catalogue.catalogue().values()
-        if (
-            entry.name == detector or any(place.url == official for place in entry.places)
-            if weights is None
-            else entry.name == str(weights)
-        )
-    ]
-    for name in known:
+    name = official if weights in {None, "official"} else str(weights)
+    if name in catalogue.names("detector"):
         if (path := catalogue.installed(name)) is not None:
             return path
-    problem = f"no file {weights}" if weights is not None else "no path to them was given"
-    fetch = f"Run `dp2bench weights fetch {known[0]}`, or download" if known else "Download"
-    raise Dp2benchError(
-        f"The detector {detector!r} needs its trained weights: {problem}.",
-        f"{fetch} {official} and pass its path as the detector's argument `weights`, or choose a detector that needs none "
-        "(`annotations`, `coco-json`, `whole-picture`).",
-    )
+        raise catalogue.MissingWeightsError([name], f"The detector {detector!r}", _WITHOUT)
+    path = Path(name).expanduser()
+    if not path.is_file():
+        raise Dp2benchError(
+            f"The detector {detector!r} needs trained weights, and there is no file {weights}.",
+            "Give the path of a checkpoint, `official`, or a detector's name of `dp2bench weights list`.",
+        )
+    return path
 
 
 def describe(path: Path, licence: str) -> Weights:
@@ -94,7 +90,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
         raise
     except (SafetensorError, pickle.UnpicklingError, EOFError, RuntimeError, ValueError, TypeError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise Dp2benchError(f"{path} cannot be read as a checkpoint: {reason}", _TO_SAFETENSORS) from error
+        raise Dp2benchError(
+            f"{path} cannot be read as a checkpoint: {reason}",
+            f"It may be incomplete: get it again. {_TO_SAFETENSORS}",
+        ) from error
     for key in ("model", "state_dict"):
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):
             content = content[key]

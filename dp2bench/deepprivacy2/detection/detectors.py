@@ -17,7 +17,6 @@ from dp2bench.core.types import Image, People, Sample, SurfaceMap
 from dp2bench.deepprivacy2.detection import checkpoints
 from dp2bench.deepprivacy2.detection.rcnn import RCNN, TEMPLATE, Found, architecture_of, without_constants
 
-_ZOO = "https://dl.fbaipublicfiles.com/"
 _FINEST = 288
 """Rows and columns at which a surface is looked up at most: the height of the crops that a generator sees."""
 
@@ -26,7 +25,8 @@ class _NetworkDetector:
     """A network of `rcnn`, loaded at the first picture.
 
     Args:
-        weights: path to a checkpoint; the architecture follows from its parameters.
+        weights: path to a checkpoint, or a name of the catalogue of weights; the architecture follows from its parameters. None takes
+            the published one (``official``).
         score_threshold: only detections that score higher.
         device: torch device; None takes a GPU if there is one.
         short: pixels that a picture's shorter side is scaled to,
@@ -64,7 +64,7 @@ class _NetworkDetector:
             if architecture.surface != self.surface:
                 raise Dp2benchError(
                     f"{self.weights} is {architecture.name}, which is no network for the detector {self.name!r}.",
-                    f"Give it to {'cse' if architecture.surface else 'mask-rcnn'!r}, and use e.g. {self.official} here.",
+                    f"Give it to {'cse' if architecture.surface else 'mask-rcnn'!r}, and use e.g. {self.official!r} here.",
                 )
             network = RCNN(architecture)
             network.load_state_dict(state, strict=True)
@@ -91,7 +91,7 @@ class MaskRCNNDetector(_NetworkDetector):
     """Person masks. See `_NetworkDetector` for the arguments; the paper's evaluation takes scores above 0.1."""
 
     name = "mask-rcnn"
-    official = f"{_ZOO}detectron2/COCO-InstanceSegmentation/mask_rcnn_X_101_32x8d_FPN_3x/139653917/model_final_2d9806.pkl"
+    official = "mask_rcnn_X_101_32x8d_FPN_3x"
     licence = "CC-BY-SA-3.0 (detectron2 model zoo)"
 
     def _convert(self, found: Found, size: tuple[int, int], network: RCNN) -> People:
@@ -103,7 +103,7 @@ class CSEDetector(_NetworkDetector):
     """Person masks with the body's surface. See `_NetworkDetector`; the paper takes scores above 0.3."""
 
     name = "cse"
-    official = f"{_ZOO}densepose/cse/densepose_rcnn_R_101_FPN_DL_soft_s1x/250713061/model_final_1d3314.pkl"
+    official = "cse_R_101_FPN_DL_soft_s1x"
     licence = checkpoints.CSE_LICENCE
     surface = True
 

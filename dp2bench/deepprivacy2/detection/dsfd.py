@@ -22,9 +22,6 @@ from dp2bench.core.types import Image, People, Sample
 from dp2bench.deepprivacy2.detection import checkpoints
 from dp2bench.deepprivacy2.detection.centerface import as_people
 
-OFFICIAL = (
-    "the WIDERFace ResNet-152 checkpoint linked from https://github.com/hukkelas/DSFD-Pytorch-Inference"
-)
 _CHANNELS = (256, 512, 1024, 2048, 512, 256)
 _STRIDES = (4, 8, 16, 32, 64, 128)
 _ANCHORS = (16, 32, 64, 128, 256, 512)
@@ -161,7 +158,7 @@ class DSFDDetector:
         long: int | None = None,
         device: str | None = None,
     ) -> None:
-        self.weights = checkpoints.find(weights, "dsfd", OFFICIAL)
+        self.weights = checkpoints.find(weights, "dsfd", "dsfd")
         self.meta = ComponentMeta(
             "dsfd", weights=(checkpoints.describe(self.weights, "see the DSFD project"),)
         )
@@ -178,7 +175,8 @@ class DSFDDetector:
             except RuntimeError as error:
                 first = str(error).splitlines()[1].strip() if "\n" in str(error) else str(error)
                 raise Dp2benchError(
-                    f"{self.weights} does not hold DSFD's parameters: {first[:300]}", f"Use {OFFICIAL}."
+                    f"{self.weights} does not hold DSFD's parameters: {first[:300]}",
+                    "Use the published file (`dp2bench weights list --places` has its addresses).",
                 ) from error
             self._network = network.to(self.device).requires_grad_(False)
         return self._network

@@ -13,7 +13,7 @@ from dp2bench.core import cutting, registry
 from dp2bench.core.contracts import ComponentMeta, Dataset, Detector
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.types import Category, Image, People, Sample, SurfaceMap
-from dp2bench.deepprivacy2.detection import matching
+from dp2bench.deepprivacy2.detection import checkpoints, matching
 from dp2bench.deepprivacy2.detection.detectors import CSEDetector, MaskRCNNDetector
 from dp2bench.deepprivacy2.detection.embedded import (
     PERSON_SCORE,
@@ -22,6 +22,7 @@ from dp2bench.deepprivacy2.detection.embedded import (
     EmbeddedSurface,
     Eyes,
 )
+from dp2bench.deepprivacy2.weights import MissingWeightsError
 
 _BODY_CROP = (288, 160)
 
@@ -133,12 +134,28 @@ def deepprivacy2(
             "The ensemble got weights of the embedded networks, and weights of others.",
             "Leave out `weights`, or `mask_rcnn` and `cse`.",
         )
-    published = [None if file == "official" else file for file in (mask_rcnn, cse)]
+    paths: list[Path] = []
+    missing: list[str] = []
+    published: tuple[tuple[type[MaskRCNNDetector | CSEDetector], str | Path | None], ...] = (
+        (MaskRCNNDetector, mask_rcnn),
+        (CSEDetector, cse),
+    )
+    for kind, asked in published:
+        try:
+            paths.append(checkpoints.find(asked, kind.name, kind.official))
+        except MissingWeightsError as error:
+            missing += error.names
+    if missing:
+        raise MissingWeightsError(
+            missing,
+            "The detector 'deepprivacy2'",
+            "Or leave out `mask_rcnn` and `cse`: the embedded networks need no download.",
+        )
     return Ensemble(
         MaskRCNNDetector(
-            weights=published[0], score_threshold=0.1 if person_score is None else person_score, device=device
+            weights=paths[0], score_threshold=0.1 if person_score is None else person_score, device=device
         ),
-        CSEDetector(weights=published[1], score_threshold=surface_score, device=device),
+        CSEDetector(weights=paths[1], score_threshold=surface_score, device=device),
         faces,
         **given,
     )

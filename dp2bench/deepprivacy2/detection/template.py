@@ -24,7 +24,8 @@ def smpl() -> Template:
     if not path.is_file():
         raise Dp2benchError(
             f"The surface template {rcnn.TEMPLATE!r} is not on this machine: its embeddings are parameters of a CSE network.",
-            f"Download {_official()} and run `dp2bench data template {rcnn.TEMPLATE} --weights FILE` once.",
+            f"Run `dp2bench weights fetch {_official()}`, then once "
+            f'`dp2bench data template {rcnn.TEMPLATE} --weights "$(dp2bench weights path {_official()})"`.',
         )
     return Template.read(path)
 
@@ -45,7 +46,7 @@ def register_smpl(weights: Path) -> Template:
     except KeyError as error:
         raise Dp2benchError(
             f"{weights} holds no embeddings of {rcnn.TEMPLATE}: {error} is missing.",
-            f"Give a checkpoint of DensePose CSE, e.g. {_official()}.",
+            f"Give a checkpoint of DensePose CSE (`dp2bench weights fetch {_official()}`).",
         ) from error
     embedder = VertexEmbedder(len(features))
     embedder.load_state_dict({"features": features, "embeddings": directions})

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from importlib import resources
@@ -35,6 +35,24 @@ OFFICIAL: Mapping[Role, str] = {
     "face": "fdf256_stylegan",
     "face-keypoints": "deep_privacy1",
 }
+
+
+class MissingWeightsError(Dp2benchError):
+    """Published weights that are not on this machine; the remedy has the commands that bring them.
+
+    Args:
+        names: in the catalogue.
+        whose: who needs them, as a message begins.
+        otherwise: what else helps, as a sentence.
+
+    """
+
+    def __init__(self, names: Sequence[str], whose: str, otherwise: str = "") -> None:
+        super().__init__(
+            f"{whose} needs trained weights that are not on this machine ({folder()}): {', '.join(names)}.",
+            f"{how_to_get(*names)} {otherwise}".strip(),
+        )
+        self.names = tuple(names)
 
 
 @dataclass(frozen=True)
@@ -194,7 +212,7 @@ def resolve(weights: str | Path | None, role: Role) -> Path:
         role: what it is for.
 
     Raises:
-        Dp2benchError: not there; the message has the commands that help.
+        MissingWeightsError: published ones that are not there. Dp2benchError: no such weights.
 
     """
     own = embedded()
@@ -203,13 +221,11 @@ def resolve(weights: str | Path | None, role: Role) -> Path:
     )
     if str(wanted) in own:
         return own[str(wanted)]
-    if str(wanted) in catalogue():
+    if str(wanted) in names("generator"):
         found = installed(str(wanted))
         if found is not None:
             return found
-        raise Dp2benchError(
-            f"The weights {wanted!r} are not on this machine ({folder()}).", how_to_get(str(wanted))
-        )
+        raise MissingWeightsError([str(wanted)], f"The generator for {role!r}")
     if weights in {None, "mini"}:
         raise Dp2benchError(
             f"This dp2bench embeds no weights for {role!r}.",
@@ -219,22 +235,23 @@ def resolve(weights: str | Path | None, role: Role) -> Path:
     if not path.is_file():
         raise Dp2benchError(
             f"There is no file {path} with weights for {role!r}.",
-            f"Give a path, `official`, or one of: {', '.join((*own, *_generators()))}.",
+            f"Give a path, `official`, or one of: {', '.join((*own, *names('generator')))}.",
         )
     return path
 
 
-def how_to_get(name: str) -> str:
-    """The commands that put a catalogue's file into the user's folder."""
-    known = entry(name)
+def how_to_get(*wanted: str) -> str:
+    """The commands that put files of the catalogue into the user's folder."""
+    imports = " and ".join(f"`dp2bench weights import FILE --as {name}`" for name in wanted)
     return (
-        f"Run `dp2bench weights fetch {known.name}`; or download it elsewhere (`dp2bench weights list --places` has the addresses) "
-        f"and run `dp2bench weights import FILE --as {known.name}`."
+        f"Run `dp2bench weights fetch {' '.join(wanted)}`; or download elsewhere (`dp2bench weights list --places` has the addresses) "
+        f"and run {imports}."
     )
 
 
-def _generators() -> Iterable[str]:
-    return (name for name, known in catalogue().items() if known.kind == "generator")
+def names(kind: Literal["generator", "detector"]) -> list[str]:
+    """The catalogue's names of one kind."""
+    return [name for name, known in catalogue().items() if known.kind == kind]
 
 
 def describe(path: Path) -> GeneratorFile:

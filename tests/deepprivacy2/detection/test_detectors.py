@@ -123,7 +123,7 @@ def test_nearest_vertices_is_exact_and_bounded():
 def test_missing_weights():
     for kind in (MaskRCNNDetector, CSEDetector):
         with pytest.raises(
-            Dp2benchError, match="no path to them was given.*download https://dl.fbaipublicfiles"
+            Dp2benchError, match=f"not on this machine.*`dp2bench weights fetch {kind.official}`"
         ):
             kind()
         with pytest.raises(Dp2benchError, match="no file /nowhere.pkl"):

@@ -151,9 +151,14 @@ def test_detector():
 def test_the_registered_factory_says_what_is_missing(monkeypatch, tmp_path):
     monkeypatch.setenv("DP2BENCH_WEIGHTS", str(tmp_path))
     official = ({"mask_rcnn": "official"}, {"cse": "official"}, {"mask_rcnn": "official", "cse": "official"})
-    for arguments in official:
-        with pytest.raises(Dp2benchError, match="'mask-rcnn' needs its trained weights"):
+    for arguments in official:  # both, whichever was named, in one message
+        with pytest.raises(Dp2benchError, match="'deepprivacy2' needs trained weights") as error:
             ensemble.deepprivacy2(**arguments)
+        assert (
+            "dp2bench weights fetch mask_rcnn_X_101_32x8d_FPN_3x cse_R_101_FPN_DL_soft_s1x"
+            in error.value.remedy
+        )
+        assert "leave out `mask_rcnn` and `cse`" in error.value.remedy
 
 
 def test_without_published_weights_the_embedded_networks_are_the_ensemble():

@@ -118,7 +118,7 @@ def test_without_weights_one_message_says_what_to_do(monkeypatch, tmp_path):
     (tmp_path / "bad.onnx").write_bytes(b"nonsense")
     with pytest.raises(Dp2benchError, match="cannot be read as a network"):
         CenterFace(weights=tmp_path / "bad.onnx").detect([np.zeros((64, 64, 3), np.uint8)], [None])
-    with pytest.raises(Dp2benchError, match="'dsfd' needs its trained weights"):
+    with pytest.raises(Dp2benchError, match=r"'dsfd' needs trained weights.*`dp2bench weights fetch dsfd`"):
         DSFDDetector()
 
 

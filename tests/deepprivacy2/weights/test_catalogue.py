@@ -113,8 +113,9 @@ def test_resolution_order(tmp_path, own_folder, monkeypatch, random_generators):
         with pytest.raises(Dp2benchError, match="not on this machine") as error:
             weights.resolve(asked, "body")
         assert "dp2bench weights fetch fdh_styleganL_nocse" in error.value.remedy
-    with pytest.raises(Dp2benchError, match="no file"):
-        weights.resolve(tmp_path / "gone.safetensors", "body")
+    for gone in (tmp_path / "gone.safetensors", "cse_R_50_FPN_s1x"):  # the other is a detector's
+        with pytest.raises(Dp2benchError, match="no file"):
+            weights.resolve(gone, "body")
     own_folder.mkdir()
     (own_folder / "fdh_styleganL_nocse.safetensors").write_bytes(path.read_bytes())
     assert weights.resolve("official", "body").parent == own_folder

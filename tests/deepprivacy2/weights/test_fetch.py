@@ -121,13 +121,19 @@ def test_detectors_take_their_weights_from_the_folder(server):
     from dp2bench.deepprivacy2.detection import checkpoints
 
     entry = weights.entry("mask_rcnn_X_101_32x8d_FPN_3x")
-    official = entry.places[0].url
-    with pytest.raises(Dp2benchError, match="needs its trained weights") as error:
-        checkpoints.find(None, "mask-rcnn", official)
-    assert f"dp2bench weights fetch {entry.name}" in error.value.remedy
+    for asked in (None, "official", entry.name):
+        with pytest.raises(
+            Dp2benchError, match=r"'mask-rcnn' needs trained weights that are not on.*X_101"
+        ) as error:
+            checkpoints.find(asked, "mask-rcnn", entry.name)
+        assert f"dp2bench weights fetch {entry.name}" in error.value.remedy
+        assert f"dp2bench weights import FILE --as {entry.name}" in error.value.remedy
     weights.folder().mkdir(parents=True)
     (weights.folder() / entry.file).write_bytes(b"here")
-    assert checkpoints.find(None, "mask-rcnn", official).name == entry.file
-    assert checkpoints.find(entry.name, "mask-rcnn", official).name == entry.file
-    with pytest.raises(Dp2benchError, match="no file"):
-        checkpoints.find("mask_rcnn_R_50_FPN_3x", "mask-rcnn", official)
+    for asked in (None, "official", entry.name):
+        assert checkpoints.find(asked, "mask-rcnn", entry.name).name == entry.file
+    with pytest.raises(weights.MissingWeightsError, match="R_50") as error:
+        checkpoints.find("mask_rcnn_R_50_FPN_3x", "mask-rcnn", entry.name)
+    assert "X_101" not in str(error.value)
+    with pytest.raises(Dp2benchError, match=r"no file fdh_styleganL.*dp2bench weights list"):
+        checkpoints.find("fdh_styleganL", "mask-rcnn", entry.name)  # a generator's
