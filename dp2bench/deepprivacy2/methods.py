@@ -201,7 +201,7 @@ def _find(given: Source, shared: Source, role: Role) -> Path | None:
 
 
 def _inpainter(method: str, path: Path, role: Role, settings: dict[str, Any]) -> GeneratorInpainter:
-    _weights.verify(path)
+    _weights.check_record(path)
     file = _weights.describe(path)
     part: Literal["face", "body"] = "face" if role.startswith("face") else "body"
     if ("face" if file.role.startswith("face") else "body") != part or (

@@ -6,7 +6,6 @@ numpy arrays, through an unpickler that can build arrays and nothing else.
 
 from __future__ import annotations
 
-import hashlib
 import pickle
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -57,12 +56,9 @@ def find(weights: str | Path | None, detector: str, official: str) -> Path:
 
 
 def describe(path: Path, licence: str) -> Weights:
-    """Name, sha256 and licence of a checkpoint."""
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return Weights(path.name, digest.hexdigest(), licence)
+    """Name, sha256 and licence of a checkpoint; a Dp2benchError if it has changed since it was fetched or imported."""
+    catalogue.check_record(path)
+    return Weights(path.name, catalogue.sha256(path), licence)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from dp2bench.core.paths import cache_root
 from dp2bench.core.templates import Template
 from dp2bench.deepprivacy2.detection import checkpoints, rcnn
 from dp2bench.deepprivacy2.detection.heads import VertexEmbedder
+from dp2bench.deepprivacy2.weights import check_record
 
 _KEY = "roi_heads.embedder.embedder_smpl_27554."
 
@@ -40,6 +41,7 @@ def register_smpl(weights: Path) -> Template:
         Dp2benchError: the file cannot be read or is not a CSE network's.
 
     """
+    check_record(Path(weights))
     state = checkpoints.read_state(Path(weights))
     try:
         features, directions = state[f"{_KEY}features"], state[f"{_KEY}embeddings"]

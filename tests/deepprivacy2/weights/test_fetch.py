@@ -137,3 +137,26 @@ def test_detectors_take_their_weights_from_the_folder(server):
     assert "X_101" not in str(error.value)
     with pytest.raises(Dp2benchError, match=r"no file fdh_styleganL.*dp2bench weights list"):
         checkpoints.find("fdh_styleganL", "mask-rcnn", entry.name)  # a generator's
+
+
+@pytest.mark.parametrize("name", ["mask_rcnn_X_101_32x8d_FPN_3x", "cse_R_101_FPN_DL_soft_s1x", "dsfd"])
+def test_a_detectors_file_that_changed_since_it_was_fetched_is_refused(server, name):
+    from dp2bench.core import registry
+
+    entry = weights.entry(name)
+    detector = entry.use.split()[1].strip(",")
+    path = weights.folder() / entry.file
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"as it was")
+    assert registry.create("detectors", detector, {}).meta.weights[0].sha256 == weights.sha256(path)
+    weights.write_record(path)
+    assert registry.create("detectors", detector, {}).meta.weights[0].name == entry.file
+    path.write_bytes(b"tampered!")
+    for given in ({}, {"weights": str(path)}):
+        with pytest.raises(Dp2benchError, match=f"{entry.file} has changed since"):
+            registry.create("detectors", detector, given)
+    if "FPN" in name:
+        (weights.folder() / weights.entry("cse_R_101_FPN_DL_soft_s1x").file).touch()
+        (weights.folder() / weights.entry("mask_rcnn_X_101_32x8d_FPN_3x").file).touch()
+        with pytest.raises(Dp2benchError, match=f"{entry.file} has changed since"):
+            registry.create("detectors", "deepprivacy2", {"mask_rcnn": "official"})
