@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -210,9 +209,10 @@ def style_centres(file: weights.GeneratorFile, *, centres: int = CENTRES, sample
 
     """
     from safetensors import SafetensorError
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
     from dp2bench.core.paths import cache_root
+    from dp2bench.core.tensors import write_tensors
     from dp2bench.deepprivacy2.weights import files
 
     path: Path = (
@@ -225,7 +225,5 @@ def style_centres(file: weights.GeneratorFile, *, centres: int = CENTRES, sample
     network: Any = files.load(file)[0]
     made: Tensor = network.style_net.compute_centers(centres, n_samples=samples)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    save_file({"centres": made.contiguous()}, partial)
-    partial.replace(path)
+    write_tensors({"centres": made}, path)
     return made

@@ -10,20 +10,21 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from dp2bench.core.contracts import Dataset, Progress, no_progress
 from dp2bench.core.errors import DatasetError, Dp2benchError, PluginError
 from dp2bench.core.seeds import derive_seed
 from dp2bench.downstream.instances import CLASSES
 from dp2bench.downstream.keypoints import PERSON, annotation_file
+from dp2bench.downstream.training import save
 
 Kind = Literal["keypoint-rcnn", "mask-rcnn"]
 CONFIGS: Mapping[Kind, str] = {
@@ -256,11 +257,7 @@ def train(
             f"The training of detectron2's {kind} diverged: {str(error).splitlines()[0]}",
             "Lower SOLVER.BASE_LR in the task's options.",
         ) from error
-    save_file(
-        {k: v.contiguous().cpu() for k, v in trainer.model.state_dict().items()},
-        out / "model.safetensors",
-        metadata={"recipe": json.dumps({"kind": kind, **asdict(recipe)}, sort_keys=True)},
-    )
+    save(trainer.model, recipe, out, kind=kind)
     rows = [json.loads(line) for line in (out / "metrics.json").read_text("utf-8").splitlines()]
     curve = "".join(f"{r['iteration'] + 1},{r['total_loss']:.6f}\n" for r in rows if "total_loss" in r)
     (out / "curve.csv").write_text("iteration,loss\n" + curve, "utf-8")

@@ -10,14 +10,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import cv2
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from dp2bench.core.contracts import Dataset, Progress, no_progress
@@ -26,6 +26,7 @@ from dp2bench.core.seeds import derive_seed, generator
 from dp2bench.core.types import Sample
 from dp2bench.downstream.instances import CLASSES
 from dp2bench.downstream.keypoints import MIRRORED, PERSON, annotation_file
+from dp2bench.downstream.training import save
 
 Kind = Literal["keypoint-rcnn", "mask-rcnn"]
 SAVE_EVERY = 500
@@ -262,14 +263,9 @@ def train(
                 partial,
             )
             os.replace(partial, checkpoint)
-    save_file(
-        {k: v.contiguous().cpu() for k, v in model.state_dict().items()},
-        out / "model.safetensors",
-        metadata={"recipe": json.dumps({"kind": kind, **asdict(recipe)}, sort_keys=True)},
-    )
     rows = "".join(f"{i},{loss:.6f}\n" for i, loss in curve)
     (out / "curve.csv").write_text("iteration,loss\n" + rows, "utf-8")
-    checkpoint.unlink(missing_ok=True)
+    save(model, recipe, out, kind=kind)
 
 
 def _example(

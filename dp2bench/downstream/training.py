@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from dp2bench.core.contracts import Progress
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.seeds import derive_seed, generator
+from dp2bench.core.tensors import write_tensors
 
 Loss = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Loss of a batch, given the indices of its examples, and how well it is solved, which is written down and not learned from."""
@@ -97,11 +97,10 @@ def fit(
     (out / "curve.csv").write_text(f"epoch,loss,{measure}\n" + rows, "utf-8")
 
 
-def save(model: nn.Module, recipe: Any, out: Path) -> None:
-    """Leave a trained model and its recipe (a dataclass) as ``model.safetensors``, without the checkpoint."""
-    save_file(
-        {k: v.contiguous().cpu() for k, v in model.state_dict().items()},
-        out / "model.safetensors",
-        metadata={"recipe": json.dumps(asdict(recipe), sort_keys=True)},
-    )
+def save(model: nn.Module, recipe: Any, out: Path, **more: str) -> None:
+    """Leave a trained model and its recipe (a dataclass, with ``more`` beside its fields) as ``model.safetensors``, without the
+    checkpoint.
+    """
+    told = json.dumps(more | asdict(recipe), sort_keys=True)
+    write_tensors(model.state_dict(), out / "model.safetensors", {"recipe": told})
     (out / "checkpoint.pt").unlink(missing_ok=True)

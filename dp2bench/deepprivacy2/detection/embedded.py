@@ -26,6 +26,7 @@ from torchvision.ops import nms
 from dp2bench.core import templates
 from dp2bench.core.contracts import ComponentMeta, Weights
 from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.tensors import write_tensors
 from dp2bench.core.types import Image, People, Sample, SurfaceMap
 from dp2bench.deepprivacy2.detection import checkpoints
 from dp2bench.deepprivacy2.detection.centerface import as_people
@@ -417,15 +418,8 @@ class EmbeddedFace(_Embedded):
 
 def save(networks: Networks, path: Path, described: dict[str, Any]) -> None:
     """Write the networks in half precision; ``described`` is kept with them and holds at least ``channels``."""
-    from safetensors.torch import save_file
-
-    state = {
-        k: (v.half() if v.is_floating_point() else v).contiguous().cpu()
-        for k, v in networks.state_dict().items()
-    }
-    partial = path.with_name(f"{path.name}.partial")
-    save_file(state, partial, {"detector": json.dumps(described, sort_keys=True)})
-    partial.replace(path)
+    state = {k: v.half() if v.is_floating_point() else v for k, v in networks.state_dict().items()}
+    write_tensors(state, path, {"detector": json.dumps(described, sort_keys=True)})
 
 
 def load(path: Path) -> tuple[Networks, dict[str, Any]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.tensors import write_tensors
 from dp2bench.deepprivacy2 import generators, weights
 from dp2bench.deepprivacy2.generators.layers import InferenceMixin
 from dp2bench.deepprivacy2.weights import Entry, GeneratorFile
@@ -43,13 +43,11 @@ def save(
         dtype: of the numbers in the file; float16 halves it, and a network is read back in float32 either way.
 
     """
-    state = {key: value.detach().to(dtype).contiguous().cpu() for key, value in network.state_dict().items()}
+    state = {key: value.to(dtype) for key, value in network.state_dict().items()}
     if centres is not None:
-        state[CENTRES] = centres.detach().to(dtype).contiguous().cpu()
+        state[CENTRES] = centres.to(dtype)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    save_file(state, partial, {"generator": json.dumps(dict(described), sort_keys=True)})
-    partial.replace(path)
+    write_tensors(state, path, {"generator": json.dumps(dict(described), sort_keys=True)})
 
 
 def load(file: GeneratorFile) -> tuple[InferenceMixin, Tensor | None]:
