@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from dp2bench.core import templates
 from dp2bench.core.images import write_image
-from dp2bench.core.types import Image, People
+from dp2bench.core.types import Image, People, Sample
 from dp2bench.datasets import shelf
 from dp2bench.datasets.crops import Crop
 from dp2bench.datasets.passersby.template import NAME as TEMPLATE
@@ -39,13 +39,18 @@ def grid(pictures: Sequence[Image], columns: int, size: tuple[int, int]) -> Imag
 
 
 def reid(size: str) -> Sheets:
-    """Six identities of the train split, each with its pictures by camera."""
+    """Six identities of the train split with their pictures by camera, and eight who take their jacket off, with one picture by camera."""
     data = shelf.create("passersby-reid", size)
-    by_identity: dict[int, list[Image]] = {}
+    by_identity: dict[int, list[Sample]] = {}
     for sample in data.samples("train"):
-        by_identity.setdefault(sample.labels["identity"], []).append(data.read(sample))
+        by_identity.setdefault(sample.labels["identity"], []).append(sample)
     rows = [by_identity[i] for i in sorted(by_identity)[:6]]
-    yield "passersby-reid", grid([p for row in rows for p in row], len(rows[0]), (64, 128))
+    yield "passersby-reid", grid([data.read(s) for row in rows for s in row], len(rows[0]), (64, 128))
+    looks = data.attributes()
+    changing = [row for i, row in sorted(by_identity.items()) if looks[i]["without_jacket"]][:8]
+    cameras = {s.labels["camera"] for s in changing[0]}
+    firsts = [next(s for s in row if s.labels["camera"] == c) for row in changing for c in sorted(cameras)]
+    yield "passersby-jackets", grid([data.read(s) for s in firsts], 2 * len(cameras), (64, 128))
 
 
 def surface(crop: Crop) -> Image:
