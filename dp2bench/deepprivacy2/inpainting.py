@@ -40,7 +40,8 @@ class GeneratorInpainter:
         meta: what the inpainter declares.
         truncation: ``none``: each person's own style. ``mean``: styles are drawn to the mean style, ``psi`` 0 gives everybody
             the same. ``multi-modal``: each is drawn to the nearest of the cluster centres.
-        psi: how much of a person's own style is left, 0 to 1.
+        psi: how much of a person's own style is left, 0 to 1; 1 is no truncation. None takes what the weights recommend:
+            0, as published, and 1 for the embedded ones.
         device: torch device; None takes a GPU if there is one.
         precision: of convolutions; ``auto`` is float16 on a GPU and float32 on a CPU. A CPU knows float32 and bfloat16, which is
             faster on a processor that multiplies it and differs by a few grey levels.
@@ -55,7 +56,7 @@ class GeneratorInpainter:
         meta: MethodMeta,
         *,
         truncation: Truncation = "multi-modal",
-        psi: float = 0.0,
+        psi: float | None = None,
         device: str | None = None,
         precision: Precision = "auto",
         batch_size: int | None = None,
@@ -63,6 +64,7 @@ class GeneratorInpainter:
     ) -> None:
         if truncation not in {"none", "mean", "multi-modal"}:
             raise ValueError(f"truncation is none, mean or multi-modal, not {truncation!r}")
+        psi = file.psi if psi is None else psi
         if not 0 <= psi <= 1:
             raise ValueError(f"psi must lie in 0..1, not {psi}")
         if precision not in {"auto", "float32", "float16", "bfloat16"}:
@@ -75,7 +77,7 @@ class GeneratorInpainter:
         self.uses_conditions = file.role in {"body-cse", "face-keypoints"}
         self.needs_keypoints = file.role == "face-keypoints"
         # DeepPrivacy 1 has no styles: its published anonymiser takes z as it is.
-        self.truncation: Truncation = "none" if self.needs_keypoints else truncation
+        self.truncation: Truncation = "none" if self.needs_keypoints or psi == 1 else truncation
         self.psi = 1.0 if self.truncation == "none" else psi
         self._device, self._precision, self._batch, self._compile = device, precision, batch_size, compile
         self._loaded: Any = None

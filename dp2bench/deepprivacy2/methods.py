@@ -46,7 +46,7 @@ def _deepprivacy2(
     face: Source = None,
     mode: Mode = "body+face",
     truncation: Truncation = "multi-modal",
-    psi: float = 0.0,
+    psi: float | None = None,
     fallback: Fallback = "mask-out",
     waiting: Waiting = "blank",
     feather: float = 0.0,

@@ -91,6 +91,14 @@ def test_truncation_decides_how_different_people_are(random_generators):
     assert different(truncation="multi-modal", psi=0) > 3
 
 
+def test_without_a_word_truncation_is_what_the_weights_recommend(random_generators):
+    path = random_generators["body"]
+    assert inpainter(path).psi == 0
+    embedded = inpainter(weights.resolve(None, "body"))
+    assert (embedded.truncation, embedded.psi) == ("none", 1)
+    assert inpainter(weights.resolve(None, "body"), psi=0.0).truncation == "multi-modal"
+
+
 def test_centres_are_kept_by_the_weights_digest(random_generators, monkeypatch):
     file = weights.describe(random_generators["body"])
     first = style_centres(file, centres=4, samples=50)

@@ -120,6 +120,8 @@ class GeneratorFile:
         face_crop: definition of the crop it was trained with, if it is for faces.
         licence: of the weights.
         trained_on: data.
+        psi: how much of a person's own style is best left (truncation): 0, as published, or 1 for a generator that learned by
+            reconstruction, whose fillings truncation makes worse and more alike (docs/model-cards.md).
 
     """
 
@@ -130,6 +132,7 @@ class GeneratorFile:
     face_crop: str = "fdf256"
     licence: str = "unknown"
     trained_on: str = "unknown"
+    psi: float = 0.0
 
     @property
     def crop_size(self) -> tuple[int, int]:
@@ -292,6 +295,7 @@ def describe(path: Path) -> GeneratorFile:
             face_crop=told.get("face_crop", "fdf256"),
             licence=told.get("licence", "unknown"),
             trained_on=told.get("trained_on", "unknown"),
+            psi=1.0 if told.get("recipe", {}).get("reconstruction") else 0.0,
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Dp2benchError(
