@@ -84,6 +84,13 @@ def anonymize(
     no_audio: Annotated[
         bool, typer.Option("--no-audio", help="Video: leave the sound out. Voices are not anonymised.")
     ] = False,
+    keep_readable: Annotated[
+        bool,
+        typer.Option(
+            "--keep-readable",
+            help="Video: of one that is broken or cut off, which is refused otherwise, take what comes before.",
+        ),
+    ] = False,
 ) -> None:
     """Anonymise a picture, a video, a folder, or a dataset.
 
@@ -125,7 +132,19 @@ def anonymize(
         who = saved_detections(detections, arguments)
     if source.is_file() and is_video_name(source):
         settings = {"detector_arguments": detector_argument or [], "method_arguments": method_argument or []}
-        _video(console, source, target, who, how, seed, bridge, preview, settings, audio=not no_audio)
+        _video(
+            console,
+            source,
+            target,
+            who,
+            how,
+            seed,
+            bridge,
+            preview,
+            settings,
+            audio=not no_audio,
+            keep_readable=keep_readable,
+        )
     else:
         _pictures(console, opened, source, target, who, how, seed, preview, method)
 
@@ -221,7 +240,10 @@ def _video(
     settings: dict[str, Any],
     *,
     audio: bool,
+    keep_readable: bool,
 ) -> None:
+    from rich.markup import escape
+
     from dp2bench.cli.progress import TerminalObserver
     from dp2bench.engine.video import anonymise_video
 
@@ -235,6 +257,7 @@ def _video(
                 seed,
                 bridge=bridge,
                 audio=audio,
+                keep_readable=keep_readable,
                 settings=settings,
                 progress_of=observer.progress,
             )
@@ -260,9 +283,21 @@ def _video(
             highlight=False,
             soft_wrap=True,
         )
+    for start, end in report["gaps"]:
+        console.print(
+            f"[yellow]gap:[/] the source has no picture between {start:.2f} and {end:.2f} s; frames may have been lost there.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    if report["broken"]:
+        console.print(
+            f"[red]cut short:[/] {escape(report['broken'])} What follows is not in {target}.",
+            highlight=False,
+            soft_wrap=True,
+        )
     if preview is not None:
         _video_preview(source, target, preview)
-    if report["missed"] or blank:
+    if report["missed"] or blank or report["broken"]:
         raise typer.Exit(1)
 
 
@@ -274,8 +309,8 @@ def _video_preview(source: Path, target: Path, folder: Path) -> None:
     from dp2bench.datasets.video import Video
 
     before, after = Video(source), Video(target)
-    every = max(1, before.info.expected_frames // _SHOWN)
-    for a, b in zip(before, after, strict=True):
+    every = max(1, after.info.expected_frames // _SHOWN)
+    for b, a in zip(after, before, strict=False):  # the source may be broken after the last frame
         if a.index % every == 0:
             write_image(folder / f"{a.index:08d}.jpg", np.concatenate((a.image, b.image), 1))
 

@@ -7,6 +7,7 @@ FFmpeg's libraries through PyAV. What is written holds pictures and, if wanted, 
 from __future__ import annotations
 
 import heapq
+import math
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,10 @@ _INSTALL = 'Install PyAV, which reads and writes videos: `pip install "dp2bench[
 
 class VideoError(Dp2benchError):
     """A video that cannot be read to its end, or not be written."""
+
+
+class _BrokenError(VideoError):
+    """A video that can be read up to a frame."""
 
 
 def is_video_name(path: str | Path) -> bool:
@@ -90,7 +95,7 @@ class Frame:
         index: 0, 1, 2, …
         pts: timestamp in units of ``time_base``, strictly increasing.
         image: (H, W, 3) uint8 RGB, upright.
-        damaged: the decoder had to guess parts of it.
+        damaged: the decoder had to guess parts of it, or of a frame that it was predicted from.
 
     """
 
@@ -103,13 +108,19 @@ class Frame:
 class Video:
     """A video to be read; can be iterated over any number of times.
 
+    Args:
+        path: of the file.
+        keep_readable: where the video is broken or cut off, the frames before are all; ``broken`` then says what is wrong.
+
     Raises:
-        VideoError: missing, empty, no video, or (while iterating) broken or cut off; names the file and the frame.
+        VideoError: missing, empty, no video, or (while iterating) broken or cut off; names the file, the frame and the second.
 
     """
 
-    def __init__(self, path: str | Path) -> None:
+    def __init__(self, path: str | Path, *, keep_readable: bool = False) -> None:
         self.path = Path(path)
+        self.keep_readable = keep_readable
+        self.broken = ""
         if not self.path.is_file():
             raise VideoError(f"The video {self.path} does not exist.", "Check the path.")
         if not self.path.stat().st_size:
@@ -118,23 +129,38 @@ class Video:
             self.info = self._info(container)
 
     def __iter__(self) -> Iterator[Frame]:
+        readable = 0
+        try:
+            for frame in self._frames():
+                yield frame
+                readable += 1
+        except _BrokenError as error:
+            if not self.keep_readable or not readable:
+                raise
+            self.broken = error.problem
+
+    def _frames(self) -> Iterator[Frame]:
         import av
 
         step = max(1, round(1 / (self.info.rate * self.info.time_base)))
-        pts, index = -step, 0
+        pts, index, guessed = -step, 0, False
         with self._open() as container:
             stream = container.streams.video[0]
-            stream.thread_type = "AUTO"
+            # How many frames come before an error must be the same each time; threads that decode ahead drop some.
+            stream.thread_type = "SLICE" if self.keep_readable else "AUTO"
             try:
                 for frame in container.decode(stream):
                     # Missing and repeated timestamps happen in streams that were cut together.
                     guess = pts + step if index else 0
                     stamp = guess if frame.pts is None else int(frame.pts)
                     pts = stamp if stamp > pts or not index else pts + 1
-                    yield Frame(index, pts, self._upright(frame), bool(frame.is_corrupt))
+                    # What is predicted from a guess is one, and the decoder marks the first alone.
+                    guessed = bool(frame.is_corrupt) or (guessed and not frame.key_frame)
+                    yield Frame(index, pts, self._upright(frame), guessed)
                     index += 1
             except av.error.FFmpegError as error:
-                raise self._broken(index, f"is damaged: {error.strerror}") from error
+                end = float((pts + step) * self.info.time_base)
+                raise self._broken(index, f"is damaged at {end:.2f} s: {error.strerror}") from error
         if not index:
             raise self._broken(0, "holds no frame that can be decoded")
         end = float((pts + step) * self.info.time_base)
@@ -197,12 +223,12 @@ class Video:
             )
         return image
 
-    def _broken(self, index: int, what: str) -> VideoError:
-        return VideoError(
-            f"The video {self.path} {what} (after {index} frames that could be read, of about {self.info.expected_frames})."
-            if hasattr(self, "info")
-            else f"The video {self.path} {what}.",
-            f"Copy or download the file again. To keep what is there: `ffmpeg -i {self.path.name} -c copy -fflags +discardcorrupt rest.mkv`.",
+    def _broken(self, index: int, what: str) -> _BrokenError:
+        if not index:
+            return _BrokenError(f"The video {self.path} {what}.", "Copy or download the file again.")
+        return _BrokenError(
+            f"The video {self.path} {what} (after {index} frames that could be read, of about {self.info.expected_frames}).",
+            "Copy or download the file again, or take the frames before: `dp2bench anonymize` does with --keep-readable.",
         )
 
 
@@ -274,7 +300,14 @@ def encoder_for(path: Path) -> str:
     return ENCODERS[path.suffix.lower()]
 
 
-def join(segments: Sequence[Path], target: Path, info: VideoInfo, *, sound_of: Path | None = None) -> None:
+def join(
+    segments: Sequence[Path],
+    target: Path,
+    info: VideoInfo,
+    *,
+    sound_of: Path | None = None,
+    sound_until: float = math.inf,
+) -> None:
     """String segments together, without encoding again, and copy the audio streams of another file beside them.
 
     Args:
@@ -282,6 +315,7 @@ def join(segments: Sequence[Path], target: Path, info: VideoInfo, *, sound_of: P
         target: replaced when it is whole.
         info: of the video.
         sound_of: the file whose audio is copied; None leaves the picture without sound.
+        sound_until: seconds at which it ends at the latest.
 
     """
     av = _av()
@@ -309,7 +343,7 @@ def join(segments: Sequence[Path], target: Path, info: VideoInfo, *, sound_of: P
             packets = [_packets(path, picture) for path in segments]
             merged = [_chain(packets)]
             if sound is not None and tracks:
-                merged.append(_sound(sound, tracks))
+                merged.append(_sound(sound, tracks, sound_until))
             for packet in heapq.merge(*merged, key=lambda p: float(p.dts * p.time_base)):
                 out.mux(packet)
         os.replace(partial, target)
@@ -339,11 +373,11 @@ def _chain(parts: Sequence[Iterator[Any]]) -> Iterator[Any]:
         yield from part
 
 
-def _sound(container: Any, tracks: dict[int, Any]) -> Iterator[Any]:
+def _sound(container: Any, tracks: dict[int, Any], until: float) -> Iterator[Any]:
     av = _av()
     try:
         for packet in container.demux(*container.streams.audio):
-            if packet.dts is not None:
+            if packet.dts is not None and packet.dts * packet.time_base < until:
                 packet.stream = tracks[packet.stream.index]
                 yield packet
     except av.error.FFmpegError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
 from collections import Counter
@@ -29,6 +30,7 @@ CHUNK = 16
 BATCH = 8
 """Frames handed to a detector at once."""
 GREY = 127
+_GAP = 0.5
 FORMAT = 1
 
 
@@ -131,6 +133,7 @@ def anonymise_video(
     bridge: int = 15,
     trail: int = 3,
     audio: bool = True,
+    keep_readable: bool = False,
     settings: Mapping[str, Any] | None = None,
     progress_of: Callable[[str], Progress] = _quiet,
 ) -> dict[str, Any]:
@@ -149,12 +152,13 @@ def anonymise_video(
         bridge: see `tracking.track`.
         trail: see `tracking.track`.
         audio: copy the sound.
+        keep_readable: of a video that is broken or cut off take the frames before; the report says so.
         settings: whatever else changes the outcome; intermediate results of other settings are not used.
         progress_of: title to `Progress`.
 
     """
     encoder = encoder_for(target)
-    video = Video(source)
+    video = Video(source, keep_readable=keep_readable)
     work = target.with_name(f".{target.name}.work")
     store = work / key_of(source, detector, settings or {})
     found = find_people(
@@ -179,7 +183,13 @@ def anonymise_video(
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     segments = [parts / f"{k:06d}.nut" for k in range(len(notes))]
-    join(segments, target, video.info, sound_of=source if audio and video.info.audio else None)
+    join(
+        segments,
+        target,
+        video.info,
+        sound_of=source if audio and video.info.audio else None,
+        sound_until=found.times[-1] + 1 / float(video.info.rate) if video.broken else math.inf,
+    )
     report = _report(source, video, detector, method, run_seed, found, notes, audio=audio)
     _write_json(target.with_name(target.name + ".json"), report)
     shutil.rmtree(work)
@@ -326,6 +336,8 @@ def _report(
         "detector": detector.meta.name,
         "seed": run_seed,
         "frames": len(rows),
+        "broken": video.broken,
+        "gaps": _gaps(found.times),
         "tracks": found.tracks.count,
         "people_in_frames": people,
         "bridged": sum(len(b) for i, b in enumerate(found.tracks.bridges) if not rows[i]["blank"]),
@@ -337,6 +349,16 @@ def _report(
         "blanked_frames": blank,
         "sound": "copied, not anonymised" if audio and video.info.audio else "none",
     }
+
+
+def _gaps(times: Sequence[float]) -> list[tuple[float, float]]:
+    """Seconds between which there is no picture for much longer than usual: where a damaged file lost frames, nothing else tells."""
+    steps = np.diff(times)
+    usual = float(np.median(steps)) if len(steps) else 0.0
+    return [
+        (round(times[i], 3), round(times[i + 1], 3))
+        for i in np.flatnonzero(steps > max(_GAP, 5 * usual)).tolist()
+    ]
 
 
 @lru_cache(maxsize=4)

@@ -1,3 +1,4 @@
+import re
 import runpy
 import sys
 from fractions import Fraction
@@ -124,7 +125,7 @@ def _hurt(path):
             lambda p: _cut(make(p, 60, sound=False, options={"movflags": "faststart"}), 0.8),
             r"after \d+ frames.*of about 60",
         ),
-        ("hurt.mp4", lambda p: _hurt(make(p, 60)), r"damaged.*after \d+ frames.*of about 60"),
+        ("hurt.mp4", lambda p: _hurt(make(p, 60)), r"damaged at \d+\.\d\d s.*after \d+ frames.*of about 60"),
     ],
 )
 def test_broken_videos_are_named_with_the_frame(tmp_path, name, break_it, what):
@@ -133,6 +134,49 @@ def test_broken_videos_are_named_with_the_frame(tmp_path, name, break_it, what):
         list(Video(path))
     assert name in error.value.problem
     assert error.value.remedy
+
+
+def test_of_a_broken_video_the_frames_before_can_be_taken(tmp_path):
+    whole = make(tmp_path / "a.mkv", 60, sound=False)
+    pictures = [f.image for f in Video(whole)]
+    video = Video(_cut(whole, 0.8), keep_readable=True)
+    for _ in range(2):
+        frames = list(video)
+        assert 10 < len(frames) < 60
+        assert all((a.image == b).all() for a, b in zip(frames, pictures, strict=False))
+        assert re.search(
+            rf"cut off: it should last 2.00 s, and ends at .*after {len(frames)} fr", video.broken
+        )
+    with pytest.raises(VideoError, match="cannot be opened"):
+        Video(_cut(make(tmp_path / "b.mp4")), keep_readable=True)
+
+
+def test_what_is_predicted_from_a_damaged_frame_is_damaged_too(tmp_path):
+    """The decoder marks the first frame alone, and shows what it made of it until the next one that stands for itself."""
+    import av
+
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 255, (120, 160, 3), np.uint8)
+    with av.open(str(tmp_path / "a.mkv"), "w") as out:
+        stream = out.add_stream("libx264", rate=25, options={"preset": "veryfast"})
+        stream.width, stream.height, stream.codec_context.gop_size = 160, 120, 20
+        for i in range(60):
+            frame = av.VideoFrame.from_ndarray(np.roll(noise, (i, 2 * i), (0, 1)), format="rgb24")
+            out.mux(stream.encode(frame.reformat(format="yuv420p")))
+        out.mux(stream.encode())
+    pictures = [f.image for f in Video(tmp_path / "a.mkv")]
+    with av.open(str(tmp_path / "a.mkv")) as container:
+        packet = next(p for p in container.demux(video=0) if p.is_keyframe and p.pts * p.time_base > 0.7)
+    data = bytearray((tmp_path / "a.mkv").read_bytes())
+    middle = data.index(bytes(packet)) + packet.size // 2
+    data[middle : middle + 64] = bytes(64)
+    (tmp_path / "b.mkv").write_bytes(data)
+    frames = list(Video(tmp_path / "b.mkv"))
+    wrong = [i for i, f in enumerate(frames) if np.abs(f.image.astype(int) - pictures[i]).max() > 2]
+    assert len(frames) == 60
+    assert len(wrong) > 5
+    assert [f.index for f in frames if f.damaged] == list(range(20, 40))
+    assert set(wrong) <= set(range(20, 40))
 
 
 def test_sound_alone_is_no_video(tmp_path):

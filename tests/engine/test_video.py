@@ -10,7 +10,7 @@ pytest.importorskip("av", reason='videos need `pip install "dp2bench[video]"`')
 from dp2bench.core.contracts import ComponentMeta, MethodMeta
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.types import Anonymized, Missed, People
-from dp2bench.datasets.video import Video
+from dp2bench.datasets.video import Video, VideoError
 from dp2bench.engine import video as engine
 from dp2bench.engine.video import anonymise_video
 
@@ -127,6 +127,41 @@ def test_frames_that_fail_are_grey_and_declared(clip, tmp_path):
             assert np.abs(frame.image.astype(int) - 127).max() < 12
         else:
             assert _inside(frame)[0] > 200
+
+
+def test_a_broken_video_is_refused_or_ends_where_it_breaks(tmp_path):
+    import av
+
+    broken = CLIPS["make"](tmp_path / "broken.mkv", 60)
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: int(len(whole) * 0.8)])
+    target = tmp_path / "out.mkv"
+    with pytest.raises(VideoError, match=r"cut off: it should last 2\.0\d s, and ends at .* s") as error:
+        anonymise_video(broken, Square(), Red(), target, 0)
+    assert "--keep-readable" in error.value.remedy
+    assert not target.exists()
+    square = Square()
+    report = anonymise_video(broken, square, Red(), target, 0, keep_readable=True)
+    assert report["broken"] == error.value.problem
+    made = Video(target)
+    frames = list(made)
+    assert report["frames"] == len(frames) == report["anonymised"]
+    assert f"after {len(frames)} frames" in report["broken"]
+    assert all(_inside(f)[0] > 200 and _inside(f)[1:].max() < 60 for f in frames)
+    assert len(square.asked) < 16, "what the first try found is used"
+    with av.open(str(target)) as container:
+        last = max(p.pts * p.time_base for p in container.demux(audio=0) if p.pts is not None)
+    assert last < frames[-1].pts * made.info.time_base + 0.05, "the sound ends with the picture"
+
+
+def test_frames_that_are_gone_without_an_error_leave_a_gap_in_the_report(tmp_path):
+    stamps = [i * 20 if i < 15 else i * 20 + 800 for i in range(30)]
+    source = CLIPS["make"](tmp_path / "a.mkv", 30, stamps=stamps, sound=False)
+    report = anonymise_video(source, Square(), Red(), tmp_path / "out.mkv", 0)
+    assert report["gaps"] == [
+        (pytest.approx(14 / 30, abs=2e-3), pytest.approx(15 / 30 + 800 / 600, abs=2e-3))
+    ]
+    assert report["broken"] == ""
 
 
 def test_who_is_missed_is_in_the_report(clip, tmp_path):
