@@ -22,9 +22,9 @@ from safetensors.torch import load_file
 from dp2bench.core.contracts import Dataset, Progress, no_progress
 from dp2bench.core.errors import DatasetError, Dp2benchError, PluginError
 from dp2bench.core.seeds import derive_seed
-from dp2bench.downstream.instances import CLASSES
+from dp2bench.downstream.instances import CLASSES, instance_ids, write_results
 from dp2bench.downstream.keypoints import PERSON, annotation_file
-from dp2bench.downstream.training import save
+from dp2bench.downstream.training import save, write_curve
 
 Kind = Literal["keypoint-rcnn", "mask-rcnn"]
 CONFIGS: Mapping[Kind, str] = {
@@ -122,11 +122,7 @@ def _mask_records(dataset: Any) -> list[dict[str, Any]]:
 
     records = []
     for i, sample in enumerate(dataset.samples("train")):
-        ids = cv2.imread(str(dataset.ground_truth(sample, "instanceIds.png")), cv2.IMREAD_UNCHANGED)
-        if ids is None or ids.ndim != 2:
-            raise DatasetError(
-                f"The labels of {sample.id} are missing or no picture.", "Put gtFine beside the pictures."
-            )
+        ids = instance_ids(dataset, sample)
         annotations = []
         for value in (int(v) for v in np.unique(ids) if v >= 1000 and v // 1000 in CLASSES):
             mask = np.asfortranarray(ids == value).astype(np.uint8, order="F")
@@ -259,8 +255,8 @@ def train(
         ) from error
     save(trainer.model, recipe, out, kind=kind)
     rows = [json.loads(line) for line in (out / "metrics.json").read_text("utf-8").splitlines()]
-    curve = "".join(f"{r['iteration'] + 1},{r['total_loss']:.6f}\n" for r in rows if "total_loss" in r)
-    (out / "curve.csv").write_text("iteration,loss\n" + curve, "utf-8")
+    curve = [(row["iteration"] + 1, row["total_loss"]) for row in rows if "total_loss" in row]
+    write_curve(out, ("iteration", "loss"), curve)
     for file in (*out.glob("model_*.pth"), out / "last_checkpoint", out / START):
         file.unlink(missing_ok=True)
 
@@ -316,16 +312,9 @@ def predict_instances(
 ) -> None:
     """Write a results folder in Cityscapes' format for a split to ``out``."""
     said = _predictor("mask-rcnn", folder, recipe, device)
-    (out / "masks").mkdir(parents=True, exist_ok=True)
     samples = dataset.samples(split)
     for done, sample in enumerate(samples, 1):
         found = said(dataset.read(sample))
-        stem = Path(sample.id).name.removesuffix("_leftImg8bit.png")
-        lines = []
-        rows = zip(found.pred_masks.numpy(), found.pred_classes.tolist(), found.scores.tolist(), strict=True)
-        for i, (mask, kind, score) in enumerate(rows):
-            name = f"masks/{stem}_{i}.png"
-            cv2.imwrite(str(out / name), mask.astype(np.uint8) * 255)
-            lines.append(f"{name} {CLASSES[kind]} {score:.6f}\n")
-        (out / f"{stem}.txt").write_text("".join(lines), "utf-8")
+        masks, kinds = found.pred_masks.numpy(), found.pred_classes.tolist()
+        write_results(out, sample, masks, kinds, found.scores.tolist())
         progress(done, len(samples))

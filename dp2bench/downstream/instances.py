@@ -8,6 +8,7 @@ and its mask and class are predicted from it; where the boxes are is not learned
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from torch.nn import functional as F
 from dp2bench.core.contracts import Dataset, Progress, no_progress
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.seeds import derive_seed
+from dp2bench.core.types import Sample
 from dp2bench.downstream.small import SmallNet, cut, frozen_maps
 from dp2bench.downstream.training import fit, save
 from dp2bench.metrics import efficientnet
@@ -87,7 +89,7 @@ def crops(
     samples = dataset.samples(split)
     found: list[tuple[int, int]] = []
     for i, sample in enumerate(samples):
-        values, areas = np.unique(_ids(dataset, sample), return_counts=True)
+        values, areas = np.unique(instance_ids(dataset, sample), return_counts=True)
         found += [
             (i, int(v))
             for v, area in zip(values, areas, strict=True)
@@ -107,7 +109,7 @@ def crops(
     last = -1
     for n, (i, value) in enumerate(found):
         if i != last:
-            last, picture, ids = i, dataset.read(samples[i]), _ids(dataset, samples[i])
+            last, picture, ids = i, dataset.read(samples[i]), instance_ids(dataset, samples[i])
         mask = (ids == value).astype(np.uint8)
         x, y, w, h = cv2.boundingRect(mask)
         scale = size / (recipe.margin * np.array([w, h]))
@@ -119,7 +121,8 @@ def crops(
     return pixels, masks, crops
 
 
-def _ids(dataset: Any, sample: Any) -> NDArray[Any]:
+def instance_ids(dataset: Any, sample: Sample) -> NDArray[Any]:
+    """(H, W) of gtFine: an instance's class times 1000 plus its number. DatasetError where it is missing."""
     ids = cv2.imread(str(dataset.ground_truth(sample, "instanceIds.png")), cv2.IMREAD_UNCHANGED)
     if ids is None or ids.ndim != 2:
         raise DatasetError(
@@ -127,6 +130,20 @@ def _ids(dataset: Any, sample: Any) -> NDArray[Any]:
             "Put gtFine beside the pictures.",
         )
     return ids
+
+
+def write_results(
+    out: Path, sample: Sample, masks: NDArray[np.bool_], kinds: Sequence[int], scores: Sequence[float]
+) -> None:
+    """What is said of a picture, in Cityscapes' results format: (N, H, W) masks, indices in `CLASSES`, confidences."""
+    (out / "masks").mkdir(parents=True, exist_ok=True)
+    stem = Path(sample.id).name.removesuffix("_leftImg8bit.png")
+    lines = []
+    for i, (mask, kind, score) in enumerate(zip(masks, kinds, scores, strict=True)):
+        name = f"masks/{stem}_{i}.png"
+        cv2.imwrite(str(out / name), mask.astype(np.uint8) * 255)
+        lines.append(f"{name} {CLASSES[kind]} {score:.6f}\n")
+    (out / f"{stem}.txt").write_text("".join(lines), "utf-8")
 
 
 def balanced(kinds: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -8,13 +8,11 @@ learning rate 0.02, shorter side 640 to 800, flips), which published controls we
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import cv2
 import numpy as np
 import torch
 from safetensors.torch import load_file
@@ -24,9 +22,9 @@ from dp2bench.core.contracts import Dataset, Progress, no_progress
 from dp2bench.core.errors import DatasetError, Dp2benchError
 from dp2bench.core.seeds import derive_seed, generator
 from dp2bench.core.types import Sample
-from dp2bench.downstream.instances import CLASSES
+from dp2bench.downstream.instances import CLASSES, instance_ids, write_results
 from dp2bench.downstream.keypoints import MIRRORED, PERSON, annotation_file
-from dp2bench.downstream.training import save
+from dp2bench.downstream.training import keep, resume, save, write_curve
 
 Kind = Literal["keypoint-rcnn", "mask-rcnn"]
 SAVE_EVERY = 500
@@ -132,11 +130,7 @@ def _keypoint_targets(dataset: Dataset, split: str) -> list[tuple[Sample, dict[s
 
 
 def _mask_target(dataset: Any, sample: Sample) -> dict[str, Tensor]:
-    ids = cv2.imread(str(dataset.ground_truth(sample, "instanceIds.png")), cv2.IMREAD_UNCHANGED)
-    if ids is None or ids.ndim != 2:
-        raise DatasetError(
-            f"The labels of {sample.id} are missing or no picture.", "Put gtFine beside the pictures."
-        )
+    ids = instance_ids(dataset, sample)
     values = [int(v) for v in np.unique(ids) if v >= 1000 and v // 1000 in CLASSES]
     masks = np.stack([ids == v for v in values]) if values else np.zeros((0, *ids.shape), bool)
     boxes = []
@@ -214,13 +208,9 @@ def train(
         return float(warm * 0.1 ** sum(iteration >= s for s in recipe.steps))
 
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
-    checkpoint, first, curve = out / "checkpoint.pt", 0, []
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True, map_location=device)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        scheduler.load_state_dict(state["scheduler"])
-        first, curve = state["iteration"], list(state["curve"])
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    curve = resume(out, parts, device)
+    first = curve[-1][0] if curve else 0
     order = _order(len(examples), seed)
     for _ in range(first * recipe.batch_size):
         next(order)
@@ -251,20 +241,8 @@ def train(
         if (iteration + 1) % SAVE_EVERY == 0 or iteration + 1 == recipe.iterations:
             curve.append((iteration + 1, summed / ((iteration % SAVE_EVERY) + 1)))
             summed = 0.0
-            partial = out / "checkpoint.partial"
-            torch.save(
-                {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "scheduler": scheduler.state_dict(),
-                    "iteration": iteration + 1,
-                    "curve": curve,
-                },
-                partial,
-            )
-            os.replace(partial, checkpoint)
-    rows = "".join(f"{i},{loss:.6f}\n" for i, loss in curve)
-    (out / "curve.csv").write_text("iteration,loss\n" + rows, "utf-8")
+            keep(out, parts, curve)
+    write_curve(out, ("iteration", "loss"), curve)
     save(model, recipe, out, kind=kind)
 
 
@@ -327,19 +305,10 @@ def predict_instances(
 ) -> None:
     """Write a results folder in Cityscapes' format for a split to ``out``."""
     model = _load("mask-rcnn", folder, recipe, device)
-    (out / "masks").mkdir(parents=True, exist_ok=True)
     samples = dataset.samples(split)
     for done, sample in enumerate(samples, 1):
         picture = torch.from_numpy(dataset.read(sample)).permute(2, 0, 1).float() / 255
         said = model([picture.to(device)])[0]
-        stem = Path(sample.id).name.removesuffix("_leftImg8bit.png")
-        lines = []
-        rows = zip(
-            said["masks"][:, 0].cpu() > 0.5, said["labels"].tolist(), said["scores"].tolist(), strict=True
-        )
-        for i, (mask, label, score) in enumerate(rows):
-            name = f"masks/{stem}_{i}.png"
-            cv2.imwrite(str(out / name), mask.numpy().astype(np.uint8) * 255)
-            lines.append(f"{name} {CLASSES[label - 1]} {score:.6f}\n")
-        (out / f"{stem}.txt").write_text("".join(lines), "utf-8")
+        masks = (said["masks"][:, 0].cpu() > 0.5).numpy()
+        write_results(out, sample, masks, (said["labels"] - 1).tolist(), said["scores"].tolist())
         progress(done, len(samples))

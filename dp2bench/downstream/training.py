@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,9 @@ from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.seeds import derive_seed, generator
 from dp2bench.core.tensors import write_tensors
 
+CHECKPOINT = "checkpoint.pt"
+Curve = list[tuple[Any, ...]]
+"""Rows of the number of an epoch or iteration and what was measured until then."""
 Loss = Callable[[Tensor], tuple[Tensor, Tensor]]
 """Loss of a batch, given the indices of its examples, and how well it is solved, which is written down and not learned from."""
 
@@ -54,14 +57,8 @@ def fit(
     scheduler = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, learning_rate, total_steps=max(total, 2), pct_start=0.1, cycle_momentum=False
     )
-    checkpoint = out / "checkpoint.pt"
-    curve: list[tuple[float, float]] = []
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        scheduler.load_state_dict(state["scheduler"])
-        curve = [(loss, solved) for loss, solved in state["curve"]]
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    curve: Curve = resume(out, parts)
     for epoch in range(len(curve), epochs):
         order = torch.from_numpy(generator(derive_seed(seed, "order", epoch)).permutation(examples))
         torch.manual_seed(derive_seed(seed, "epoch", epoch))
@@ -81,20 +78,34 @@ def fit(
             scheduler.step()
             summed += torch.stack([loss.detach(), solved.detach()]).cpu()
             progress(epoch * steps + step + 1, total)
-        curve.append((float(summed[0]) / steps, float(summed[1]) / steps))
-        partial = out / "checkpoint.partial"
-        torch.save(
-            {
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "scheduler": scheduler.state_dict(),
-                "curve": curve,
-            },
-            partial,
-        )
-        os.replace(partial, checkpoint)
-    rows = "".join(f"{i},{loss:.6f},{solved:.6f}\n" for i, (loss, solved) in enumerate(curve, 1))
-    (out / "curve.csv").write_text(f"epoch,loss,{measure}\n" + rows, "utf-8")
+        curve.append((epoch + 1, float(summed[0]) / steps, float(summed[1]) / steps))
+        keep(out, parts, curve)
+    write_curve(out, ("epoch", "loss", measure), curve)
+
+
+def resume(out: Path, parts: Mapping[str, Any], device: str = "cpu") -> Curve:
+    """Put ``parts`` (by name, with state dicts) back to where `keep` left them in ``out``; the curve up to there, empty where it never
+    was called.
+    """
+    if not (out / CHECKPOINT).exists():
+        return []
+    state = torch.load(out / CHECKPOINT, weights_only=True, map_location=device)
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    return [tuple(row) for row in state["curve"]]
+
+
+def keep(out: Path, parts: Mapping[str, Any], curve: Curve) -> None:
+    """Write the state of a training's ``parts``, and its curve up to here, over the last checkpoint."""
+    partial = out / "checkpoint.partial"
+    torch.save({name: part.state_dict() for name, part in parts.items()} | {"curve": curve}, partial)
+    os.replace(partial, out / CHECKPOINT)
+
+
+def write_curve(out: Path, columns: Sequence[str], curve: Curve) -> None:
+    """Leave the curve as ``curve.csv``."""
+    rows = (f"{at}," + ",".join(f"{value:.6f}" for value in values) for at, *values in curve)
+    (out / "curve.csv").write_text("\n".join((",".join(columns), *rows)) + "\n", "utf-8")
 
 
 def save(model: nn.Module, recipe: Any, out: Path, **more: str) -> None:
@@ -103,4 +114,4 @@ def save(model: nn.Module, recipe: Any, out: Path, **more: str) -> None:
     """
     told = json.dumps(more | asdict(recipe), sort_keys=True)
     write_tensors(model.state_dict(), out / "model.safetensors", {"recipe": told})
-    (out / "checkpoint.pt").unlink(missing_ok=True)
+    (out / CHECKPOINT).unlink(missing_ok=True)
