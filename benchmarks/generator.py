@@ -1,4 +1,4 @@
-"""Time a generator: ``python benchmarks/generator.py fdh_styleganL --threads 2 --batches 1 2 4 8``.
+"""Time a generator: ``python benchmarks/generator.py fdh_styleganL --threads 1 2 --batches 1 2 4 8``.
 
 Prints seconds per person of the plain path, which scales its weights and resamples in separate steps on every call as the
 published code does, and of the path made by ``prepare_for_inference``. ``cpu`` is processor time, which other programs on the
@@ -7,18 +7,21 @@ of one large matrix product or one large 3 x 3 convolution, whichever is faster,
 precision, in processor time where there is one thread; below one means fewer multiplications than the convolutions as they are
 written have (Winograd). ``batch`` is the largest difference between an output in this batch and the same crop alone, ``plain``
 that from the plain path in float32.
-``--reference`` takes the seconds a person of another implementation, measured on the same machine, and prints how many times
-faster this one is.
+``--published`` takes folders of the published code (a checkout of hukkelas/deep_privacy2, and where it is not installed one of
+hukkelas/torch_ops), measures its generator with the same weights and inputs, one person at a time as it runs them, and prints how
+many times faster this one is. ``--reference`` does the same for seconds a person that were measured elsewhere on the same machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
+import importlib
 import platform
 import re
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +98,18 @@ def machine(device: str) -> str:
     return names[0] if names else platform.processor()
 
 
+def published(folders: Sequence[Path], name: str, network: Any) -> Any:
+    """The published network of that name, from the user's own copy of its code, with the weights of ``network``."""
+    sys.path[:0] = [str(folder.resolve()) for folder in folders]
+    try:
+        module = importlib.import_module("dp2.generator.stylegan_unet")
+    except ImportError as error:
+        sys.exit(f"The published code in {', '.join(map(str, folders))} cannot be imported: {error}.")
+    theirs = module.StyleGANUnet(**catalogue()[name]).eval()
+    theirs.load_state_dict(network.state_dict(), strict=True)
+    return theirs.to(next(network.parameters()).device)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -102,7 +117,7 @@ def main() -> None:
     parser.add_argument(
         "name", nargs="?", default="fdh_styleganL", choices=[n for n in catalogue() if "discr" not in n]
     )
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, nargs="+", default=[2], help="one table for each number")
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 2, 4, 8])
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu")
@@ -113,10 +128,23 @@ def main() -> None:
     parser.add_argument("--preconvolve", action="store_true")
     parser.add_argument("--no-channels-last", action="store_true")
     parser.add_argument("--direct", action="store_true", help="no fast convolution on a CPU")
-    parser.add_argument("--reference", type=float, help="seconds a person of another implementation")
+    other = parser.add_mutually_exclusive_group()
+    other.add_argument(
+        "--published", type=Path, nargs="+", help="folders of the published code, to be measured"
+    )
+    other.add_argument("--reference", type=float, help="seconds a person of another implementation")
     args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    if args.published and args.name == "deep_privacy1":
+        parser.error("--published measures the style-based generators only")
     network: Any = build(args.name).eval().to(args.device)
+    theirs = published(args.published, args.name, network) if args.published else None
+    for threads in args.threads:
+        torch.set_num_threads(threads)
+        table(args, network, theirs, threads)
+
+
+def table(args: argparse.Namespace, network: Any, theirs: Any, threads: int) -> None:
+    """Measure with so many threads, and print."""
     parameters = sum(p.numel() for p in network.parameters()) / 1e6
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         network(**inputs(network, 1, args.device))
@@ -125,7 +153,7 @@ def main() -> None:
     least, speeds = floor(flop, args.device, half or torch.float32, args.repeats)
     print(
         f"{args.name}: {parameters:.2f} M parameters, {flop / 1e9:.0f} GFLOP a person\n"
-        f"{machine(args.device)}, {args.threads} threads, torch {torch.__version__}, {args.autocast or 'float32'}\n"
+        f"{machine(args.device)}, {threads} threads, torch {torch.__version__}, {args.autocast or 'float32'}\n"
         f"floor {least:.4f} s a person: "
         + ", ".join(f"{name} {speed / 1e9:.0f} GFLOP/s" for name, speed in speeds.items())
     )
@@ -136,7 +164,19 @@ def main() -> None:
         autocast=half,
         fast_convolution=not args.direct,
     )
-    against = "  x reference" if args.reference else ""
+    cores = args.device.startswith("cuda") or threads > 1
+    reference = args.reference
+    if theirs is not None:
+        given = inputs(network, 1, args.device)
+        given["condition"] = given["condition"] * given["mask"]  # it does not erase the hole itself
+        with torch.inference_mode():
+            wall, cpu = measure(theirs, given, args.repeats)
+            far = (theirs(**given)["img"] - network(**given)["img"]).abs().max()
+        reference = wall if cores else cpu
+        print(
+            f"published: {wall:.4f} s a person wall, {cpu:.3f} cpu; differs from the plain path by {far:.0e}"
+        )
+    against = "  x reference" if reference else ""
     print(
         f"batch  plain wall    cpu  prepared wall    cpu  people/s  x floor{against}    batch    plain   (seconds a person)"
     )
@@ -149,8 +189,8 @@ def main() -> None:
             rows = [{k: v[i : i + 1] for k, v in given.items()} for i in range(batch)]
             alone = torch.cat([prepared(**row)["img"] for row in rows])
             far = (together - torch.cat([network(**row)["img"] for row in rows])).abs().max()
-            used = wall if args.device.startswith("cuda") or args.threads > 1 else cpu
-            ratio = f"  {args.reference / (used / batch):11.2f}" if args.reference else ""
+            used = wall if cores else cpu
+            ratio = f"  {reference / (used / batch):11.2f}" if reference else ""
             print(
                 f"{batch:5}  {a / batch:10.4f} {b / batch:6.3f}  {wall / batch:13.4f} {cpu / batch:6.3f}  {batch / wall:8.1f}  "
                 f"{used / batch / least:7.2f}{ratio}  {(together - alone).abs().max():7.0e}  {far:7.0e}",
