@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -43,7 +43,7 @@ class Market1501ReID(Task):
     def __init__(
         self, *, scenarios: Sequence[str] = SCENARIOS, permutations: int = 10, **recipe: Any
     ) -> None:
-        from dp2bench.attacks.reid import Recipe
+        from dp2bench.attacks import reid
 
         unknown = sorted(set(scenarios) - set(SCENARIOS))
         if unknown:
@@ -51,15 +51,9 @@ class Market1501ReID(Task):
                 f"Unknown scenario {', '.join(unknown)}.",
                 f"There are: {', '.join(SCENARIOS)} (query-gallery).",
             )
-        known = {f.name for f in fields(Recipe)}
-        if set(recipe) - known:
-            raise Dp2benchError(
-                f"The task market1501-reid has no argument {', '.join(sorted(set(recipe) - known))}.",
-                f"It takes: scenarios, permutations, {', '.join(sorted(known))}.",
-            )
         self.scenarios = tuple(scenarios)
         self.permutations = permutations
-        self.recipe = Recipe(**recipe)
+        self.recipe = reid.recipe(recipe)
 
     @property
     def arguments(self) -> Mapping[str, Any]:
@@ -68,17 +62,26 @@ class Market1501ReID(Task):
 
     def trainings(self) -> tuple[Training, ...]:
         """One attacker, on the clear train split: shared by every method."""
-        return (Training(role="attacker", on="clear", arguments=asdict(self.recipe)),)
+        from dp2bench.attacks import reid
+
+        given = reid.weights_sha256(self.recipe)
+        arguments = {**asdict(self.recipe), **({"sha256": given} if given else {})}
+        return (Training(role="attacker", on="clear", arguments=arguments),)
 
     def train(self, training: Training, dataset: Dataset, out: Path, context: RunContext) -> None:
         """See `Task.train`."""
         from dp2bench.attacks import reid
 
+        data = f"{dataset.meta.name} {dataset.meta.version}"
+        if self.recipe.weights:
+            reid.take(self.recipe, out, seed=context.seed, data=data)
+            return
         reid.train(
             dataset.samples("train"),
             self.recipe,
             out,
             seed=context.seed,
+            data=data,
             device=context.device,
             progress=context.progress,
         )

@@ -5,17 +5,20 @@ Protocol: torchreid's model zoo (softmax, label smoothing, random flip, euclidea
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import shutil
 import warnings
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 
 from dp2bench.core.contracts import Progress, no_progress
@@ -27,9 +30,21 @@ from dp2bench.core.types import Sample
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
+EMBEDDED = "embedded"
+"""As `Recipe.weights`: the attackers that come with the package."""
+EMBEDDED_SHA256 = {
+    0: "2c2aafa3fc3e15a0904308882cfd4b284cc5505493d7a69d5cf05b872fdb8f7d",
+    1: "cc254c15862a49cdc672e688f935e05688546fbb302ff0d36f294b70a01d09db",
+}
+"""By seed, of the files in ``weights/``."""
+
+
 @dataclass(frozen=True)
 class Recipe:
-    """How an attacker is trained; every field changes the outcome."""
+    """How an attacker is trained; every field changes the outcome.
+
+    ``weights`` spares the training: `EMBEDDED`, or the ``model.safetensors`` of an earlier one, which must be of this recipe.
+    """
 
     model: str = "osnet_x0_25"
     height: int = 128
@@ -40,6 +55,31 @@ class Recipe:
     weight_decay: float = 5e-4
     label_smoothing: float = 0.1
     pretrained: bool = False
+    weights: str = ""
+
+
+def recipe(arguments: Mapping[str, Any]) -> Recipe:
+    """From what a suite or a command line gives; raises Dp2benchError naming what is unknown or of the wrong kind."""
+    known: dict[str, Any] = {f.name: f.default for f in fields(Recipe)}
+    if unknown := sorted(set(arguments) - set(known)):
+        raise Dp2benchError(
+            f"An attacker's training has no argument {', '.join(unknown)}.", f"It takes: {', '.join(known)}."
+        )
+    checked = {}
+    for name, value in arguments.items():
+        kind = type(known[name])
+        try:
+            checked[name] = kind(value)
+            right = isinstance(value, kind) or (kind is float and not isinstance(value, bool))
+        except (TypeError, ValueError):
+            right = False
+        if not right or (kind in (int, float) and not 0 <= checked[name] < float("inf")):
+            raise Dp2benchError(
+                f"{name}: {value!r} in an attacker's training is not right.",
+                f"Give {'a number from 0 up' if kind in (int, float) else 'true or false' if kind is bool else 'a name'}, "
+                f"as in {name}: {known[name]}.",
+            )
+    return Recipe(**checked)
 
 
 def load_pictures(samples: Sequence[Sample], height: int, width: int) -> torch.Tensor:
@@ -88,19 +128,83 @@ def build(recipe: Recipe, identities: int) -> torch.nn.Module:
     return model
 
 
+def weights_sha256(recipe: Recipe) -> dict[str, str]:
+    """By seed (or ``any``) the sha256 of the weights that spare the training; empty where there is a training."""
+    if recipe.weights == EMBEDDED:
+        return {str(seed): digest for seed, digest in EMBEDDED_SHA256.items()}
+    return {"any": _sha256(_given(recipe, 0))} if recipe.weights else {}
+
+
+def _given(recipe: Recipe, seed: int) -> Path:
+    if recipe.weights != EMBEDDED:
+        path = Path(recipe.weights)
+        if not path.is_file():
+            raise Dp2benchError(
+                f"There is no file {path} (weights of the attacker).",
+                f"Give the model.safetensors of a training, or `{EMBEDDED}`, or leave weights out.",
+            )
+        return path
+    if seed not in EMBEDDED_SHA256:
+        raise Dp2benchError(
+            f"No attacker of seed {seed} comes with dp2bench.",
+            f"Use the seeds {', '.join(map(str, EMBEDDED_SHA256))}, or leave `weights: {EMBEDDED}` out, so that it is trained.",
+        )
+    return Path(__file__).parent / "weights" / f"{recipe.model}-{seed}.safetensors"
+
+
+def take(recipe: Recipe, out: Path, *, seed: int, data: str) -> None:
+    """Put the attacker that ``recipe.weights`` names into ``out``, in place of a training.
+
+    Raises Dp2benchError where the file is missing, damaged, or of another recipe, and where an embedded attacker learned other ``data``.
+    """
+    path = _given(recipe, seed)
+    if recipe.weights == EMBEDDED and _sha256(path) != EMBEDDED_SHA256[seed]:
+        raise Dp2benchError(f"{path} is not the file that came with dp2bench.", "Install dp2bench again.")
+    try:
+        with safe_open(path, "pt") as file:
+            trained = json.loads((file.metadata() or {})["recipe"])
+            other = {
+                k: trained.get(k) for k, v in asdict(recipe).items() if k != "weights" and trained.get(k) != v
+            }
+    except (SafetensorError, KeyError, ValueError, AttributeError) as error:
+        raise Dp2benchError(
+            f"{path} holds no attacker: {error}.", "Give the model.safetensors of a training."
+        ) from error
+    if other:
+        was = ", ".join(f"{k}: {v}" for k, v in other.items())
+        raise Dp2benchError(
+            f"The attacker {path.name} was trained otherwise ({was}).",
+            "Write that into the task's arguments, or leave weights out, so that it is trained as they say.",
+        )
+    # "name version-size": nobody of a size's train split is in query or gallery of another size
+    if recipe.weights == EMBEDDED and trained["data"].rpartition("-")[0] != data.rpartition("-")[0]:
+        raise Dp2benchError(
+            f"The embedded attackers learned from {trained['data']}; this is {data}.",
+            "Leave `weights: embedded` out, so that the attacker learns from its train split.",
+        )
+    shutil.copyfile(path, out / "model.safetensors")
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def train(
     samples: Sequence[Sample],
     recipe: Recipe,
     out: Path,
     *,
     seed: int,
+    data: str = "",
+    half: bool = False,
     device: str = "cpu",
     progress: Progress = no_progress,
 ) -> None:
     """Train and leave ``model.safetensors`` and ``curve.csv`` in ``out``; goes on from ``checkpoint.pt`` to the same weights.
 
     Every epoch draws its order and flips from its own seed, so a resumed training repeats nothing and forgets nothing.
-    Junk and distractors (identity < 1) are not learned from. Raises Dp2benchError when there is nothing to learn or the loss is not finite.
+    Junk and distractors (identity < 1) are not learned from. ``data`` is written into the file; ``half`` writes float16.
+    Raises Dp2benchError when there is nothing to learn or the loss is not finite.
     """
     samples = [s for s in samples if s.labels["identity"] > 0]
     names = sorted({s.labels["identity"] for s in samples})
@@ -170,10 +274,15 @@ def train(
         )
         os.replace(partial, checkpoint)
     save_file(
-        {k: v.contiguous().cpu() for k, v in model.state_dict().items()},
+        {
+            k: (v.half() if half and v.is_floating_point() else v).contiguous().cpu()
+            for k, v in model.state_dict().items()
+        },
         out / "model.safetensors",
         # one key: the order of several is not the same in every process, and equal work must give equal bytes
-        metadata={"recipe": json.dumps({"identities": len(names), **asdict(recipe)}, sort_keys=True)},
+        metadata={
+            "recipe": json.dumps({"identities": len(names), "data": data, **asdict(recipe)}, sort_keys=True)
+        },
     )
     (out / "curve.csv").write_text(
         "epoch,loss,accuracy\n"
@@ -187,7 +296,7 @@ def load(folder: Path, recipe: Recipe, device: str = "cpu") -> torch.nn.Module:
     """The trained network, ready to extract features."""
     weights = load_file(folder / "model.safetensors")
     model = build(Recipe(**{**asdict(recipe), "pretrained": False}), weights["classifier.weight"].shape[0])
-    model.load_state_dict(weights)
+    model.load_state_dict(weights)  # float16 becomes float32
     return model.to(device).eval()
 
 

@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 app = typer.Typer(
-    help="Train generators and the embedded detector, on your own data or on the embedded people.",
+    help="Train generators, the embedded detector and attackers, on your own data or on the embedded people.",
     no_args_is_help=True,
 )
+
+
+def _gpu(device: str) -> bool:
+    import torch
+
+    from dp2bench.core.errors import Dp2benchError
+
+    if device not in {"auto", "cpu", "cuda"}:
+        raise Dp2benchError(f"There is no device {device!r}.", "Use cpu, cuda or auto.")
+    if device == "cuda" and not torch.cuda.is_available():
+        raise Dp2benchError("PyTorch sees no GPU on this machine.", "Train with --device cpu.")
+    return device != "cpu" and torch.cuda.is_available()
 
 
 @app.command()
@@ -34,6 +46,13 @@ def generator(
     ] = None,
     images: Annotated[
         int | None, typer.Option(min=1, help="Crops to show in all, in place of the recipe's number.")
+    ] = None,
+    start: Annotated[
+        Path | None,
+        typer.Option(
+            help="Begin with the networks of another run's checkpoint.pt, e.g. of half the resolution. [default: anew]",
+            show_default=False,
+        ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     processes: Annotated[
@@ -70,8 +89,14 @@ def generator(
     """
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.deepprivacy2.training.recipe import load
+    from dp2bench.deepprivacy2.weights import sha256
 
-    wanted = load(recipe, {} if images is None else {"images": images})
+    if start is not None and not start.is_file():
+        raise Dp2benchError(f"There is no file {start} to start with.", "Give a run's checkpoint.pt.")
+    changed: dict[str, Any] = {} if images is None else {"images": images}
+    if start is not None:
+        changed["start_sha256"] = sha256(start)
+    wanted = load(recipe, changed)
     try:
         from lightning_fabric import Fabric
     except ImportError as error:
@@ -89,9 +114,7 @@ def generator(
     from dp2bench.deepprivacy2.training.loop import Training
     from dp2bench.engine.plan import default_threads
 
-    if device not in {"auto", "cpu", "cuda"}:
-        raise Dp2benchError(f"There is no device {device!r}.", "Use cpu, cuda or auto.")
-    on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
+    on_gpu = _gpu(device)
     if on_gpu and torch.cuda.device_count() < processes:
         raise Dp2benchError(
             f"{processes} processes need as many GPUs; this machine has {torch.cuda.device_count()}.",
@@ -139,6 +162,8 @@ def generator(
                 previews=sources[wanted.data.preview_split],
                 workers=workers,
             )
+            if start is not None:
+                training.start(start)
             file = training.run(observer.progress("crops"), half=half)
     except KeyboardInterrupt:
         sys.stderr.write("\nStopped. The same command goes on from the last checkpoint.\n")
@@ -205,11 +230,7 @@ def detector(
     wanted = load_recipe(recipe, {} if epochs is None else {"epochs": epochs})
     if start is not None and not start.is_file():
         raise Dp2benchError(f"There is no file {start} to start with.", "Give a detector.safetensors.")
-    if device not in {"auto", "cpu", "cuda"}:
-        raise Dp2benchError(f"There is no device {device!r}.", "Use cpu, cuda or auto.")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise Dp2benchError("PyTorch sees no GPU on this machine.", "Train with --device cpu.")
-    on_gpu = device != "cpu" and torch.cuda.is_available()
+    on_gpu = _gpu(device)
     torch.set_num_threads(threads or default_threads())
     arguments = dict(wanted.data.arguments)
     if data_root is not None:
@@ -231,6 +252,86 @@ def detector(
         sys.stderr.write("\nStopped. The same command goes on from the last epoch.\n")
         raise typer.Exit(130) from None
     console.print(f"detector  {file}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def attacker(
+    dataset: Annotated[
+        str, typer.Argument(metavar="DATASET", help="One in Market-1501's layout, e.g. passersby-reid.")
+    ],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", "-o", help="Folder of the run; a run that was stopped goes on from its checkpoint there."
+        ),
+    ],
+    argument: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--argument",
+            "-a",
+            help="A setting of the training, key=value; may be repeated. Keys: model, height, width, epochs, batch_size, learning_rate, "
+            "weight_decay, label_smoothing, pretrained.",
+        ),
+    ] = None,
+    data_root: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the dataset, where it is not made by dp2bench."),
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the first weights, the order and the flips.")] = 0,
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Processor threads. [default: all]", show_default=False)
+    ] = None,
+    half: Annotated[
+        bool, typer.Option("--half", help="Write float16, as the attackers that dp2bench embeds.")
+    ] = False,
+) -> None:
+    """Train a re-identification attacker on a dataset's clear train split, as the task market1501-reid does.
+
+    The folder fills with checkpoint.pt after each epoch and, at the end, model.safetensors, which the task takes as `weights`, and
+    curve.csv. Ctrl-C or a kill loses what came after the last epoch; the same command goes on from it.
+
+    Example: dp2bench train attacker passersby-reid --argument epochs=20 --out runs/attacker
+    """
+    import torch
+    from rich.console import Console
+
+    from dp2bench.attacks import reid
+    from dp2bench.cli.arguments import key_values
+    from dp2bench.cli.progress import TerminalObserver
+    from dp2bench.core import registry
+    from dp2bench.core.errors import Dp2benchError
+    from dp2bench.engine.plan import default_threads
+
+    recipe = reid.recipe(key_values("--argument", argument))
+    on_gpu = _gpu(device)
+    torch.set_num_threads(threads or default_threads())
+    data = registry.create("datasets", dataset, {} if data_root is None else {"root": str(data_root)})
+    if getattr(data, "layout", None) != "market1501":
+        raise Dp2benchError(
+            f"{dataset} names no identities.",
+            "Use a dataset in Market-1501's layout (`dp2bench list datasets`).",
+        )
+    console = Console()
+    try:
+        with TerminalObserver(console) as observer:
+            data.prepare(observer.progress("dataset"))
+            out.mkdir(parents=True, exist_ok=True)
+            reid.train(
+                data.samples("train"),
+                recipe,
+                out,
+                seed=seed,
+                data=f"{data.meta.name} {data.meta.version}",
+                half=half,
+                device="cuda" if on_gpu else "cpu",
+                progress=observer.progress("steps"),
+            )
+    except KeyboardInterrupt:
+        sys.stderr.write("\nStopped. The same command goes on from the last epoch.\n")
+        raise typer.Exit(130) from None
+    console.print(f"attacker  {out / 'model.safetensors'}", highlight=False, soft_wrap=True)
 
 
 @app.command()

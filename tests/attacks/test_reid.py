@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ import torch
 from dp2bench.attacks import reid
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.datasets.market1501 import Market1501
+from dp2bench.datasets.passersby.reid import PassersbyReID
 
 RECIPE = reid.Recipe(epochs=3, batch_size=8, height=64, width=32)
 
@@ -68,3 +71,60 @@ def test_distances_are_those_of_torchreid():
         euclidean_squared_distance(torch.from_numpy(a), torch.from_numpy(b)).numpy(),
         atol=1e-4,
     )
+
+
+def test_given_weights_spare_the_training(samples, tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.mkdir()
+    second.mkdir()
+    reid.train(samples, RECIPE, first, seed=0, half=True)
+    given = replace(RECIPE, weights=str(first / "model.safetensors"))
+    assert list(reid.weights_sha256(given)) == ["any"]
+    reid.take(given, second, seed=7, data="market1501 1")
+    assert weights(first) == weights(second)
+    a, b = (reid.features(reid.load(folder, RECIPE), samples, RECIPE) for folder in (first, second))
+    np.testing.assert_array_equal(a, b)
+    with pytest.raises(Dp2benchError, match=r"trained otherwise \(epochs: 3\)"):
+        reid.take(replace(given, epochs=4), second, seed=0, data="")
+    with pytest.raises(Dp2benchError, match="There is no file"):
+        reid.take(replace(given, weights="nowhere.safetensors"), second, seed=0, data="")
+    (tmp_path / "broken").write_bytes(b"\x08")
+    with pytest.raises(Dp2benchError, match="holds no attacker"):
+        reid.take(replace(given, weights=str(tmp_path / "broken")), second, seed=0, data="")
+
+
+EMBEDDED = reid.Recipe(epochs=20, weights=reid.EMBEDDED)
+
+
+@pytest.mark.parametrize("seed", reid.EMBEDDED_SHA256)
+def test_embedded_attackers_are_those_of_the_dataset_as_it_is(seed, tmp_path):
+    data = PassersbyReID("smoke").meta
+    reid.take(EMBEDDED, tmp_path, seed=seed, data=f"{data.name} {data.version}")
+    assert reid.load(tmp_path, EMBEDDED)
+
+
+def test_embedded_attackers_are_for_their_dataset_and_seeds_alone(tmp_path):
+    with pytest.raises(Dp2benchError, match="learned from passersby-reid .*; this is market1501 1"):
+        reid.take(EMBEDDED, tmp_path, seed=0, data="market1501 1")
+    with pytest.raises(Dp2benchError, match="No attacker of seed 9"):
+        reid.take(EMBEDDED, tmp_path, seed=9, data="")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"epoch": 3}, "no argument epoch"),
+        ({"epochs": "many"}, "epochs: 'many'"),
+        ({"epochs": 1.5}, r"epochs: 1\.5"),
+        ({"epochs": -1}, "epochs: -1"),
+        ({"learning_rate": float("nan")}, "learning_rate: nan"),
+        ({"pretrained": "yes"}, "pretrained: 'yes'"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments, said):
+    with pytest.raises(Dp2benchError, match=said):
+        reid.recipe(arguments)
+
+
+def test_numbers_written_as_words_are_read():
+    assert reid.recipe({"learning_rate": "3e-3"}) == reid.Recipe()

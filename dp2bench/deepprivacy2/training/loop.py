@@ -12,6 +12,7 @@ import itertools
 import json
 import math
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -197,6 +198,38 @@ class Training:
         self.step = int(state["step"])
         self.curve, self.measures = ([list(row) for row in state[k]] for k in ("curve", "measures"))
         return True
+
+    def start(self, checkpoint: Path) -> None:
+        """Begin with the networks of another training's checkpoint, of smaller crops perhaps; a checkpoint in ``out`` goes before it.
+
+        Levels are counted from the innermost one, so that a generator of twice the size takes over all of the smaller one but
+        its outermost layers, which are new (as in Karras et al., "Progressive growing of GANs", ICLR 2018).
+
+        Raises:
+            Dp2benchError: it is no checkpoint, or nothing of its generator fits.
+
+        """
+        try:
+            state = torch.load(checkpoint, weights_only=True, map_location=self.fabric.device)
+            before = {k: state[k] for k in ("generator", "average", "discriminator", "encoder")}
+        except Exception as error:  # a damaged file fails in many ways
+            raise Dp2benchError(
+                f"{checkpoint} is no checkpoint of a generator's training: {error}.",
+                "Give the checkpoint.pt of a run of `dp2bench train generator`.",
+            ) from error
+        modules = (self.generator, self.average.network, self.discriminator, self.encoder)
+        taken = []
+        for module, old in zip(modules, before.values(), strict=True):
+            own = module.state_dict()
+            shifted = _moved(old, _levels(own) - _levels(old))
+            fits = {k: v for k, v in shifted.items() if k in own and own[k].shape == v.shape}
+            module.load_state_dict({**own, **fits})
+            taken.append(sum(v.numel() for v in fits.values()) / max(1, sum(v.numel() for v in own.values())))
+        if taken[0] < 0.5:
+            raise Dp2benchError(
+                f"The generator of {checkpoint} is another network: {taken[0]:.0%} of its parameters fit.",
+                "Give both recipes the same z_channels, w_dim and channels: halve cnum and double max_cnum_mul for crops of twice the size.",
+            )
 
     # -- one step ----------------------------------------------------------------------------------------------------
 
@@ -485,6 +518,18 @@ def _spread(n: int, count: int) -> list[int]:
 def _pixels(images: Tensor) -> NDArray[np.uint8]:
     """(B, 3, h, w) in -1..1 to (B, h, w, 3)."""
     return ((images.clamp(-1, 1) + 1) * 127.5).round().byte().permute(0, 2, 3, 1).cpu().numpy()
+
+
+def _levels(state: Mapping[str, Tensor]) -> int:
+    """Of a generator's encoder."""
+    return len({k.split(".")[1] for k in state if k.startswith("encoder.")})
+
+
+def _moved(state: Mapping[str, Tensor], deeper: int) -> dict[str, Tensor]:
+    """A generator's state with the levels of its encoder, which are counted from outside, renumbered."""
+    return {
+        re.sub(r"^encoder\.(\d+)", lambda m: f"encoder.{int(m[1]) + deeper}", k): v for k, v in state.items()
+    }
 
 
 def _discriminator(recipe: Recipe, size: tuple[int, int], cse_nc: int | None) -> nn.Module:

@@ -86,6 +86,7 @@ class Recipe(_Strict):
         reconstruction: what is learned by reconstruction beside the adversary; None for nothing, as published.
         flip: mirror each crop with probability one half; surfaces change sides with it.
         checkpoint_every, preview_every, log_every: in crops.
+        start_sha256: of the checkpoint that the networks begin with; set by ``--start``.
 
     """
 
@@ -111,6 +112,7 @@ class Recipe(_Strict):
     log_every: int = Field(1024, gt=0)
     preview_every: int = Field(50_000, gt=0)
     checkpoint_every: int = Field(10_000, gt=0)
+    start_sha256: str | None = None
 
     @property
     def network(self) -> dict[str, Any]:

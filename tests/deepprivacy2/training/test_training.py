@@ -290,6 +290,35 @@ def test_another_recipe_does_not_go_on_from_this_checkpoint(tmp_path):
         training(load(recipe(tmp_path)), tmp_path / "run").run()
 
 
+def test_a_training_may_begin_with_one_of_half_the_size(tmp_path):
+    first = training(load(recipe(tmp_path, images=16)), tmp_path / "small")
+    first.run()
+    twice = {
+        "imsize": (64, 32),
+        "cnum": 2,
+        "max_cnum_mul": 4,
+        "z_channels": 8,
+        "w_dim": 8,
+        "input_cse": True,
+        "cse_nc": 16,
+    }
+    wanted = load(recipe(tmp_path, images=32, generator=twice))
+    grown = training(wanted, tmp_path / "large")
+    grown.start(first.checkpoint)
+    small, large = first.generator.state_dict(), grown.generator.state_dict()
+    for name in ("decoder.0.conv0.weight", "unet_block1.weight", "style_net.fc0.weight", "style_net.w_avg"):
+        assert torch.equal(small[name], large[name])
+    assert torch.equal(small["encoder.1.conv0.weight"], large["encoder.2.conv0.weight"])
+    grown.run()
+
+    other = {**twice, "z_channels": 16, "cnum": 8}
+    with pytest.raises(Dp2benchError, match="another network"):
+        training(load(recipe(tmp_path, generator=other)), tmp_path / "other").start(first.checkpoint)
+    (tmp_path / "broken.pt").write_bytes(b"broken")
+    with pytest.raises(Dp2benchError, match="no checkpoint"):
+        grown.start(tmp_path / "broken.pt")
+
+
 def test_a_diverging_training_stops_and_keeps_its_checkpoint(tmp_path):
     run = training(load(recipe(tmp_path)), tmp_path / "run")
     advance = run.advance
