@@ -19,12 +19,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from dp2bench.core.contracts import Progress, no_progress
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.images import read_image
 from dp2bench.core.seeds import derive_seed, generator
+from dp2bench.core.tensors import write_tensors
 from dp2bench.core.types import Sample
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -273,16 +274,11 @@ def train(
             partial,
         )
         os.replace(partial, checkpoint)
-    save_file(
-        {
-            k: (v.half() if half and v.is_floating_point() else v).contiguous().cpu()
-            for k, v in model.state_dict().items()
-        },
+    write_tensors(
+        {k: v.half() if half and v.is_floating_point() else v for k, v in model.state_dict().items()},
         out / "model.safetensors",
         # one key: the order of several is not the same in every process, and equal work must give equal bytes
-        metadata={
-            "recipe": json.dumps({"identities": len(names), "data": data, **asdict(recipe)}, sort_keys=True)
-        },
+        {"recipe": json.dumps({"identities": len(names), "data": data, **asdict(recipe)}, sort_keys=True)},
     )
     (out / "curve.csv").write_text(
         "epoch,loss,accuracy\n"
