@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 from dp2bench.core.results import Coverage, Result, Score, canonical_json
 from dp2bench.reports.load import Evidence, Run
 from dp2bench.reports.policy import GateError, Policy, matches
-from dp2bench.reports.spread import Pair, Variance, margin, seed_variances, unit_variance
+from dp2bench.reports.spread import Pair, Variance, margin, seed_variances, strength_shift, unit_variance
 from dp2bench.reports.tables import _markdown_cell, failure_text, kind_of, needs_coverage
 
 Verdict = Literal["ok", "better", "worse", "missing", "changed"]
@@ -23,8 +23,8 @@ _EPSILON = 1e-12
 
 @dataclass(frozen=True)
 class Row:
-    """One thing compared. ``difference`` is HEAD minus BASE; ``interval`` is the one the verdict was taken from; both in the
-    score's unit.
+    """One thing compared. ``difference`` is HEAD minus BASE; ``interval`` is the one the verdict was taken from, around the
+    difference less what the attackers' strength explains; both in the score's unit.
     """
 
     method: str
@@ -55,13 +55,14 @@ class Row:
         """The row as text; fractions in percent."""
         interval = "–"
         if self.interval is not None:
-            interval = f"[{self._text(self.interval[0], True)}, {self._text(self.interval[1], True)}]"
+            interval = f"[{self.text(self.interval[0], True)}, {self.text(self.interval[1], True)}]"
         return (
-            self.method, f"{self.dataset}: {self.task}", self.score, self._text(self.base), self._text(self.head),
-            self._text(self.difference, True), interval, self._text(self.tolerance), self.verdict, self.note,
+            self.method, f"{self.dataset}: {self.task}", self.score, self.text(self.base), self.text(self.head),
+            self.text(self.difference, True), interval, self.text(self.tolerance), self.verdict, self.note,
         )  # fmt: skip
 
-    def _text(self, value: float | None, signed: bool = False) -> str:
+    def text(self, value: float | None, signed: bool = False) -> str:
+        """A value in the row's unit; fractions in percent."""
         if value is None:
             return "–"
         sign = "+" if signed else ""
@@ -238,19 +239,26 @@ def _score_row(names: Names, base: Score, head: Score | None) -> Row:
 
 
 def _judge(row: Row, pair: Pair, seeds: Variance | None, level: float, policy: Policy) -> Row:
-    difference = pair.head.value - pair.base.value
     tolerance = policy.tolerance_of(row.key, row.unit, pair.base.value)
+    # with one seed each, luck and strength cannot be told apart
+    shift = strength_shift(pair) if seeds is not None else 0.0
+    difference = pair.head.value - pair.base.value - shift
     noise = margin([unit_variance(pair), seeds], level)
     interval = None if noise is None else (difference - noise, difference + noise)
     row = replace(row, tolerance=tolerance, interval=interval, note="no interval" if noise is None else "")
-    beyond = abs(difference) > tolerance + _EPSILON
-    if not beyond or (noise is not None and abs(difference) <= noise):
-        return replace(row, note="beyond the tolerance, within the noise" if beyond else row.note)
+    if abs(difference) <= tolerance + _EPSILON:
+        return row
+    strength = f"{row.text(shift, signed=True)} put down to the attackers" if shift else row.note
+    if noise is not None and abs(difference) <= noise:
+        return replace(
+            row, note="; ".join(filter(None, ("beyond the tolerance, within the noise", strength)))
+        )
     if not needs_coverage(row.score):
         return replace(
             row, verdict="changed", note="scored on clear pictures alone: the attacker or model changed"
         )
-    return replace(row, verdict="better" if (difference > 0) == pair.base.higher_is_better else "worse")
+    verdict: Verdict = "better" if (difference > 0) == pair.base.higher_is_better else "worse"
+    return replace(row, verdict=verdict, note=strength)
 
 
 def _tests(pairs: Iterable[tuple[Row, Pair]]) -> int:
@@ -341,16 +349,19 @@ def _compare_result(
     needed = kind_of(b) == "privacy" and any(needs_coverage(s.name) for s in b.scores)
     if b.coverage or h.coverage or needed:
         rows += _coverage_rows(names, b.coverage, h.coverage)
-    theirs = {s.name: s for s in h.scores}
+    ours, theirs = ({s.name: s for s in result.scores} for result in (b, h))
+    # the main metric: it has the least noise
+    clear = f"clear-clear.{(b.main_score or '').rpartition('.')[2]}"
     for score in b.scores:
         if any(matches(pattern, f"{key}/{score.name}") for pattern in policy.ignore):
             ignored.append(f"{key}/{score.name}")
             continue
         row = _score_row(names, score, theirs.get(score.name))
         if not row.failed:
+            strength = clear if needs_coverage(score.name) else ""
             pending[len(rows)] = Pair(
                 score, theirs[score.name], base.units(score.name), head.units(score.name),
-                policy.paired_seeds and b.spec.seeds == h.spec.seeds,
+                policy.paired_seeds and b.spec.seeds == h.spec.seeds, ours.get(strength), theirs.get(strength),
             )  # fmt: skip
         rows.append(row)
     if fresh := [name for name in theirs if name not in {s.name for s in b.scores}]:

@@ -26,7 +26,7 @@ class Policy(BaseModel):
     one without against the score's name. Of several tolerances the first in the file that matches is taken.
 
     Attributes:
-        alpha: chance that two equal runs fail, over all scores together.
+        alpha: chance that two equal runs fail, over all scores together, at most.
         tolerance: for scores that are fractions (0.01 is one point).
         relative_tolerance: for all other scores, as a share of BASE's value.
         tolerances: by pattern, in the score's unit.
@@ -38,7 +38,7 @@ class Policy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     schema_version: Literal[1] = 1
-    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    alpha: float = Field(default=0.01, gt=0, lt=0.5)
     tolerance: Tolerance = 0.01
     relative_tolerance: Tolerance = 0.05
     tolerances: Mapping[str, Tolerance] = Field(default_factory=dict)

@@ -23,6 +23,9 @@ class Pair:
     base_units: Mapping[str, float]
     head_units: Mapping[str, float]
     paired_seeds: bool = False
+    base_clear: Score | None = None
+    """What the same attackers scored on clear pictures; None where the task has no such score."""
+    head_clear: Score | None = None
 
 
 @dataclass(frozen=True)
@@ -70,43 +73,92 @@ def _differences(pair: Pair) -> NDArray[np.float64] | None:
 def seed_variances(pairs: Sequence[Pair]) -> list[Variance | None]:
     """What other seeds would change, for each of several methods' values of one score on one dataset and task.
 
-    Two or three seeds say little about their spread, and Student's quantile of one or two degrees of freedom would let everything
-    pass. All methods of a run were scored by the same attackers, though, and their spreads are alike once fractions are
-    transformed by asin(sqrt(x)), which takes out that a share near 0 or 1 varies less. So the spread is pooled over the methods,
-    and a method whose own spread is larger keeps its own. Rows that are copies of each other (scores of clear pictures) count once.
-    None: no run has two seeds.
+    What an attacker's strength explains is taken off first (`strength_shift`). Two or three seeds can lie close together by luck, so a
+    method whose spread is smaller than that of all methods together gets theirs, brought to its own `_sensitivity`; one that
+    varies more keeps its own. The methods met the same attackers, so their spreads rise and fall together, and the common spread has
+    fewer degrees of freedom than all of them have (`_common_freedom`). None: no run has two seeds.
     """
-    stable = all(p.base.unit == "fraction" for p in pairs)
-    own = [_seed_squares(p, stable) for p in pairs]
-    distinct = {(p.base.per_seed, p.head.per_seed): o for p, o in zip(pairs, own, strict=True)}.values()
-    freedom = sum(f for _, f, _ in distinct)
-    if not freedom:
-        return [None for _ in pairs]
-    # raw values of methods that are orders of magnitude apart (FID) have no common spread
-    pooled = sum(s for s, _, _ in distinct) / freedom if stable else 0.0
+    fractions = all(p.base.unit == "fraction" for p in pairs)
+    own_seeds = [_seed_residuals(p) for p in pairs]
+    residuals, freedoms = [r for r, _, _ in own_seeds], [f for _, f, _ in own_seeds]
+    squares = [float((r**2).sum()) for r in residuals]
+    sensitivities = [_sensitivity(p) if fractions else 0.0 for p in pairs]
+    # values of methods that are orders of magnitude apart (FID) have no common spread
+    scale = sum(f * s**2 for f, s in zip(freedoms, sensitivities, strict=True))
+    common = sum(squares) / scale if scale else 0.0
+    freedom = _common_freedom(residuals, freedoms)
     found: list[Variance | None] = []
-    for pair, (squares, mine, factor) in zip(pairs, own, strict=True):
-        spread, known = (squares / mine if mine else 0.0), mine
-        if stable:
-            spread, known = max(spread, pooled), freedom
-            middle = min(max((pair.base.value + pair.head.value) / 2, 0.0), 1.0)
-            spread *= 4 * middle * (1 - middle)
-        found.append(Variance(spread * factor, known) if known else None)
+    for q, (_, own, factor), sensitivity in zip(squares, own_seeds, sensitivities, strict=True):
+        shared = common * sensitivity**2
+        if own and q / own >= shared:
+            found.append(Variance(q / own * factor, own))
+        else:
+            found.append(Variance(shared * factor, freedom) if scale else None)
     return found
 
 
-def _seed_squares(pair: Pair, stable: bool) -> tuple[float, int, float]:
-    """Sum of squares around the mean, degrees of freedom, and what makes a variance of the runs' difference of it."""
-    sides = [np.array(s.per_seed, np.float64) for s in (pair.base, pair.head)]
-    if stable:
-        sides = [np.arcsin(np.sqrt(x.clip(0, 1))) for x in sides]
-    base, head = sides
+def _common_freedom(residuals: Sequence[NDArray[np.float64]], freedoms: Sequence[int]) -> float:
+    """Degrees of freedom of a sum of squares over methods whose residuals are correlated.
+
+    Satterthwaite's: those of one method times tr(S)^2 / tr(S^2), with S the covariances between methods; between one (all move
+    together) and the number of methods. Estimated from few seeds it comes out too small, which is the safe side.
+    """
+    if len(set(map(len, residuals))) != 1 or len(set(freedoms)) != 1:
+        return max(freedoms, default=0)  # other seeds for other methods: nothing can be aligned
+    products = np.array(residuals) @ np.array(residuals).T
+    total = float((products**2).sum())
+    return freedoms[0] * (float(np.trace(products)) ** 2 / total if total else 1.0)
+
+
+def strength_shift(pair: Pair) -> float:
+    """How much of the difference (HEAD minus BASE, in the score's unit) is put down to stronger or weaker attackers.
+
+    An attacker that finds people more easily in clear pictures finds them more easily in anonymised ones. Clear pictures are the same
+    in both runs, so what moved there is the attackers' doing, and is taken off: a difference in differences with a slope that is
+    fixed beforehand. Equal runs differ by 0 on average whatever the true slope is; a wrong one costs power alone. 0 where the
+    attackers' clear scores are not known seed by seed.
+    """
+    clear = _strengths(pair)
+    return 0.0 if clear is None else float(clear[1].mean() - clear[0].mean())
+
+
+def _sensitivity(pair: Pair) -> float:
+    """How much of a fraction's value hangs on the attacker's strength: none at chance, none at 1, 1 in the middle.
+
+    The slope of a logistic curve from chance to 1, midway between the runs.
+    """
+    chance = min(max(pair.base.chance or 0.0, 0.0), 0.99)
+    above = min(max(((pair.base.value + pair.head.value) / 2 - chance) / (1 - chance), 0.0), 1.0)
+    return 4 * above * (1 - above) * (1 - chance)
+
+
+def _strengths(pair: Pair) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """What each seed's clear score lets expect of the pair's, up to a constant; in the score's unit, for both runs."""
+    sides = ((pair.base, pair.base_clear), (pair.head, pair.head_clear))
+    known = [
+        # asin(sqrt(x)): near 1 a small step is as hard as a large one in the middle
+        _sensitivity(pair) * np.arcsin(np.sqrt(np.array(clear.per_seed, np.float64).clip(0, 1)))
+        for score, clear in sides
+        if clear is not None
+        and score.unit == clear.unit == "fraction"
+        and len(score.per_seed) == len(clear.per_seed) > 0
+    ]
+    return (known[0], known[1]) if len(known) == 2 else None
+
+
+def _seed_residuals(pair: Pair) -> tuple[NDArray[np.float64], int, float]:
+    """Each seed's distance from its run's mean, degrees of freedom, and what makes a variance of the runs' difference of theirs."""
+    base, head = (np.array(s.per_seed, np.float64) for s in (pair.base, pair.head))
+    clear = _strengths(pair)
+    if clear is not None:
+        base, head = base - clear[0], head - clear[1]
     if pair.paired_seeds and len(base) == len(head) > 1:
         change = head - base
-        return float(((change - change.mean()) ** 2).sum()), len(base) - 1, 1 / len(base)
-    squares = sum(float(((x - x.mean()) ** 2).sum()) for x in sides if len(x))
-    freedom = sum(max(len(x) - 1, 0) for x in sides)
-    return squares, freedom, sum(1 / max(len(x), 1) for x in sides)
+        return change - change.mean(), len(base) - 1, 1 / len(base)
+    sides = [x for x in (base, head) if len(x)]
+    residuals = np.concatenate([x - x.mean() for x in sides]) if sides else np.zeros(0)
+    freedom = sum(max(len(x) - 1, 0) for x in (base, head))
+    return residuals, freedom, sum(1 / max(len(x), 1) for x in (base, head))
 
 
 def margin(parts: Sequence[Variance | None], level: float) -> float | None:

@@ -1,13 +1,14 @@
 """The gate on real trainings: ten pairs of runs with different seeds pass, ten with a weaker pixelation fail.
 
 Six attackers are trained once; every way of splitting them into two runs of three makes a pair (there are ten).
-Measured on two cores: about half an hour.
+Measured on two cores: about half an hour. DP2BENCH_GATE_TEST_FOLDER names a folder that keeps trainings and runs for the next time.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
+from pathlib import Path
 
 import pytest
 
@@ -33,10 +34,11 @@ class _Quiet:
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_ten_of_ten(tmp_path):
-    store = Store(tmp_path / "cache")
+    root = Path(os.environ.get("DP2BENCH_GATE_TEST_FOLDER") or tmp_path)
+    store = Store(root / "cache")
 
     def run(seeds: tuple[int, ...], block: int) -> Run:
-        folder = tmp_path / f"pixelate-{block}-{'-'.join(map(str, seeds))}"
+        folder = root / f"pixelate-{block}-{'-'.join(map(str, seeds))}"
         suite = Suite(
             name="gate",
             seeds=seeds,
