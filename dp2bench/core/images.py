@@ -259,6 +259,8 @@ def write_image(path: str | Path, image: Image, *, quality: int = 95) -> None:
         options["quality"] = quality
     if picture_format == "JPEG":
         options["subsampling"] = 0
+    if picture_format == "PNG":
+        options["compress_level"] = 1  # two and a half times as fast as the default, for 14 % more bytes
     encoded = io.BytesIO()
     try:
         PILImage.fromarray(np.ascontiguousarray(image)).save(encoded, picture_format, **options)

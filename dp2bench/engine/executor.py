@@ -9,7 +9,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -82,7 +82,8 @@ class LocalExecutor:
     def _several(self, steps: Sequence[Step], observer: Observer) -> dict[str, Outcome]:
         outcomes: dict[str, Outcome] = {}
         waiting, busy = list(steps), list[_Worker]()
-        idle = [_Worker(self.store) for _ in range(self.workers)]
+        threads = steps[0].payload["threads"]
+        idle = [_Worker(self.store, threads) for _ in range(self.workers)]
         try:
             while len(outcomes) < len(steps):
                 for step in tuple(waiting):
@@ -103,7 +104,7 @@ class LocalExecutor:
                     outcome = worker.listen()
                     if outcome is not None:
                         busy.remove(worker)
-                        idle.append(worker if worker.process.is_alive() else _Worker(self.store))
+                        idle.append(worker if worker.process.is_alive() else _Worker(self.store, threads))
                         outcomes[outcome.step.key] = outcome
                         observer.end(outcome)
         finally:
@@ -135,6 +136,10 @@ class LocalExecutor:
             failure = Failure(step=step.title, kind=type(error).__name__, message=message)
             return Outcome(step, time.perf_counter() - start, failure=failure, details=traceback.format_exc())
         return Outcome(step, time.perf_counter() - start)
+
+
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+"""Read when a library is loaded. Several processes whose threads outnumber the processors wait for each other most of the time."""
 
 
 class _Worker:
@@ -175,7 +180,21 @@ class _Worker:
         return None
 
 
-def _serve(pipe: Connection, root: Path) -> None:
+@contextlib.contextmanager
+def _environment(changed: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _serve(pipe: Connection, root: Path, threads: int) -> None:
     """What a `_Worker`'s process does, until it is ended or the run is gone."""
     signal.signal(
         signal.SIGINT, signal.SIG_IGN
@@ -192,11 +211,10 @@ def _serve(pipe: Connection, root: Path) -> None:
     import cv2
     import torch
 
+    cv2.setNumThreads(threads)
+    torch.set_num_threads(threads)
     while True:
-        step: Step = pipe.recv()
-        cv2.setNumThreads(step.payload["threads"])
-        torch.set_num_threads(step.payload["threads"])
-        pipe.send(executor.do(step, progress))
+        pipe.send(executor.do(pipe.recv(), progress))
 
 
 def _die_with_the_run() -> None:

@@ -117,7 +117,7 @@ def test_a_bad_picture_is_left_out_and_said(tmp_path, photos):
         (["anonymize", "empty.mp4", "out.mp4", "-m", "blur"], "empty (0 bytes)"),
         (["anonymize", "text.mp4", "out.mp4", "-m", "blur"], "text.mp4 cannot be opened as a video"),
         (["anonymize", "text.mp4", "out.gif", "-m", "blur"], "ends in .mp4"),
-        (["detect", "in", "--detector", "dsfd", "--out", "f.json"], "'dsfd' needs its trained weights"),
+        (["detect", "in", "--detector", "dsfd", "--out", "f.json"], "'dsfd' needs trained weights"),
         (["detect", "text.mp4", "--detector", "whole-picture", "--out", "f.json"], "text.mp4"),
         (["detect", "in", "--detector", "whole-picture", "--out", "in/masks"], "inside"),
     ],
