@@ -148,13 +148,13 @@ class _Worker:
     step: Step
     progress: Progress
 
-    def __init__(self, store: Store) -> None:
-        context = multiprocessing.get_context(
-            "spawn"
-        )  # a fork would copy torch's threads in whatever state they are
+    def __init__(self, store: Store, threads: int) -> None:
+        # A fork would copy torch's threads in whatever state they are.
+        context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, store.root))
-        self.process.start()
+        self.process = context.Process(target=_serve, args=(theirs, store.root, threads))
+        with _environment(dict.fromkeys(THREADS, str(threads))):
+            self.process.start()
         theirs.close()
 
     def begin(self, step: Step, progress: Progress) -> None:
