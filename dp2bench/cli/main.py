@@ -86,7 +86,15 @@ def _options(
 
 
 def main() -> None:
-    """Entry point. Exit codes: 0 done, 1 a result is missing or a comparison failed, 2 the input cannot be used, 130 stopped by Ctrl-C."""
+    """Entry point, see `_main`; a Ctrl-C that falls between its lines is one too."""
+    try:
+        _main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _main() -> None:
+    """Carry out a command. Exit codes: 0 done, 1 a result is missing or a comparison failed, 2 the input cannot be used, 130 stopped by Ctrl-C."""
     try:
         app(standalone_mode=True)
     except (Dp2benchError, OSError) as raised:

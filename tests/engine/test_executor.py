@@ -39,7 +39,7 @@ class Timed:
         begin = time.time()
         time.sleep(0.5)
         with LOG.open("a") as log:
-            log.write(f"{self.meta.alone:d} {begin} {time.time()} {os.getpid()}\\n")
+            log.write(f"{self.meta.alone:d} {begin} {time.time()} {os.environ['OMP_NUM_THREADS']} {os.getpid()}\\n")
         return [Score(name="s", value=1.0, higher_is_better=False, n=1)]
 """
 
@@ -109,7 +109,8 @@ def test_what_measures_time_has_the_machine_to_itself(go, tmp_path):
     rows = [line.split() for line in (tmp_path / "plugins" / "log").read_text().splitlines()]
     assert len(rows) == 8
     assert len({pid for *_, pid in rows}) == 2
-    spans = [(alone == "1", float(begin), float(end)) for alone, begin, end, _ in rows]
+    assert {row[3] for row in rows} == {"1"}  # more threads than processors would wait for each other
+    spans = [(row[0] == "1", float(row[1]), float(row[2])) for row in rows]
     for i, (alone, begin, end) in enumerate(spans):
         others = spans[:i] + spans[i + 1 :]
         assert not alone or all(b >= end or e <= begin for _, b, e in others)
