@@ -74,10 +74,11 @@ def recipe(arguments: Mapping[str, Any]) -> Recipe:
             right = isinstance(value, kind) or (kind is float and not isinstance(value, bool))
         except (TypeError, ValueError):
             right = False
-        if not right or (kind in (int, float) and not 0 <= checked[name] < float("inf")):
+        lowest = 1 if kind is int else 0
+        if not right or (kind in (int, float) and not lowest <= checked[name] < float("inf")):
             raise Dp2benchError(
                 f"{name}: {value!r} in an attacker's training is not right.",
-                f"Give {'a number from 0 up' if kind in (int, float) else 'true or false' if kind is bool else 'a name'}, "
+                f"Give {f'a number from {lowest} up' if kind in (int, float) else 'true or false' if kind is bool else 'a name'}, "
                 f"as in {name}: {known[name]}.",
             )
     return Recipe(**checked)
@@ -150,7 +151,13 @@ def _given(recipe: Recipe, seed: int) -> Path:
             f"No attacker of seed {seed} comes with dp2bench.",
             f"Use the seeds {', '.join(map(str, EMBEDDED_SHA256))}, or leave `weights: {EMBEDDED}` out, so that it is trained.",
         )
-    return Path(__file__).parent / "weights" / f"{recipe.model}-{seed}.safetensors"
+    path = Path(__file__).parent / "weights" / f"{recipe.model}-{seed}.safetensors"
+    if not path.is_file():
+        raise Dp2benchError(
+            f"No attacker {recipe.model} comes with dp2bench.",
+            f"Use {Recipe.model}, or leave `weights: {EMBEDDED}` out, so that it is trained.",
+        )
+    return path
 
 
 def take(recipe: Recipe, out: Path, *, seed: int, data: str) -> None:

@@ -14,6 +14,18 @@ app = typer.Typer(
 )
 
 
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out", "-o", help="Folder of the run; a run that was stopped goes on from its checkpoint there."
+    ),
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda, or auto.")]
+Threads = Annotated[
+    int | None, typer.Option(min=1, help="Processor threads. [default: all]", show_default=False)
+]
+
+
 def _gpu(device: str) -> bool:
     import torch
 
@@ -34,12 +46,7 @@ def generator(
             metavar="RECIPE", help="A YAML file, or the name of a recipe that comes with dp2bench."
         ),
     ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out", "-o", help="Folder of the run; a run that was stopped goes on from its checkpoint there."
-        ),
-    ],
+    out: Out,
     data_root: Annotated[
         Path | None,
         typer.Option(help="Folder of the dataset, where the recipe's dataset is not made by dp2bench."),
@@ -54,7 +61,7 @@ def generator(
             show_default=False,
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    device: Device = "auto",
     processes: Annotated[
         int, typer.Option(min=1, help="Processes that share each batch: GPUs, or CPU processes.")
     ] = 1,
@@ -181,12 +188,7 @@ def detector(
             help="A YAML file, or the name of a recipe that comes with dp2bench: passersby-people.",
         ),
     ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out", "-o", help="Folder of the run; a run that was stopped goes on from its checkpoint there."
-        ),
-    ],
+    out: Out,
     data_root: Annotated[
         Path | None,
         typer.Option(help="Folder of the dataset, where the recipe's dataset is not made by dp2bench."),
@@ -202,10 +204,8 @@ def detector(
             show_default=False,
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor threads. [default: all]", show_default=False)
-    ] = None,
+    device: Device = "auto",
+    threads: Threads = None,
 ) -> None:
     """Train the embedded detector: people, masks, body surfaces and faces.
 
@@ -259,12 +259,7 @@ def attacker(
     dataset: Annotated[
         str, typer.Argument(metavar="DATASET", help="One in Market-1501's layout, e.g. passersby-reid.")
     ],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out", "-o", help="Folder of the run; a run that was stopped goes on from its checkpoint there."
-        ),
-    ],
+    out: Out,
     argument: Annotated[
         list[str] | None,
         typer.Option(
@@ -279,10 +274,8 @@ def attacker(
         typer.Option(help="Folder of the dataset, where it is not made by dp2bench."),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of the first weights, the order and the flips.")] = 0,
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor threads. [default: all]", show_default=False)
-    ] = None,
+    device: Device = "auto",
+    threads: Threads = None,
     half: Annotated[
         bool, typer.Option("--half", help="Write float16, as the attackers that dp2bench embeds.")
     ] = False,

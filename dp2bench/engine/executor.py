@@ -100,7 +100,8 @@ class LocalExecutor:
                     else:
                         continue
                     waiting.remove(step)
-                for worker in [w for w in busy if w.pipe in wait([w.pipe for w in busy])]:
+                told = wait([w.pipe for w in busy]) if busy else []
+                for worker in [w for w in busy if w.pipe in told]:
                     outcome = worker.listen()
                     if outcome is not None:
                         busy.remove(worker)
@@ -196,9 +197,8 @@ def _environment(changed: Mapping[str, str]) -> Iterator[None]:
 
 def _serve(pipe: Connection, root: Path, threads: int) -> None:
     """What a `_Worker`'s process does, until it is ended or the run is gone."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C goes to all of the terminal's processes; the run ends us
+    # Ctrl-C goes to all of the terminal's processes; the run ends us.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_the_run, daemon=True).start()
     executor, last = LocalExecutor(Store(root)), 0.0
 

@@ -106,6 +106,8 @@ def test_embedded_attackers_are_those_of_the_dataset_as_it_is(seed, tmp_path):
 def test_embedded_attackers_are_for_their_dataset_and_seeds_alone(tmp_path):
     with pytest.raises(Dp2benchError, match="learned from passersby-reid .*; this is market1501 1"):
         reid.take(EMBEDDED, tmp_path, seed=0, data="market1501 1")
+    with pytest.raises(Dp2benchError, match="No attacker osnet_x1_0"):
+        reid.take(replace(EMBEDDED, model="osnet_x1_0"), tmp_path, seed=0, data="")
     with pytest.raises(Dp2benchError, match="No attacker of seed 9"):
         reid.take(EMBEDDED, tmp_path, seed=9, data="")
 
@@ -117,6 +119,7 @@ def test_embedded_attackers_are_for_their_dataset_and_seeds_alone(tmp_path):
         ({"epochs": "many"}, "epochs: 'many'"),
         ({"epochs": 1.5}, r"epochs: 1\.5"),
         ({"epochs": -1}, "epochs: -1"),
+        ({"batch_size": 0}, "batch_size: 0"),
         ({"learning_rate": float("nan")}, "learning_rate: nan"),
         ({"pretrained": "yes"}, "pretrained: 'yes'"),
     ],

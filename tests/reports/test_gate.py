@@ -135,6 +135,15 @@ def test_a_pixelation_that_got_weaker_fails(draw):
     assert "clear-anonymised.mAP" in {r.score for r in comparison.failures}
 
 
+def test_false_alarms_stay_below_alpha():
+    rng = np.random.default_rng(7)
+    alarms = sum(
+        not judge(measured(rng, methods=1), measured(rng, methods=1), tolerance=0, alpha=0.05).passed
+        for _ in range(200)
+    )
+    assert alarms <= 200 * 0.05 + 2 * (200 * 0.05 * 0.95) ** 0.5
+
+
 def test_a_pixelation_that_got_better_passes():
     comparison = judge(result(fixed(0.2)), result(fixed(0.1)))
     assert comparison.passed

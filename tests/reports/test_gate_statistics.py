@@ -147,6 +147,16 @@ def test_equal_runs_fail_no_oftener_than_alpha(seeds):
     assert false_alarms(seeds, 30, gate.Policy(tolerance=0))[0] <= most(0.01, 30)
 
 
+@pytest.mark.parametrize("world", range(10))
+def test_a_planted_leak_fails_and_equal_runs_pass(world):
+    policy = gate.Policy()
+    base = simulate(world, 1000 + world, seeds=4)
+    assert gate.compare(base, simulate(world, 2000 + world, seeds=4), policy).passed
+    leaky = LEVELS | {"pixelate-8": LEVELS["pixelate-16"]}
+    leak = gate.compare(base, simulate(world, 3000 + world, leaky, seeds=4), policy)
+    assert {(r.method, r.verdict) for r in leak.failures} == {("pixelate-8", "worse")}
+
+
 @pytest.mark.parametrize(("seeds", "power"), [(3, 0.85), (5, 0.99)])
 def test_a_weaker_pixelation_is_found(seeds, power):
     missed = 20 - found_leaks(seeds, 20, "pixelate-8 is pixelate-16", gate.Policy())
