@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import cv2
 import numpy as np
@@ -41,7 +41,7 @@ class BlurFill:
     uses_conditions: bool = False
     smooth: bool = True
 
-    @property
+    @cached_property  # the same object every time: what is computed from it is kept by it
     def operator(self) -> stitching.Operator | None:
         """The blur along one axis; None where the kernel depends on the crop's width."""
         return partial(_blur_matrix, sigma=self.sigma) if min(self.crop_size) >= int(self.sigma * 3) else None

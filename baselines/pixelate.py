@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache, partial
 
 import cv2
 import numpy as np
@@ -67,7 +67,7 @@ class PixelateFill:
     uses_conditions: bool = False
     smooth: bool = True
 
-    @property
+    @cached_property  # the same object every time: what is computed from it is kept by it
     def operator(self) -> stitching.Operator:
         """The resize along one axis, there and back."""
         return partial(_pixelate_matrix, blocks=self.blocks)

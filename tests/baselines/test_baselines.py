@@ -17,6 +17,7 @@ from dp2bench.baselines.pixelate import (
 from dp2bench.core.contracts import MethodMeta
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import CropBatch, People
+from dp2bench.deepprivacy2 import stitching
 
 META = MethodMeta("test")
 SEED = Seed(0)
@@ -159,3 +160,15 @@ def test_the_short_way_is_the_long_way(make, shift, monkeypatch):
     difference = np.abs(a.image.astype(int) - b.image)
     assert difference.max() <= 4
     assert difference[a.changed].mean() < 1
+
+
+@pytest.mark.parametrize("make", [blur_body, pixelate_8_body])
+def test_matrices_are_computed_once(make):
+    image = np.full((128, 64, 3), 90, np.uint8)
+    people = People.of([[15, 20, 50, 110]])
+    method = make()
+    method.anonymize(image, people, seed=SEED)
+    before = stitching._through_crop.cache_info()
+    method.anonymize(image, people, seed=SEED)
+    after = stitching._through_crop.cache_info()
+    assert (after.misses, after.hits) == (before.misses, before.hits + 2)
