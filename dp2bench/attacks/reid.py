@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import warnings
 from collections.abc import Mapping, Sequence
@@ -27,6 +26,7 @@ from dp2bench.core.images import read_image
 from dp2bench.core.seeds import derive_seed, generator
 from dp2bench.core.tensors import write_tensors
 from dp2bench.core.types import Sample
+from dp2bench.downstream.training import CHECKPOINT, keep, resume, write_curve
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -230,14 +230,8 @@ def train(
     )
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs)
     criterion = torch.nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
-    checkpoint = out / "checkpoint.pt"
-    curve: list[tuple[float, float]] = []
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=True, map_location=device)
-        model.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        scheduler.load_state_dict(state["scheduler"])
-        curve = [tuple(row) for row in state["curve"]]
+    parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
+    curve = resume(out, parts, device)
     batch = min(recipe.batch_size, len(samples))
     steps = len(samples) // batch  # a last, smaller batch is dropped: batch normalisation suffers from it
     for epoch in range(len(curve), recipe.epochs):
@@ -269,30 +263,16 @@ def train(
             correct += float((logits.argmax(1) == y).float().mean())
             progress(epoch * steps + step + 1, recipe.epochs * steps)
         scheduler.step()
-        curve.append((total / steps, correct / steps))
-        partial = out / "checkpoint.partial"
-        torch.save(
-            {
-                "model": model.state_dict(),
-                "optimizer": optimizer.state_dict(),
-                "scheduler": scheduler.state_dict(),
-                "curve": curve,
-            },
-            partial,
-        )
-        os.replace(partial, checkpoint)
+        curve.append((epoch + 1, total / steps, correct / steps))
+        keep(out, parts, curve)
     write_tensors(
         {k: v.half() if half and v.is_floating_point() else v for k, v in model.state_dict().items()},
         out / "model.safetensors",
         # one key: the order of several is not the same in every process, and equal work must give equal bytes
         {"recipe": json.dumps({"identities": len(names), "data": data, **asdict(recipe)}, sort_keys=True)},
     )
-    (out / "curve.csv").write_text(
-        "epoch,loss,accuracy\n"
-        + "".join(f"{i},{loss:.6f},{acc:.6f}\n" for i, (loss, acc) in enumerate(curve, 1)),
-        "utf-8",
-    )
-    checkpoint.unlink(missing_ok=True)
+    write_curve(out, ("epoch", "loss", "accuracy"), curve)
+    (out / CHECKPOINT).unlink(missing_ok=True)
 
 
 def load(folder: Path, recipe: Recipe, device: str = "cpu") -> torch.nn.Module:

@@ -1,4 +1,4 @@
-"""What trainers share: a checkpoint after each epoch, the same weights after a kill, and a stop where the loss is no number."""
+"""What trainers share, the attackers too: a checkpoint after each epoch, the same weights after a kill, and a stop where the loss is no number."""
 
 from __future__ import annotations
 
