@@ -67,6 +67,12 @@ def test_fdh_has_masks_surfaces_and_keypoints_that_agree(fdh):
     assert hits > 5  # noses that are seen lie on heads
 
 
+def test_the_size_is_that_of_the_dataset_at_the_root(fdh, fdf, tmp_path):
+    for data in (fdh, fdf):
+        assert type(data)(root=data.root).size == "smoke"
+        assert type(data)(root=tmp_path).size == "mini"
+
+
 def test_fdh_is_read_as_fdh(fdh):
     plain = FDH(fdh.root)
     assert plain.template == "passersby-13380"

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image as PILImage
+from typer.testing import CliRunner
 
+from dp2bench.cli.main import app
 from dp2bench.core.errors import DatasetError
 from dp2bench.datasets.passersby import making, reid_pictures
 from dp2bench.datasets.passersby.body import SKIN_VERTICES
@@ -58,6 +60,29 @@ def test_layout_and_names_are_those_of_market1501(dataset):
         with PILImage.open(dataset.samples(split)[0].path) as im:
             assert im.size == (64, 128)
     assert sum(map(len, reid_pictures.plan("smoke"))) == sum(len(dataset.samples(s)) for s in FOLDERS)
+
+
+def test_the_size_is_that_of_the_dataset_at_the_root(dataset, cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("DP2BENCH_CACHE", str(cache))
+    assert PassersbyReID().size == "mini"
+    given = PassersbyReID(root=dataset.root)
+    assert (given.size, given.original) == ("smoke", dataset.root)
+    out = tmp_path / "out"
+    anonymize = ["anonymize", str(dataset.root), str(out), "-m", "mask-out", "--dataset", "passersby-reid"]
+    result = CliRunner().invoke(app, anonymize)
+    assert result.exit_code == 0, result.output
+    evaluate = [
+        "evaluate",
+        "--clear",
+        str(dataset.root),
+        "--anonymised",
+        str(out),
+        "--dataset",
+        "passersby-reid",
+    ]
+    evaluate += ["--detector", "annotations", "-t", "detection-coverage", "--out", str(tmp_path / "run")]
+    result = CliRunner().invoke(app, evaluate)
+    assert result.exit_code == 0, result.output
 
 
 def test_every_name_of_every_size_is_unique():

@@ -20,16 +20,17 @@ class PassersbyFDF(FDF256):
     Labels of a sample: ``identity``, unique over the splits. Landmarks behind the head are where they would be seen.
 
     Args:
-        size: ``smoke`` (12 crops, for tests), ``mini`` (160), ``medium`` (1,600) or ``large`` (32,000).
+        size: ``smoke`` (12 crops, for tests), ``mini`` (160), ``medium`` (1,600) or ``large`` (32,000); by default that of
+            the dataset at ``root``, else ``mini``.
         root: a copy in this layout (e.g. an anonymised one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
 
     """
 
     needs_root: ClassVar[bool] = False
 
-    def __init__(self, size: str = "mini", root: Path | None = None) -> None:
-        self.made = Made(FDFCropsRecipe(), size)
-        self.size = size
+    def __init__(self, size: str | None = None, root: Path | None = None) -> None:
+        self.made = Made(FDFCropsRecipe(), size, root)
+        self.size = self.made.size
         self.original = self.made.root
         """Where the untouched dataset is: who is seen in a copy is looked up there."""
         super().__init__(self.original if root is None else Path(root))

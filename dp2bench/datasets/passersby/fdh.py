@@ -22,16 +22,17 @@ class PassersbyFDH(FDH):
     Labels of a sample: ``identity``, unique over the splits. What is carried belongs to the mask and has no vertex.
 
     Args:
-        size: ``smoke`` (18 crops, for tests), ``mini`` (352), ``medium`` (5,120) or ``large`` (42,000).
+        size: ``smoke`` (18 crops, for tests), ``mini`` (352), ``medium`` (5,120) or ``large`` (42,000); by default that
+            of the dataset at ``root``, else ``mini``.
         root: a copy in this layout (e.g. an anonymised one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
 
     """
 
     needs_root: ClassVar[bool] = False
 
-    def __init__(self, size: str = "mini", root: Path | None = None) -> None:
-        self.made = Made(FDHCropsRecipe(), size)
-        self.size = size
+    def __init__(self, size: str | None = None, root: Path | None = None) -> None:
+        self.made = Made(FDHCropsRecipe(), size, root)
+        self.size = self.made.size
         self.original = self.made.root
         """Where the untouched dataset is: who is seen in a copy is looked up there."""
         super().__init__(self.original if root is None else Path(root), template=TEMPLATE)

@@ -26,7 +26,8 @@ class PassersbyReID(Market1501):
     """Rendered passers-by: re-identification with exact masks, keypoints, faces and body surface.
 
     Args:
-        size: ``smoke`` (seconds, for tests), ``mini`` (128 identities) or ``large`` (800).
+        size: ``smoke`` (seconds, for tests), ``mini`` (128 identities) or ``large`` (800); by default that of the dataset at
+            ``root``, else ``mini``.
         root: a copy in this layout (e.g. an anonymised one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
 
     """
@@ -34,9 +35,9 @@ class PassersbyReID(Market1501):
     layout: ClassVar[str] = "market1501"
     needs_root: ClassVar[bool] = False
 
-    def __init__(self, size: str = "mini", root: Path | None = None) -> None:
-        self.made = Made(ReID(), size)
-        self.size = size
+    def __init__(self, size: str | None = None, root: Path | None = None) -> None:
+        self.made = Made(ReID(), size, root)
+        self.size = self.made.size
         self.original = self.made.root
         """Where the untouched dataset is: annotations of a copy are looked up there."""
         super().__init__(self.original if root is None else Path(root), official=False)

@@ -290,16 +290,17 @@ class PassersbyVideo(Dataset):
     ``frame``, ``seconds``. Grain, exposure and background stand still.
 
     Args:
-        size: ``smoke`` (2 s), ``mini`` (20 s at 10 frames a second, 640 x 360) or ``large`` (24 clips at 25, 1280 x 720).
+        size: ``smoke`` (2 s), ``mini`` (20 s at 10 frames a second, 640 x 360) or ``large`` (24 clips at 25, 1280 x 720);
+            by default that of the dataset at ``root``, else ``mini``.
         root: a copy in this layout (e.g. an anonymised one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
 
     """
 
     layout: ClassVar[str] = "video"
 
-    def __init__(self, size: str = "mini", root: Path | None = None) -> None:
-        self.made = Made(VideoRecipe(), size)
-        self.size = size
+    def __init__(self, size: str | None = None, root: Path | None = None) -> None:
+        self.made = Made(VideoRecipe(), size, root)
+        self.size = self.made.size
         self.original = self.made.root
         """Where the untouched dataset is: the people of a copy are looked up there."""
         self.root = self.original if root is None else Path(root)
