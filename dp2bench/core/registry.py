@@ -40,12 +40,21 @@ def load(kind: Kind, name: str) -> Callable[..., Any]:
     noun = kind.removesuffix("s")
     if ":" in name:
         module, _, attribute = name.partition(":")
+        if not module or not attribute or module.startswith("."):
+            raise PluginError(
+                f"The {noun} {name!r} cannot be imported.", "Write the full name, package.module:Class."
+            )
         try:
             found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
             raise PluginError(
                 f"The {noun} {name!r} cannot be imported: {error}.",
                 "Check the module's name and that it is installed here.",
+            ) from error
+        except (Exception, SystemExit) as error:  # a module of one's own may do anything while it is imported
+            raise PluginError(
+                f"The {noun} {name!r} cannot be imported: {type(error).__name__}: {error}.",
+                f"Correct the module {module}, so that `python -m {module}` runs without this error.",
             ) from error
         return found
     entries = _entries(kind).get(name, ())

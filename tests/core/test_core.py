@@ -116,6 +116,24 @@ def test_duplicate_and_broken_plugins_are_named(monkeypatch):
         registry.load("methods", "y")
 
 
+@pytest.mark.parametrize(
+    ("source", "word"),
+    [("1/0", "ZeroDivisionError"), ("def (:", "SyntaxError"), ("raise SystemExit(3)", "SystemExit: 3")],
+)
+def test_a_named_module_that_fails_to_import_says_how(tmp_path, monkeypatch, source, word):
+    name = f"somebodys_{word.partition('E')[0].lower()}"
+    (tmp_path / f"{name}.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(PluginError, match=f"{name}.*{word}.*Correct the module"):
+        registry.load("methods", f"{name}:X")
+
+
+@pytest.mark.parametrize("name", [":X", "os:", ".relative:X"])
+def test_half_a_name_asks_for_the_whole(name):
+    with pytest.raises(PluginError, match=r"package\.module:Class"):
+        registry.load("methods", name)
+
+
 def test_a_method_can_be_named_by_module_and_class():
     from dp2bench.baselines.identity import Identity
 
