@@ -30,7 +30,8 @@ def anonymize(
         Path | None,
         typer.Argument(
             metavar="OUT",
-            help="Where the anonymised picture, video, folder or dataset goes. Must not exist yet as a folder with files.",
+            help="Where the anonymised picture, video, folder or dataset goes. Must not exist yet as a folder with files, but for those "
+            "of the same command, stopped.",
             show_default=False,
         ),
     ] = None,
@@ -70,6 +71,12 @@ def anonymize(
         str | None,
         typer.Option(help="Read IN as this dataset, e.g. market1501, and write the same layout."),
     ] = None,
+    subset: Annotated[
+        bool,
+        typer.Option(
+            "--subset", help="With --dataset: IN may hold fewer pictures than were published of that dataset."
+        ),
+    ] = False,
     preview: Annotated[
         Path | None,
         typer.Option(help="Folder for pictures of before (people drawn in) and after.", show_default=False),
@@ -95,7 +102,7 @@ def anonymize(
     """Anonymise a picture, a video, a folder, or a dataset.
 
     Files that are no picture are reported and left out, never copied through; video frames that fail are written grey. Exit code 1
-    when anything was left out or anybody missed. A video that was stopped goes on when the same command is given again.
+    when anything was left out or anybody missed. A folder or video that was stopped goes on when the same command is given again.
 
     For example:
 
@@ -109,7 +116,8 @@ def anonymize(
     """
     from rich.console import Console
 
-    from dp2bench.cli.arguments import check_paths, key_values, saved_detections
+    from dp2bench import __version__
+    from dp2bench.cli.arguments import check_paths, content_of, key_values, saved_detections
     from dp2bench.core import registry
     from dp2bench.core.errors import Dp2benchError
 
@@ -124,14 +132,17 @@ def anonymize(
 
     how = registry.create("methods", method, key_values("--argument", method_argument))
     arguments = key_values("--detector-argument", detector_argument)
-    opened = _opened(source, dataset)
+    opened = _opened(source, dataset, subset=subset)
     if detections is None:
         usual = _usual_detector(opened) if dataset else "deepprivacy2"
         who = registry.create("detectors", how.meta.detector or detector or usual, arguments)
     else:
         who = saved_detections(detections, arguments)
+    settings: dict[str, Any] = {
+        "detector_arguments": detector_argument or [],
+        "method_arguments": method_argument or [],
+    }
     if source.is_file() and is_video_name(source):
-        settings = {"detector_arguments": detector_argument or [], "method_arguments": method_argument or []}
         _video(
             console,
             source,
@@ -146,17 +157,23 @@ def anonymize(
             keep_readable=keep_readable,
         )
     else:
-        _pictures(console, opened, source, target, who, how, seed, preview, method)
+        settings |= {"method": method, "detector": repr(who.meta), "seed": seed, "version": __version__}
+        if detections is not None:
+            settings["detections"] = content_of(detections)
+        _pictures(console, opened, source, target, who, how, seed, preview, method, settings)
 
 
-def _opened(source: Path, dataset: str | None) -> Dataset:
+def _opened(source: Path, dataset: str | None, *, subset: bool) -> Dataset:
     """The pictures to anonymise; a named dataset is verified."""
     from dp2bench.core import registry
     from dp2bench.datasets.folder import Folder
 
     if dataset is None:
         return Folder(source)
-    opened: Dataset = registry.create("datasets", dataset, {"root": source})
+    arguments: dict[str, Any] = {"root": source}
+    if subset:
+        arguments["official"] = False
+    opened: Dataset = registry.create("datasets", dataset, arguments)
     opened.verify()
     return opened
 
@@ -177,14 +194,19 @@ def _pictures(
     seed: int,
     preview: Path | None,
     method: str,
+    settings: dict[str, Any],
 ) -> None:
     from dp2bench.cli.progress import TerminalObserver
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.datasets.folder import Folder
     from dp2bench.datasets.video import is_video_name
-    from dp2bench.engine.anonymise import anonymise_dataset
+    from dp2bench.engine.anonymise import Journal, anonymise_dataset
 
-    if target.is_dir() and source.is_dir() and any(target.iterdir()):
+    alone = isinstance(opened, Folder) and source.is_dir()
+    journal = Journal(target, settings) if alone else None
+    if journal:
+        console.print(f"Going on: {len(journal)} pictures are finished.", highlight=False)
+    if not alone and source.is_dir() and target.is_dir() and any(target.iterdir()):
         raise Dp2benchError(
             f"The folder {target} is not empty.",
             "Choose a new folder, so that nothing of an earlier run is mixed in.",
@@ -195,19 +217,23 @@ def _pictures(
     with TerminalObserver(console) as observer:
         try:
             tally = anonymise_dataset(
-                opened, who, how, target, seed, observer.progress(f"anonymise with {method}")
+                opened, who, how, target, seed, observer.progress(f"anonymise with {method}"), journal
             )
         except KeyboardInterrupt:
             observer.bars.stop()
+            rest = (
+                "the same command goes on from here."
+                if alone
+                else "delete it or choose another OUT to start again."
+            )
             console.print(
-                f"Stopped. What is in {target} is anonymised and whole; delete it or choose another OUT to start again.",
+                f"Stopped. What is in {target} is anonymised and whole; {rest}",
                 soft_wrap=True,
                 highlight=False,
             )
             raise typer.Exit(130) from None
     for problem in tally.unreadable:
         console.print(f"[yellow]left out:[/] {problem}", highlight=False, soft_wrap=True)
-    alone = isinstance(opened, Folder) and source.is_dir()
     videos = [p for p in sorted(source.rglob("*")) if is_video_name(p)] if alone else []
     if videos:
         console.print(

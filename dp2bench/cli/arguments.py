@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,16 +48,28 @@ def saved_detections(path: Path, arguments: Mapping[str, Any]) -> Detector:
     return found
 
 
+def content_of(path: Path) -> str:
+    """Hexadecimal sha256 of a file, or of the names and contents of the files in a folder."""
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(f"{file.relative_to(path)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
 def check_paths(source: Path, target: Path) -> None:
     """Raises Dp2benchError where reading the one and writing the other would go wrong."""
     from dp2bench.core.errors import Dp2benchError
 
     if not source.exists():
         raise Dp2benchError(f"{source} is not there.", "Give the path of a picture, a video or a folder.")
-    if target.resolve() == source.resolve():
+    written = target / source.name if source.is_file() and target.is_dir() else target
+    if written.resolve() == source.resolve():
         raise Dp2benchError(
-            f"IN and OUT are the same: {source}.", "Choose another OUT; originals are never overwritten."
+            f"OUT would overwrite IN: {written}.", "Choose another OUT; originals are never overwritten."
         )
+    if source.is_file() and written.is_dir():
+        raise Dp2benchError(f"{written} is a folder, and IN a file of that name.", "Choose another OUT.")
     if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
         raise Dp2benchError(
             f"OUT ({target}) lies inside IN ({source}).",

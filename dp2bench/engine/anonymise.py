@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Progress, no_progress
-from dp2bench.core.errors import Dp2benchError, PictureError
+from dp2bench.core.errors import Dp2benchError, PictureError, writing
 from dp2bench.core.people_io import save_people
 from dp2bench.core.results import Coverage
 from dp2bench.core.seeds import derive_seed
@@ -57,6 +59,13 @@ class Tally:
     left: dict[str, dict[str, dict[int, str]]] = field(default_factory=dict)
     """Who was found and left: reason by person index, by split and sample id."""
 
+    def count(self, split: str, sample: SampleId, found: int, missed: Iterable[Missed] = ()) -> None:
+        """Note one picture, how many people were found in it, and who of them was left."""
+        self.pictures += 1
+        self.found += found
+        self.empty += found == 0
+        self.leave(split, sample, missed)
+
     def leave(self, split: str, sample: SampleId, missed: Iterable[Missed]) -> None:
         """Note the people of one picture who were found and left."""
         reasons = {m.person: m.reason for m in missed}
@@ -79,6 +88,75 @@ class Tally:
         )
 
 
+class Journal:
+    """The pictures of a folder that are finished, so that the same command goes on where it was stopped.
+
+    It lies in the folder until that is whole: a line for the settings, and a line a picture with the sha256 of its original.
+
+    Args:
+        folder: where the anonymised pictures go.
+        settings: whatever changes the outcome; a journal of other settings is not gone on from.
+
+    Raises:
+        Dp2benchError: the folder holds files, and they are not the beginning of this.
+
+    """
+
+    NAME = ".dp2bench-unfinished.jsonl"
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        self._path = folder / self.NAME
+        self._folder = folder
+        self._lines: dict[str, dict[str, Any]] = {}
+        head = json.dumps(dict(settings), sort_keys=True, default=str)
+        if self._path.exists():
+            first, *lines = self._path.read_text("utf-8").split("\n")
+            if first != head:
+                raise Dp2benchError(
+                    f"The folder {folder} was begun with other settings and is not finished.",
+                    "Give the command it was begun with, or choose a new folder.",
+                )
+            for line in lines[:-1]:  # one that has no end was being written when the run was killed
+                row = json.loads(line)
+                self._lines[row["id"]] = row
+        elif folder.is_dir() and any(folder.iterdir()):
+            raise Dp2benchError(
+                f"The folder {folder} is not empty.",
+                "Choose a new folder, so that nothing of an earlier run is mixed in.",
+            )
+        self._head = head
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def finished(self, sample: Sample) -> tuple[int, list[Missed]] | None:
+        """People found and left in a picture that is finished and whose original is what it was then; else None."""
+        row = self._lines.get(sample.id)
+        if row is None or not (self._folder / sample.id).exists() or row["sha256"] != _sha256(sample.path):
+            return None
+        return row["found"], [Missed(person, reason) for person, reason in row["missed"]]
+
+    def finish(self, sample: Sample, found: int, missed: Iterable[Missed]) -> None:
+        """Note that a picture's anonymised version is written."""
+        left = [(m.person, m.reason) for m in missed]
+        row = {"id": sample.id, "sha256": _sha256(sample.path), "found": found, "missed": left}
+        with writing(self._path):
+            if self._head:  # written anew, without the half of a line that a killed run may have left
+                lines = (self._head, *map(json.dumps, self._lines.values()))
+                self._path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
+                self._head = ""
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+
+    def close(self) -> None:
+        """The folder is whole."""
+        self._path.unlink(missing_ok=True)
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
 def unfound_people(annotated: People, found: People) -> int:
     """Annotated people of whose box less than half lies in any single found box: nobody will anonymise them."""
     if not len(annotated):
@@ -98,13 +176,20 @@ def anonymised_pictures(
     run_seed: int,
     tally: Tally,
     progress: Progress = no_progress,
+    journal: Journal | None = None,
 ) -> Iterator[tuple[str, SampleId, Image]]:
-    """Each readable picture, anonymised. A picture that cannot be read is counted and never copied through."""
+    """Each readable picture, anonymised. A picture that cannot be read is counted and never copied through.
+
+    What the ``journal`` has from an earlier run is counted and left out.
+    """
     total, done = sum(len(dataset.samples(s)) for s in dataset.meta.splits), 0
     for split in dataset.meta.splits:
         for sample in dataset.samples(split):
             done += 1
             progress(done, total)
+            if journal is not None and (before := journal.finished(sample)) is not None:
+                tally.count(split, sample.id, *before)
+                continue
             try:
                 image = dataset.read(sample)
             except PictureError as error:
@@ -117,14 +202,13 @@ def anonymised_pictures(
                     f"The method {method.meta.name} returned {result.image.dtype} {result.image.shape} for {sample.path}, a picture of {image.shape}.",
                     "A method must keep size and type; `anonymize` has a defect.",
                 )
-            tally.pictures += 1
-            tally.found += len(found)
-            tally.empty += len(found) == 0
-            tally.leave(split, sample.id, result.missed)
+            tally.count(split, sample.id, len(found), result.missed)
             annotated = dataset.people(sample)
             if annotated is not None:
                 tally.unfound = (tally.unfound or 0) + unfound_people(annotated, found)
             yield split, sample.id, result.image
+            if journal is not None:  # whoever asks for the next picture has written this one
+                journal.finish(sample, len(found), result.missed)
 
 
 def measured_coverage(
@@ -150,9 +234,7 @@ def measured_coverage(
                 tally.unreadable.append(str(error))
                 continue
             found = people[split][sample.id]
-            tally.pictures += 1
-            tally.found += len(found)
-            tally.empty += len(found) == 0
+            tally.count(split, sample.id, len(found))
             if before.shape != after.shape:
                 other = "the anonymised picture has another size"
                 tally.leave(split, sample.id, [Missed(i, other) for i in range(len(found))])
@@ -181,8 +263,12 @@ def anonymise_dataset(
     out: Path,
     seed: int,
     progress: Progress = no_progress,
+    journal: Journal | None = None,
 ) -> Tally:
-    """Detect and anonymise picture by picture, for those who want the pictures and no benchmark."""
+    """Detect and anonymise picture by picture, for those who want the pictures and no benchmark.
+
+    With a ``journal``, for datasets whose pictures are files of their own and nothing else, it goes on where it was stopped.
+    """
     bound = detector.for_dataset(dataset) if hasattr(detector, "for_dataset") else detector
 
     class _Found(Mapping[str, People]):
@@ -203,7 +289,9 @@ def anonymise_dataset(
     dataset.rewrite(
         out,
         anonymised_pictures(
-            dataset, {s: _Found(s) for s in dataset.meta.splits}, method, seed, tally, progress
+            dataset, {s: _Found(s) for s in dataset.meta.splits}, method, seed, tally, progress, journal
         ),
     )
+    if journal is not None:
+        journal.close()
     return tally

@@ -182,7 +182,7 @@ def test_exif_rotation_is_applied(tmp_path):
         (["anonymize", "nowhere", "out", "-m", "blur"], "nowhere"),
         (["anonymize", "empty", "out", "-m", "blur"], "empty"),
         (["anonymize", "full", "out", "-m", "blr"], "blur"),
-        (["anonymize", "full", "full", "-m", "blur"], "same"),
+        (["anonymize", "full", "full", "-m", "blur"], "overwrite IN"),
         (["anonymize", "full", "full/out", "-m", "blur"], "inside"),
         (["anonymize", "full", "taken", "-m", "blur"], "not empty"),
         (["anonymize", "full", "out", "-m", "blur", "--detector", "annotations"], "no annotations"),
@@ -299,7 +299,7 @@ def test_a_disk_that_fills_up_in_a_folder_of_pictures(tmp_path, monkeypatch, cap
     assert ended.value.code == 2
     said = " ".join(capsys.readouterr().err.split())
     assert "out/b.png cannot be written: no space is left." in said
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["a.png"]
+    assert [p.name for p in (tmp_path / "out").glob("[!.]*")] == ["a.png"]
 
 
 def test_a_dataset_keeps_its_layout_and_can_be_evaluated(tmp_path, market):
@@ -308,10 +308,11 @@ def test_a_dataset_keeps_its_layout_and_can_be_evaluated(tmp_path, market):
     assert done.returncode == 2  # not the official counts: said, and nothing written
     assert "12,936" in done.stderr or "12936" in done.stderr
 
-    for path in (tmp_path / "clear").rglob("*.jpg"):
-        target = tmp_path / "masked" / path.relative_to(tmp_path / "clear")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        Pillow.new("RGB", (64, 128), (127, 127, 127)).save(target)
+    command = ["anonymize", "clear", "masked", "-m", "mask-out", "--dataset", "market1501", "--subset"]
+    done = run(*command, "--detector", "whole-picture", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    names = {p.relative_to(tmp_path / "clear") for p in (tmp_path / "clear").rglob("*.jpg")}
+    assert {p.relative_to(tmp_path / "masked") for p in (tmp_path / "masked").rglob("*.jpg")} == names
     shutil.copyfile(
         next((tmp_path / "clear" / "query").iterdir()),
         tmp_path / "masked" / "query" / next((tmp_path / "clear" / "query").iterdir()).name,

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import runpy
+import shutil
 import signal
 import subprocess
 import sys
@@ -212,6 +214,66 @@ def test_ctrl_c_in_a_video_and_on_again(tmp_path):
     assert done.returncode == 0, done.stdout + done.stderr
     assert not work.exists()
     assert json.loads((tmp_path / "safe.mp4.json").read_text())["frames"] == 200
+
+
+def test_a_stopped_folder_goes_on(tmp_path):
+    rng = np.random.default_rng(1)
+    (tmp_path / "in" / "deep").mkdir(parents=True)
+    pictures = rng.integers(0, 255, (40, 480, 640, 3), dtype=np.uint8)
+    for k, picture in enumerate(pictures):
+        Pillow.fromarray(picture).save(tmp_path / "in" / "deep" / f"{k:02d}.png", compress_level=1)
+    (tmp_path / "in" / "bad.png").write_text("x")
+    command = [PROGRAM, "anonymize", "in", "out", "-m", "blur-picture", "--detector", "whole-picture"]
+    whole = run(*command[1:3], "whole", *command[4:], cwd=tmp_path)
+    process = subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    for _ in range(600):
+        if len(list(tmp_path.glob("out/deep/*.png"))) >= 3:
+            break
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert "the same command goes on from here" in " ".join(out.split())
+    kept = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("out/deep/*.png")}
+    assert 2 <= len(kept) < 40
+
+    other = run(*command[1:], "--seed", "1", cwd=tmp_path)
+    assert other.returncode == 2
+    assert "begun with other settings" in " ".join(other.stderr.split())
+    first = sorted(kept)[0]
+    Pillow.fromarray(pictures[0, ::-1]).save(tmp_path / "in" / "deep" / first)  # another picture by that name
+
+    done = run(*command[1:], cwd=tmp_path)
+    said = " ".join(done.stdout.split())
+    assert done.returncode == 1  # the file that is no picture
+    assert re.search(r"Going on: \d+ pictures are finished", said)
+    assert "40 pictures, 40 people" in said
+    assert "40 pictures, 40 people" in " ".join(whole.stdout.split())
+    untouched = [p for p in sorted(kept) if (tmp_path / "out" / "deep" / p).stat().st_mtime_ns == kept[p]]
+    assert first not in untouched
+    assert len(untouched) >= len(kept) - 2
+    assert not list(tmp_path.glob("out/.*"))
+    shutil.copyfile(tmp_path / "out" / "deep" / first, tmp_path / "whole" / "deep" / first)
+    assert _same_pictures(tmp_path / "out", tmp_path / "whole")
+
+
+def test_an_original_in_the_folder_that_is_out_stays(tmp_path, photos):
+    before = (photos / "a.png").read_bytes()
+    for out in ("in", "in/a.png", "./in/../in"):
+        done = run(
+            "anonymize", "in/a.png", out, "-m", "mask-out", "--detector", "whole-picture", cwd=tmp_path
+        )
+        assert done.returncode == 2
+        assert "would overwrite IN" in " ".join(done.stderr.split())
+    assert (photos / "a.png").read_bytes() == before
 
 
 def test_a_folder_with_videos_says_that_they_are_left_out(tmp_path, photos):
