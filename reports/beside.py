@@ -31,7 +31,12 @@ def _ours(control: Control, result: Result) -> Score | None:
     """The score that measures what the control does: on clear pictures, on its dataset, with its model."""
     if result.status != "ok" or result.provenance is None or result.spec.dataset != control.dataset:
         return None
-    if result.provenance.arguments_effective.get("model") != control.model:
+    told = result.provenance.arguments_effective
+    if control.measured_as is not None:
+        wanted = control.measured_as.arguments
+        same = all(told.get(key) == value for key, value in wanted.items())
+        return tables.find_score(result, control.measured_as.score) if same else None
+    if told.get("model") != control.model:
         return None
     on_clear = tables.find_score(result, f"clear-clear.{control.metric}")
     if on_clear is None and result.spec.method_arguments.get("plugin") == "identity":

@@ -22,9 +22,16 @@ class Source(_Closed):
     table: str = Field(min_length=1)
 
 
+class MeasuredAs(_Closed):
+    """The score of a result that measures a published number: its name, and the arguments that its task must have had."""
+
+    score: str = Field(min_length=1)
+    arguments: dict[str, str | int | float | bool]
+
+
 class Control(_Closed):
     """A published number. ``value`` and ``tolerance`` are in ``unit``; ``reason`` says why it is reproducible or is not, and where
-    the tolerance comes from.
+    the tolerance comes from. Without ``measured_as`` it is the score named like ``metric``, of a task with this ``model``.
     """
 
     model: str
@@ -36,6 +43,7 @@ class Control(_Closed):
     source: Source
     reproducible: bool
     reason: str = Field(min_length=1)
+    measured_as: MeasuredAs | None = None
 
     @model_validator(mode="after")
     def _at_most_all(self) -> Control:

@@ -82,7 +82,7 @@ class Runtime(Task):
                 "Leave the task runtime out.",
             )
         detector = context.detector()
-        looks_up = hasattr(detector, "for_dataset")
+        looks_up = getattr(detector, "looks_up", hasattr(detector, "for_dataset"))
         clock = Clock(context.device)
         pieces = _pieces(clear, max(self.people))
         rows: list[dict[str, Any]] = []

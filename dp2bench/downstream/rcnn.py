@@ -189,11 +189,12 @@ def train(
         examples: list[tuple[Sample, dict[str, Tensor] | None]] = list(_keypoint_targets(dataset, "train"))
     else:
         examples = [(s, None) for s in dataset.samples("train")]
+    nothing = DatasetError(
+        f"The train split of {dataset.meta.name} at {dataset.root} shows nothing to learn from.",
+        "Check that its pictures and labels are there.",
+    )
     if not examples:
-        raise DatasetError(
-            f"The train split of {dataset.meta.name} at {dataset.root} shows nothing to learn from.",
-            "Check that its pictures and labels are there.",
-        )
+        raise nothing
     torch.manual_seed(derive_seed(seed, kind))
     model = build(kind, recipe, pretrained=True).to(device).train()
     optimizer = torch.optim.SGD(
@@ -214,7 +215,7 @@ def train(
     order = _order(len(examples), seed)
     for _ in range(first * recipe.batch_size):
         next(order)
-    summed = 0.0
+    summed, learned = 0.0, False
     for iteration in range(first, recipe.iterations):
         torch.manual_seed(derive_seed(seed, "iteration", iteration))  # proposals and sizes are drawn
         batch = [
@@ -236,8 +237,13 @@ def train(
             loss.backward()
             optimizer.step()
             summed += float(loss.detach())
+            learned = True
         scheduler.step()
         progress(iteration + 1, recipe.iterations)
+        # Labels are read on the way: that no picture has an instance is known after the first pass.
+        passed = (iteration + 1 - first) * recipe.batch_size >= len(examples)
+        if not learned and (passed or iteration + 1 == recipe.iterations):
+            raise nothing
         if (iteration + 1) % SAVE_EVERY == 0 or iteration + 1 == recipe.iterations:
             curve.append((iteration + 1, summed / ((iteration % SAVE_EVERY) + 1)))
             summed = 0.0

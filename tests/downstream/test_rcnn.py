@@ -110,6 +110,12 @@ def test_mask_rcnn_trains_and_predicts(tmp_path):
     truth = [dataset.ground_truth(s, "instanceIds.png") for s in dataset.samples("val")]
     assert evaluate_instances(truth, tmp_path / "out").instances == 1
 
+    cv2.imwrite(str(tmp_path / "c/gtFine/train/town/town_000000_000000_gtFine_instanceIds.png"), ids % 24000)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(DatasetError, match="nothing to learn"):
+        rcnn.train("mask-rcnn", dataset, TOY, tmp_path / "none", seed=0)
+    assert not (tmp_path / "none" / "model.safetensors").exists()
+
 
 def test_weights_that_are_none_are_an_error(tmp_path):
     (tmp_path / "w.pth").write_bytes(b"nothing")

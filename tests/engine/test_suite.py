@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 
 import pytest
@@ -78,3 +79,14 @@ def test_all_that_is_missing_is_said_at_once(tmp_path):
         "cityscapes-dataset.com",
     ):
         assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["market1501", "coco", "cityscapes", "paper"])
+def test_the_lines_for_published_networks_are_right(tmp_path, name):
+    text = (Path(__file__).parents[2] / "suites" / f"{name}.yaml").read_text("utf-8")
+    for key in ("detector", "methods"):
+        text = re.sub(rf"^{key}:.*\n", "", text, flags=re.MULTILINE)
+        text = text.replace(f"# {key}:", f"{key}:")
+    with_networks = suite.load(write(tmp_path, text))
+    assert with_networks.detector.name == with_networks.methods[-1].name == "deepprivacy2"
+    assert len(with_networks.methods) == 6

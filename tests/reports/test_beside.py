@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import pytest
+
 from dp2bench.reports import beside
 from dp2bench.reports.load import load_report
 from dp2bench.reports.report import write_report
+from dp2bench.tasks.cityscapes_instances import CityscapesInstances
+from dp2bench.tasks.coco_keypoints import CocoKeypoints
 
 
 def market(result, model="osnet_x1_0", value=0.825):
@@ -34,6 +38,30 @@ def test_ours_stands_beside_the_published_number_of_the_same_model_and_data(tmp_
     )
     (page,) = write_report(run, formats=["html"])
     assert "1 of the" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    ("task", "dataset", "arguments", "value", "published"),
+    [
+        (CocoKeypoints, "coco", {"model": "keypoint-rcnn"}, 0.641, ["keypoint_rcnn_R_50_FPN_1x", "keypoint AP", "agrees"]),
+        (CocoKeypoints, "coco", {"model": "keypoint-rcnn", "iterations": 270_000}, 0.641, ["keypoint_rcnn_R_50_FPN_3x", "keypoint AP", "differs"]),
+        (CocoKeypoints, "coco", {"model": "small"}, 0.641, None),
+        (CityscapesInstances, "cityscapes", {"model": "mask-rcnn", "iterations": 24_000, "batch_size": 8}, 0.36, ["mask_rcnn_R_50_FPN", "mask AP", "agrees"]),
+        (CityscapesInstances, "cityscapes", {"model": "mask-rcnn", "iterations": 100, "batch_size": 8}, 0.36, None),
+    ],
+)  # fmt: skip
+def test_downstream_tasks_meet_their_controls(make, task, dataset, arguments, value, published):
+    result = make("blur")
+    provenance = result.provenance.model_copy(
+        update={"arguments_effective": dict(task(**arguments).arguments)}  # what a run writes
+    )
+    score = result.scores[0].model_copy(update={"name": "clear.AP", "value": value, "ci95": None})
+    spec = result.spec.model_copy(update={"dataset": dataset})
+    ours = result.model_copy(update={"spec": spec, "provenance": provenance, "scores": (score,)})
+    measured = [n for n in beside.published([ours])[0] if n.ours]
+    assert [
+        [n.control.model, n.control.metric, n.text.rpartition(", ")[2]] for n in measured
+    ] == ([published] if published else [])  # fmt: skip
 
 
 def test_without_a_match_nothing_is_claimed(tmp_path, make, write):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from dp2bench.core.contracts import RunContext
 from dp2bench.core.errors import DatasetError, Dp2benchError
 from dp2bench.core.types import People, SurfaceMap
 from dp2bench.datasets.folder import Folder
+from dp2bench.deepprivacy2.detection.ensemble import Ensemble
 from dp2bench.tasks.runtime import Runtime, compose
 
 
@@ -75,6 +77,15 @@ def test_a_detector_that_works_is_timed(dataset, tmp_path):
     told = context(tmp_path, "identity", "whole-picture")
     names = {s.name for s in Runtime(people=[12], repeats=1).run(dataset, dataset, told)}
     assert {"detect.12", "anonymise.12"} <= names
+
+
+@pytest.mark.parametrize(("instance", "timed"), [("whole-picture", True), ("annotations", False)])
+def test_an_ensemble_is_timed_where_it_computes(dataset, tmp_path, instance, timed):
+    told = replace(
+        context(tmp_path, "identity"), detector=lambda: Ensemble(registry.create("detectors", instance, {}))
+    )
+    names = {s.name for s in Runtime(people=[12], repeats=1).run(dataset, dataset, told)}
+    assert ("detect.12" in names) == timed
 
 
 def test_composed_people_are_where_they_are_said_to_be(dataset):
