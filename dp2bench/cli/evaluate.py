@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from pathlib import Path
 from typing import Annotated, Optional
 
 import typer
+
+CONTROL = "identity"
+"""The method whose row the anonymised folder is compared with."""
 
 
 def evaluate(
@@ -45,8 +50,9 @@ def evaluate(
 
     Example: dp2bench evaluate --clear Market-1501 --anonymised Market-1501-mine -a epochs=30
     """
-    import yaml
+    from pydantic import ValidationError
 
+    from dp2bench.cli.arguments import key_values
     from dp2bench.cli.run import carry_out
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.engine.suite import Component, Suite, TaskChoice
@@ -54,36 +60,41 @@ def evaluate(
     for folder in (clear, anonymised):
         if not folder.is_dir():
             raise Dp2benchError(f"The folder {folder} is not there.", "Give the dataset's folder.")
-    arguments = {}
-    for pair in argument or []:
-        key, equals, value = pair.partition("=")
-        if not equals:
-            raise Dp2benchError(f"--argument {pair!r} has no '='.", "Write it as key=value.")
-        arguments[key] = yaml.safe_load(value)
-    try:
-        numbers = tuple(int(s) for s in seeds.split(","))
-    except ValueError as error:
+    if label is not None and label.casefold() == CONTROL:
         raise Dp2benchError(
-            f"--seeds {seeds!r} are not whole numbers.", "Write e.g. --seeds 0,1,2."
+            f"--label {label} is the name of the control, the clear pictures.", "Choose another label."
+        )
+    try:
+        arguments = key_values("--argument", argument)
+    except ValueError as error:  # YAML's own for e.g. a date that no calendar has
+        raise Dp2benchError(
+            f"The value of an --argument cannot be read: {error}.", "Put it in quotes."
         ) from error
     data = {"root": str(clear.resolve())} | (
         {"official": False} if dataset in {"market1501", "coco", "cityscapes"} else {}
     )
-    suite = Suite(
-        name="evaluate",
-        seeds=numbers,
-        detector=Component(name=detector),
-        datasets=(Component(name=dataset, arguments=data),),
-        tasks=(TaskChoice(name=task, arguments=arguments),),
-        methods=(
-            Component(name="identity"),
-            Component(
-                name="dp2bench.engine.ready_made:ReadyMade",
-                label=label or anonymised.resolve().name.replace(" ", "-"),
-                arguments={"root": str(anonymised.resolve())},
+    try:
+        suite = Suite(
+            name="evaluate",
+            seeds=_seeds(seeds),
+            detector=Component(name=detector),
+            datasets=(Component(name=dataset, arguments=data),),
+            tasks=(TaskChoice(name=task, arguments=arguments),),
+            methods=(
+                Component(name=CONTROL),
+                Component(
+                    name="dp2bench.engine.ready_made:ReadyMade",
+                    label=label or _label_of(anonymised),
+                    arguments={"root": str(anonymised.resolve())},
+                ),
             ),
-        ),
-    )
+        )
+    except ValidationError as error:
+        said = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
+        raise Dp2benchError(
+            f"This cannot be evaluated: {said}.",
+            "Correct --task, --dataset, --detector, --label or --argument, whichever is named.",
+        ) from error
     carry_out(
         suite,
         out,
@@ -91,3 +102,28 @@ def evaluate(
         threads=threads,
         device=device,
     )
+
+
+def _label_of(folder: Path) -> str:
+    """A name for results, which becomes a folder's: the given folder's, with a hyphen for what a label may not have."""
+    name = unicodedata.normalize("NFC", folder.resolve().name)
+    label = re.sub(r"[^\w.-]+", "-", name).strip("-.")
+    if not any(c.isalnum() for c in label):
+        return "anonymised"
+    return f"{label}-anonymised" if label.casefold() == CONTROL else label
+
+
+def _seeds(text: str) -> tuple[int, ...]:
+    from dp2bench.core.errors import Dp2benchError
+
+    try:
+        numbers = tuple(int(s) for s in text.split(","))
+    except ValueError as error:
+        raise Dp2benchError(
+            f"--seeds {text!r} are not whole numbers.", "Write e.g. --seeds 0,1,2."
+        ) from error
+    if len(set(numbers)) != len(numbers) or not all(0 <= n < 2**63 for n in numbers):
+        raise Dp2benchError(
+            f"--seeds {text!r} are not different numbers from 0 to 2^63 - 1.", "Write e.g. --seeds 0,1,2."
+        )
+    return numbers

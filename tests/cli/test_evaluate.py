@@ -1,0 +1,85 @@
+"""What people type after `dp2bench evaluate`: folders of any name, and one clear message for what cannot be."""
+
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image as Pillow
+from typer.testing import CliRunner
+
+from dp2bench.cli.evaluate import _label_of
+from dp2bench.cli.main import app
+from dp2bench.core.errors import Dp2benchError
+from dp2bench.engine.suite import Component
+
+pytestmark = pytest.mark.e2e
+
+
+def evaluate(clear, anonymised, *arguments):
+    given = ["evaluate", "--clear", str(clear), "--anonymised", str(anonymised), *arguments]
+    return CliRunner().invoke(app, given)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for folder in ("bounding_box_train", "query", "bounding_box_test"):
+        for camera in (1, 2):
+            picture = tmp_path / "clear" / folder / f"0002_c{camera}s1_000451_03.jpg"
+            picture.parent.mkdir(parents=True, exist_ok=True)
+            Pillow.fromarray(np.full((128, 64, 3), 90 * camera, np.uint8)).save(picture)
+    shutil.copytree(tmp_path / "clear", tmp_path / "out")
+    return tmp_path / "clear", tmp_path / "out"
+
+
+@pytest.mark.parametrize(
+    ("name", "label"),
+    [
+        ("out (1)", "out-1"),
+        ("blur+noise, v2", "blur-noise-v2"),
+        ("a  b", "a-b"),
+        ("identity", "identity-anonymised"),
+        ("Identity", "Identity-anonymised"),
+        ("Stra\u00dfe", "Stra\u00dfe"),
+        ("cafe\u0301", "caf\u00e9"),
+        ("(+)", "anonymised"),
+        ("__", "anonymised"),
+        ("masked.v1_2-b", "masked.v1_2-b"),
+    ],
+)
+def test_every_folder_has_a_name_for_the_table(tmp_path, name, label):
+    assert _label_of(tmp_path / name) == label
+    assert Component(name="x", label=label).label == label
+
+
+def test_folders_of_strange_names_are_evaluated(folders, tmp_path):
+    clear, out = folders
+    for name, label in (("out (1)+,", "out-1"), ("identity", "identity-anonymised")):
+        out = out.rename(tmp_path / name)
+        result = evaluate(clear, out, "-t", "detection-coverage", "--out", str(tmp_path / "run"))
+        assert result.exit_code == 0, result.output
+        assert (tmp_path / "run" / "results" / label / "market1501" / "detection-coverage.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--seeds", "0,0"], "different"),
+        (["--seeds=-1"], "different"),
+        (["--seeds", f"{10**30}"], "different"),
+        (["--seeds", "0,x"], "whole numbers"),
+        (["-a", "x=["], "x=["),
+        (["-a", "x"], "key=value"),
+        (["-a", "x=.nan"], "finite"),
+        (["-a", "x=2020-13-45"], "month"),
+        (["-t", "my task"], "my task"),
+        (["--dataset", "a b"], "a b"),
+        (["--detector", "a b"], "a b"),
+        (["--label", "a (b)"], "a (b)"),
+        (["--label", "identity"], "control"),
+    ],
+)
+def test_what_cannot_be_is_said_in_one_message(folders, arguments, word):
+    result = evaluate(*folders, *arguments)
+    assert isinstance(result.exception, Dp2benchError)
+    assert word in result.exception.problem
+    assert result.exception.remedy
