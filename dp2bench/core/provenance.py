@@ -28,6 +28,9 @@ PACKAGES = (
     "pillow",
     "scipy",
     "numba",
+    "av",
+    "lpips",
+    "detectron2",
 )
 """Distributions whose version can change a number."""
 

@@ -11,6 +11,7 @@ from typing import Any
 from dp2bench.core import registry
 from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Progress, Task, Training, no_progress
 from dp2bench.core.errors import DatasetError, SuiteError
+from dp2bench.core.provenance import package_versions
 from dp2bench.core.results import content_key
 from dp2bench.engine.store import code_version, plugin_source
 from dp2bench.engine.suite import Component, Suite
@@ -122,6 +123,7 @@ def make_plan(
             component,
             registry.create("detectors", component.name, component.arguments),
         )
+    packages = package_versions()
     hardware = {"device": device, "threads": threads if device == "cpu" else 0}
     steps: dict[str, Step] = {}
     cells: list[Cell] = []
@@ -135,7 +137,15 @@ def make_plan(
         identity: Mapping[str, Any],
         alone: bool = False,
     ) -> str:
-        key = content_key({"kind": kind, "code": code_version(kind), "needs": dict(needs), **identity})
+        key = content_key(
+            {
+                "kind": kind,
+                "code": code_version(kind),
+                "packages": packages,
+                "needs": dict(needs),
+                **identity,
+            }
+        )
         steps.setdefault(
             key, Step(kind, title, key, dict(needs), {**payload, "threads": threads, "device": device}, alone)
         )

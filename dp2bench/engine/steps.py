@@ -14,6 +14,8 @@ from dp2bench.core.contracts import Anonymizer, Dataset, Progress, RunContext, T
 from dp2bench.core.errors import writing
 from dp2bench.core.paths import cache_root
 from dp2bench.core.people_io import load_people
+from dp2bench.core.provenance import package_versions
+from dp2bench.core.results import content_key
 from dp2bench.engine import anonymise as _anonymise
 from dp2bench.engine.plan import Step, make_dataset
 from dp2bench.engine.ready_made import ReadyMade
@@ -117,7 +119,7 @@ def evaluate(step: Step, needs: Mapping[str, Path], out: Path, progress: Progres
     context.missed = _missed(needs["anonymised"] / "missed.json")
     context.method = lambda: _create("methods", step.payload["method"])
     context.detector = lambda: _bound(_create("detectors", step.payload["detector"]), clear)
-    context.cache = cache_root() / "shared"
+    context.cache = cache_root() / "shared" / content_key(package_versions())
     scores = task.run(clear, clear.open(needs["anonymised"] / "dataset"), context)
     write_json(out / "scores.json", [s.model_dump(mode="json") for s in scores])
     write_json(out / "units.json", {name: dict(values) for name, values in context.units.items()})

@@ -77,6 +77,9 @@ PACKAGES_OF = {
 }
 """Which of our packages a kind of step runs, by the direction of the imports."""
 
+ENGINE = ("anonymise.py", "ready_made.py", "steps.py")
+"""What every step runs of the engine itself; the rest of it only plans, carries out and keeps."""
+
 
 @lru_cache
 def code_version(kind: str) -> str:
@@ -86,6 +89,9 @@ def code_version(kind: str) -> str:
         root = Path(str(resources.files(f"dp2bench.{package}")))
         for source in sorted(root.rglob("*.py")):
             digest.update(f"{package}/{source.relative_to(root).as_posix()}\0".encode() + source.read_bytes())
+    engine = Path(str(resources.files("dp2bench.engine")))
+    for name in ENGINE:
+        digest.update(f"engine/{name}\0".encode() + (engine / name).read_bytes())
     return digest.hexdigest()
 
 
