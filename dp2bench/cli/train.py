@@ -365,7 +365,8 @@ def crops(
 ) -> None:
     """Make a training set for generators out of your own pictures: everybody found becomes a crop, unless a filter removes him.
 
-    OUT/filtered.json tells how many each filter removed, and how the measures are spread, so that limits can be chosen.
+    OUT/filtered.json tells how many each filter removed, how many it could not be checked on, and how the measures are spread, so that
+    limits can be chosen.
 
     For example:
 
@@ -409,9 +410,11 @@ def crops(
             progress=observer.progress("pictures"),
         )
     removed = ", ".join(f"{n} by {name}" for name, n in report["removed"].items()) or "nobody"
+    unchecked = ", ".join(f"{name} on {n} crops" for name, n in report["not_checked"].items())
     console.print(
         f"{report['people']} people in {report['pictures']} pictures; crops: {report['crops']}; removed: {removed}. "
-        f"Written: {out}, with filtered.json",
+        + (f"Not checked, for want of data: {unchecked}. " if unchecked else "")
+        + f"Written: {out}, with filtered.json",
         highlight=False,
         soft_wrap=True,
     )

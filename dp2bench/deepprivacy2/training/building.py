@@ -113,6 +113,15 @@ def failed(measured: dict[str, float], filters: Filters) -> str | None:
     return None
 
 
+def unchecked(measured: dict[str, float], filters: Filters) -> list[str]:
+    """The criteria that have a limit and nothing to hold against it."""
+    return [
+        name
+        for name, limit in asdict(filters).items()
+        if limit is not None and name not in {"surface", "vertices_per_part", *measured}
+    ]
+
+
 def crops_of(image: Image, people: People) -> list[tuple[int, cutting.Region, Crop]]:
     """Every person of a picture as a crop of 288 x 160, cut as the anonymiser cuts; people without a region are left out."""
     plan = cutting.plan(people, (image.shape[0], image.shape[1]), "body", (HEIGHT, WIDTH))
@@ -168,15 +177,15 @@ def build(
 
     Args:
         dataset: pictures of any layout; all its splits are used, and ``val`` is drawn anew.
-        detector: finds the people; its surfaces must name one template.
+        detector: finds the people, bound to the dataset where it looks them up there; its surfaces must name one template.
         out: empty or new folder: ``train/out-000000.tar``, ``val/...`` and the report ``filtered.json``.
         filters: who becomes a crop.
         validation: share of the pictures whose crops go to ``val``.
         progress: called with (pictures done, pictures).
 
     Returns:
-        The report: pictures read, unreadable ones by name, people found, crops by split, people removed by criterion, the
-        limits, and the 5th, 50th and 95th percentile of every measure.
+        The report: pictures read, unreadable ones by name, people found, crops by split, people removed by criterion,
+        crops that a criterion could not be checked on, by criterion, the limits, and the 5th, 50th and 95th percentile of every measure.
 
     Raises:
         Dp2benchError: nobody is left, the folder is not empty, or surfaces of several templates were found.
@@ -184,9 +193,12 @@ def build(
     """
     for split in ("train", "val"):
         empty_folder(out / split)
+    bind = getattr(detector, "for_dataset", None)
+    finder: Detector = detector if bind is None else bind(dataset)
     samples = [(split, s) for split in dataset.meta.splits for s in dataset.samples(split)]
     removed: Counter[str] = Counter()
     kept: Counter[str] = Counter()
+    not_checked: Counter[str] = Counter()
     values: dict[str, list[float]] = {}
     unreadable: dict[str, str] = {}
     named: set[str] = set()
@@ -198,7 +210,7 @@ def build(
             except PictureError as error:
                 unreadable[f"{split}/{sample.id}"] = error.problem
                 continue
-            people = detector.detect([image], [sample])[0]
+            people = finder.detect([image], [sample])[0]
             people_found += len(people)
             named |= {s.template for s in people.surfaces if s is not None}
             made = crops_of(image, people)
@@ -211,6 +223,7 @@ def build(
                 if reason:
                     removed[reason] += 1
                     continue
+                not_checked.update(unchecked(measured, filters))
                 side = split_of(str(sample.id), validation)
                 kept[side] += 1
                 key = f"{_safe(split, sample.id)}-{person:03d}"
@@ -237,6 +250,7 @@ def build(
         "people": people_found,
         "crops": dict(sorted(kept.items())),
         "removed": dict(removed.most_common()),
+        "not_checked": dict(not_checked.most_common()),
         "limits": asdict(filters),
         "percentiles_5_50_95": {
             name: [round(float(v), 3) for v in np.percentile(found, [5, 50, 95])]

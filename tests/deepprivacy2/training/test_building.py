@@ -6,7 +6,9 @@ import json
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+from dp2bench.cli.main import app
 from dp2bench.core.contracts import ComponentMeta
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.images import write_image
@@ -55,6 +57,7 @@ def test_everybody_is_a_crop_or_counted_with_the_reason(pictures, tmp_path):
     assert report["pictures"] == 9
     assert list(report["unreadable"]) == ["all/8.png"]
     assert report["removed"] == {"surface": 4, "sharpness": 1}
+    assert report["not_checked"] == {}
     assert sum(report["crops"].values()) == 3
     assert json.loads((tmp_path / "out" / "filtered.json").read_text()) == report
     made = FDH(tmp_path / "out")
@@ -76,6 +79,7 @@ def test_crops_without_surfaces(pictures, tmp_path):
         validation=0,
     )
     assert report["crops"] == {"train": 8}
+    assert report["not_checked"] == {"parts": 4, "surface_iou": 4, "keypoints_on_surface": 4}
     assert FDH(tmp_path / "out").crops("train")[0].vertices is None
 
 
@@ -85,6 +89,45 @@ def test_crops_without_surfaces(pictures, tmp_path):
 def test_a_limit_nobody_holds_is_named(pictures, tmp_path, limit):
     with pytest.raises(Dp2benchError, match=next(iter(limit))):
         build(pictures, Finder(), tmp_path / "out", filters=Filters(**limit))
+
+
+def test_people_are_looked_up_in_the_annotations_of_a_dataset(pictures, tmp_path):
+    """By the command, which also says what there was nothing to check by."""
+    root = tmp_path / "coco"
+    (root / "annotations").mkdir(parents=True)
+    (root / "train2017").mkdir()
+    (root / "val2017").mkdir()
+    x0, y0, x1, y1 = BOX
+    (tmp_path / "in" / "0.png").rename(root / "val2017" / "0.png")
+    nothing = {"images": [], "categories": [], "annotations": []}
+    (root / "annotations" / "person_keypoints_train2017.json").write_text(json.dumps(nothing))
+    (root / "annotations" / "person_keypoints_val2017.json").write_text(
+        json.dumps(
+            {
+                "images": [{"id": 1, "file_name": "0.png", "width": 240, "height": 240}],
+                "categories": [{"id": 1, "name": "person"}],
+                "annotations": [
+                    {
+                        "id": 1, "image_id": 1, "category_id": 1, "iscrowd": 0, "area": (x1 - x0) * (y1 - y0),
+                        "bbox": [x0, y0, x1 - x0, y1 - y0], "keypoints": [0] * 51, "num_keypoints": 0,
+                        "segmentation": [[x0, y0, x1, y0, x1, y1, x0, y1]],
+                    }
+                ],
+            }
+        )
+    )  # fmt: skip
+    given = ("--dataset", "coco", "--detector", "annotations", "-l", "surface=false", "--validation", "0")
+    result = CliRunner().invoke(
+        app, ["train", "crops", str(root), str(tmp_path / "out"), *given], catch_exceptions=False
+    )
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.output.split())
+    assert "1 people in 1 pictures; crops: {'train': 1}" in said
+    assert (
+        "Not checked, for want of data: parts on 1 crops, surface_iou on 1 crops, keypoints_on_surface on 1 crops."
+        in said
+    )
+    assert len(FDH(tmp_path / "out").crops("train")) == 1
 
 
 def test_a_picture_is_on_one_side():
