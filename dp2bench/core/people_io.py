@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
+import tempfile
+import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,51 +28,61 @@ _DTYPES: dict[str, Any] = {
 }
 
 
-def save_people(path: Path, people: Mapping[str, People]) -> None:
-    """Write {sample id: People} so that `load_people` gives back equal arrays."""
-    index: list[dict[str, Any]] = []
-    blobs = bytearray()
+def save_people(path: Path, people: Iterable[tuple[str, People]]) -> None:
+    """Write (sample id, People) so that `load_people` gives back equal arrays.
+
+    People are written as they come and not kept, so that memory does not grow with the number of pictures.
+    """
+    # The format says how long an array is before its values: they wait in files that have no name and vanish when a run is killed.
+    with tempfile.TemporaryFile(dir=path.parent) as index, tempfile.TemporaryFile(dir=path.parent) as blobs:
+        index.write(b"[")
+        for i, (name, group) in enumerate(people):
+            index.write((", " if i else "").encode() + json.dumps(_written(name, group, blobs)).encode())
+        index.write(b"]")
+        partial = path.with_name(path.name + ".partial")
+        with zipfile.ZipFile(partial, "w") as archive:
+            for member, values in (("index", index), ("blobs", blobs)):
+                with archive.open(f"{member}.npy", "w", force_zip64=True) as file:
+                    header = {"descr": "|u1", "fortran_order": False, "shape": (values.tell(),)}
+                    np.lib.format.write_array_header_1_0(file, header)
+                    values.seek(0)
+                    shutil.copyfileobj(values, file)
+    os.replace(partial, path)
+
+
+def _written(name: str, group: People, blobs: IO[bytes]) -> dict[str, Any]:
+    """The index's row of a picture, whose arrays are appended to ``blobs``."""
 
     def put(array: NDArray[Any]) -> list[int]:
         data = zlib.compress(np.ascontiguousarray(array).tobytes(), 1)
-        blobs.extend(data)
-        return [len(blobs) - len(data), len(data)]
+        at = blobs.tell()
+        blobs.write(data)
+        return [at, len(data)]
 
-    for name, group in people.items():
-        row: dict[str, Any] = {"id": name, "n": len(group), "masks": None, "surfaces": []}
-        for key in _DTYPES:
-            value = getattr(group, key)
-            row[key] = None if value is None else put(value)
-        if group.masks is not None:
-            row["size"] = list(group.masks.shape[1:])
-            row["masks"] = []
-            for mask in group.masks:
-                ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
-                window = (
-                    (int(ys[0]), int(ys[-1]) + 1, int(xs[0]), int(xs[-1]) + 1) if len(ys) else (0, 0, 0, 0)
-                )
-                row["masks"].append(
-                    [*window, *put(np.packbits(mask[window[0] : window[1], window[2] : window[3]]))]
-                )
-        for surface in group.surfaces:
-            row["surfaces"].append(
-                surface
-                and [
-                    surface.template,
-                    *surface.box.tolist(),
-                    *surface.vertices.shape,
-                    *put(surface.vertices.astype(np.int32)),
-                ]
+    row: dict[str, Any] = {"id": name, "n": len(group), "masks": None, "surfaces": []}
+    for key in _DTYPES:
+        value = getattr(group, key)
+        row[key] = None if value is None else put(value)
+    if group.masks is not None:
+        row["size"] = list(group.masks.shape[1:])
+        row["masks"] = []
+        for mask in group.masks:
+            ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            window = (int(ys[0]), int(ys[-1]) + 1, int(xs[0]), int(xs[-1]) + 1) if len(ys) else (0, 0, 0, 0)
+            row["masks"].append(
+                [*window, *put(np.packbits(mask[window[0] : window[1], window[2] : window[3]]))]
             )
-        index.append(row)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("wb") as file:
-        np.savez(
-            file,
-            index=np.frombuffer(json.dumps(index).encode(), np.uint8),
-            blobs=np.frombuffer(bytes(blobs), np.uint8),
+    for surface in group.surfaces:
+        row["surfaces"].append(
+            surface
+            and [
+                surface.template,
+                *surface.box.tolist(),
+                *surface.vertices.shape,
+                *put(surface.vertices.astype(np.int32)),
+            ]
         )
-    os.replace(partial, path)
+    return row
 
 
 class PeopleFile(Mapping[str, People]):
@@ -79,8 +92,8 @@ class PeopleFile(Mapping[str, People]):
         try:
             with np.load(path, allow_pickle=False) as archive:
                 self._rows = {row["id"]: row for row in json.loads(archive["index"].tobytes())}
-                self._blobs = archive["blobs"].tobytes()
-        except (OSError, ValueError, KeyError) as error:
+                self._blobs = archive["blobs"]
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
             raise DatasetError(
                 f"{path} holds no detections that can be read: {error}.",
                 "Delete it and run again; it will be made anew.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -27,9 +27,9 @@ def detect(dataset: Dataset, detector: Detector, out: Path, progress: Progress =
     """People of every readable picture, one file a split. Unreadable pictures are left out here and counted by `anonymise`."""
     bound = detector.for_dataset(dataset) if hasattr(detector, "for_dataset") else detector
     total, done = sum(len(dataset.samples(s)) for s in dataset.meta.splits), 0
-    for split in dataset.meta.splits:
-        found: dict[str, People] = {}
-        samples = dataset.samples(split)
+
+    def found(samples: Sequence[Sample]) -> Iterator[tuple[SampleId, People]]:
+        nonlocal done
         for start in range(0, len(samples), CHUNK):
             images: list[Image] = []
             readable: list[Sample] = []
@@ -40,10 +40,12 @@ def detect(dataset: Dataset, detector: Detector, out: Path, progress: Progress =
                 except PictureError:
                     continue
             for sample, people in zip(readable, bound.detect(images, readable), strict=True):
-                found[sample.id] = people
+                yield sample.id, people
             done += len(samples[start : start + CHUNK])
             progress(done, total)
-        save_people(out / f"{split}.npz", found)
+
+    for split in dataset.meta.splits:
+        save_people(out / f"{split}.npz", found(dataset.samples(split)))
 
 
 @dataclass

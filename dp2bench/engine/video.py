@@ -248,7 +248,7 @@ def _detect_chunk(
                 }
             )
         progress(batch[-1].index + 1, max(video.info.expected_frames, batch[-1].index + 1))
-    save_people(store / f"{number:06d}.npz", people)
+    save_people(store / f"{number:06d}.npz", people.items())
     note = {"frames": rows}
     _write_json(store / f"{number:06d}.json", note)
     return note

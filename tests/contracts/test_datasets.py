@@ -91,7 +91,7 @@ def test_people_survive_the_disk(data, tmp_path):
     people = data.people(sample)
     if people is None:
         pytest.skip("no annotated people")
-    save_people(tmp_path / "people.npz", {sample.id: people})
+    save_people(tmp_path / "people.npz", [(sample.id, people)])
     read: People = load_people(tmp_path / "people.npz")[sample.id]
     np.testing.assert_array_equal(read.boxes, people.boxes)
     np.testing.assert_array_equal(read.masks, people.masks)

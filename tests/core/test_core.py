@@ -1,5 +1,6 @@
 import subprocess
 import sys
+import tracemalloc
 from importlib.metadata import EntryPoint
 
 import numpy as np
@@ -56,7 +57,7 @@ def crowds(draw):
 @given(st.lists(crowds(), max_size=3))
 def test_people_survive_the_disk(tmp_path_factory, crowd):
     path = tmp_path_factory.mktemp("people") / "p.npz"
-    save_people(path, {f"picture {i}": p for i, p in enumerate(crowd)})
+    save_people(path, ((f"picture {i}", p) for i, p in enumerate(crowd)))
     back = load_people(path)
     assert len(back) == len(crowd)
     for i, p in enumerate(crowd):
@@ -70,10 +71,31 @@ def test_people_survive_the_disk(tmp_path_factory, crowd):
                 np.testing.assert_array_equal(a.vertices, b.vertices)
 
 
+def test_people_are_written_as_they_come_and_not_kept(tmp_path):
+    rng, pictures = np.random.default_rng(0), 150
+
+    def crowds():
+        for i in range(pictures):
+            yield f"{i:06d}", People.of(np.zeros((3, 4)), masks=rng.random((3, 512, 512)) < 0.5)
+
+    one = 3 * 512 * 512
+    tracemalloc.start()
+    try:
+        save_people(tmp_path / "p.npz", crowds())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    # One picture being made takes 8 bytes a random number and 1 a pixel, beside the one before it.
+    assert peak < 12 * one < pictures * one / 10
+    assert len(load_people(tmp_path / "p.npz")) == pictures
+    assert [p.name for p in tmp_path.iterdir()] == ["p.npz"]
+
+
 def test_a_broken_people_file_is_named(tmp_path):
-    (tmp_path / "p.npz").write_bytes(b"not a zip")
-    with pytest.raises(DatasetError, match=r"p\.npz"):
-        load_people(tmp_path / "p.npz")
+    for content in (b"not a zip", b"PK\3\4 cut off"):
+        (tmp_path / "p.npz").write_bytes(content)
+        with pytest.raises(DatasetError, match=r"p\.npz"):
+            load_people(tmp_path / "p.npz")
 
 
 def test_people_refuse_arrays_that_disagree():
