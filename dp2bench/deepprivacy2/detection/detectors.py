@@ -31,6 +31,7 @@ class _NetworkDetector:
         device: torch device; None takes a GPU if there is one.
         short: pixels that a picture's shorter side is scaled to,
         long: unless the longer would then exceed this.
+        most: people that are kept in a picture, the best; a warning is logged where more were found.
 
     """
 
@@ -47,13 +48,17 @@ class _NetworkDetector:
         device: str | None = None,
         short: int = 800,
         long: int = 1333,
+        most: int = 100,
     ) -> None:
+        if most < 1:
+            raise ValueError(f"most must be at least 1, not {most}")
         self.weights = checkpoints.find(weights, self.name, self.official)
-        self.meta = ComponentMeta(self.name, weights=(checkpoints.describe(self.weights, self.licence),))
+        self.meta = ComponentMeta(self.name, "2", (checkpoints.describe(self.weights, self.licence),))
         self.score_threshold = score_threshold
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.short = short
         self.long = long
+        self.most = most
         self._network: RCNN | None = None
 
     def network(self) -> RCNN:
@@ -80,7 +85,13 @@ class _NetworkDetector:
         network = self.network()
         picture = torch.from_numpy(np.array(image)).permute(2, 0, 1).to(self.device)
         with torch.inference_mode():
-            found = network(picture, score_threshold=self.score_threshold, short=self.short, long=self.long)
+            found = network(
+                picture,
+                score_threshold=self.score_threshold,
+                most=self.most,
+                short=self.short,
+                long=self.long,
+            )
             return self._convert(found, image.shape[:2], network)
 
     def _convert(self, found: Found, size: tuple[int, int], network: RCNN) -> People:
@@ -115,9 +126,15 @@ class CSEDetector(_NetworkDetector):
         device: str | None = None,
         short: int = 800,
         long: int = 1333,
+        most: int = 100,
     ) -> None:
         super().__init__(
-            weights=weights, score_threshold=score_threshold, device=device, short=short, long=long
+            weights=weights,
+            score_threshold=score_threshold,
+            device=device,
+            short=short,
+            long=long,
+            most=most,
         )
         self._table: Tensor | None = None
 

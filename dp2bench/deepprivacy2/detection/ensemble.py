@@ -102,6 +102,7 @@ def deepprivacy2(
     weights: str | Path | None = None,
     person_score: float | None = None,
     surface_score: float = 0.3,
+    most: int = 100,
     device: str | None = None,
     **given: Any,
 ) -> Ensemble:
@@ -118,6 +119,7 @@ def deepprivacy2(
         person_score: detections of persons must score higher; None is 0.1 for Mask R-CNN's, as in the paper's evaluation, and
             `PERSON_SCORE` for the embedded network's.
         surface_score: CSE's must score higher.
+        most: people that each of the published networks keeps in a picture; see `MaskRCNNDetector`.
         device: torch device of all but ``face``.
         given: further arguments of `Ensemble`.
 
@@ -158,9 +160,12 @@ def deepprivacy2(
         )
     return Ensemble(
         MaskRCNNDetector(
-            weights=paths[0], score_threshold=0.1 if person_score is None else person_score, device=device
+            weights=paths[0],
+            score_threshold=0.1 if person_score is None else person_score,
+            device=device,
+            most=most,
         ),
-        CSEDetector(weights=paths[1], score_threshold=surface_score, device=device),
+        CSEDetector(weights=paths[1], score_threshold=surface_score, device=device, most=most),
         faces,
         **given,
     )

@@ -5,6 +5,7 @@ Four architectures, those that DeepPrivacy2 was published with and their small v
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.ops import batched_nms, clip_boxes_to_image
+from torchvision.ops import clip_boxes_to_image, nms
 
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.deepprivacy2.detection import heads
@@ -23,6 +24,8 @@ TEMPLATE = "smpl-27554"
 
 PERSON = 0
 """Index of the class *person*, in COCO's 80 classes as in DensePose's single one."""
+
+_log = logging.getLogger(__name__)
 
 _LEVELS = ("p2", "p3", "p4", "p5")
 _BOX_WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -182,7 +185,7 @@ class RCNN(nn.Module):
             image: (3, H, W) uint8 RGB on the network's device.
             score_threshold: only what scores higher.
             overlap: of two boxes with a higher intersection over union the lower score goes.
-            most: detections of any class that are kept before those that are no people go.
+            most: people that are kept, the best; a warning is logged where more were found. Other classes do not count.
             short: pixels that the shorter side is scaled to,
             long: unless the longer would then exceed this.
 
@@ -199,11 +202,17 @@ class RCNN(nn.Module):
         scores = logits.softmax(1)
         finite = torch.isfinite(boxes).flatten(1).all(1) & torch.isfinite(scores).all(1)
         boxes = clip_boxes_to_image(boxes[finite], size)
-        which, kind = torch.nonzero(scores[finite][:, :-1] > score_threshold, as_tuple=True)
-        boxes, scores = boxes[which, kind], scores[finite][which, kind]
-        keep = batched_nms(boxes, scores, kind, overlap)[:most]
-        keep = keep[kind[keep] == PERSON]
-        boxes, scores = boxes[keep], scores[keep]
+        boxes, scores = boxes[:, PERSON], scores[finite][:, PERSON]
+        likely = scores > score_threshold
+        boxes, scores = boxes[likely], scores[likely]
+        keep = nms(boxes, scores, overlap)
+        if len(keep) > most:
+            _log.warning(
+                "%d people were found in a picture and %d are kept: give the detector a larger `most`.",
+                len(keep),
+                most,
+            )
+        boxes, scores = boxes[keep[:most]], scores[keep[:most]]
         scale = boxes.new_tensor([width / size[1], height / size[0]]).repeat(2)
         placed = clip_boxes_to_image(boxes * scale, (height, width))
         keep = ((placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1])).nonzero()[:, 0]

@@ -72,6 +72,7 @@ def test_mask_detector(tmp_path):
     (people,) = detector.detect([np.zeros((64, 48, 3), np.uint8)], [None])
     assert people.masks.shape == (2, 64, 48)
     assert detector._network.given["score_threshold"] == 0.1
+    assert detector._network.given["most"] == 100
     expected = np.zeros((64, 48), bool)
     expected[20:60, 10:20] = True
     assert (people.masks[0] == expected).all()
@@ -88,9 +89,10 @@ def test_surface_detector(tmp_path):
     segmentation = torch.zeros(3, 112, 112, dtype=torch.int64)
     segmentation[:, :, 28:] = 1
     boxes = [[0.0, 0.0, 40.0, 600.0], [3.0, 3.0, 3.2, 9.0], [4.0, 8.0, 12.0, 16.0]]
-    detector = _with(CSEDetector, tmp_path, _found(boxes, None, embedding, segmentation))
+    detector = _with(CSEDetector, tmp_path, _found(boxes, None, embedding, segmentation), most=7)
     (people,) = detector.detect([np.zeros((600, 50, 3), np.uint8)], [None])
     assert detector._network.given["score_threshold"] == 0.3
+    assert detector._network.given["most"] == 7
     assert len(people) == 2, "a box without pixels is nobody"
     assert people.categories.tolist() == [2, 2]
     surface = people.surfaces[0]
