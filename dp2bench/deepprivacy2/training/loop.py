@@ -81,6 +81,13 @@ class Training:
                 f"A batch of {recipe.batch_size} crops cannot be shared by {fabric.world_size} processes.",
                 "Change batch_size or the number of processes.",
             )
+        if recipe.reconstruction and recipe.batch_size % (2 * fabric.world_size):
+            # Gradients are averaged over processes as equals, so each must reconstruct as many crops.
+            raise Dp2benchError(
+                f"Half of each batch is learned by reconstruction, and half of {recipe.batch_size} crops cannot be shared evenly by "
+                f"{fabric.world_size} processes.",
+                f"Take a batch_size that {2 * fabric.world_size} divides, or another number of processes.",
+            )
         network = recipe.network
         self.uses_surface = bool(network.get("input_cse"))
         if self.uses_surface and crops.template is None:

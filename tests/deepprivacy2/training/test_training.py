@@ -13,6 +13,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -245,6 +246,26 @@ def test_the_divergence_is_that_of_two_normal_distributions(mean, log_variance):
     )
     got = divergence(torch.full((2, 5), mean), torch.full((2, 5), log_variance))
     assert got.item() == pytest.approx(5 * expected.item(), abs=1e-4)
+
+
+def test_processes_reconstruct_as_many_crops_each(tmp_path):
+    from dp2bench.deepprivacy2.training.loop import Training
+
+    two = SimpleNamespace(world_size=2, device=torch.device("cpu"))
+    given = {"discriminator": PROJECTED, "reconstruction": {}, "r1": {"weight": 0}}
+    with pytest.raises(Dp2benchError, match=r"half of 6 crops .* 2 processes") as caught:
+        Training(load(recipe(tmp_path, batch_size=6, **given)), tmp_path / "run", Made(), two)
+    assert "batch_size that 4 divides" in caught.value.remedy
+
+
+def test_processes_reconstruct_as_many_crops_each(tmp_path):
+    from dp2bench.deepprivacy2.training.loop import Training
+
+    two = SimpleNamespace(world_size=2, device=torch.device("cpu"))
+    given = {"discriminator": PROJECTED, "reconstruction": {}, "r1": {"weight": 0}}
+    with pytest.raises(Dp2benchError, match=r"half of 6 crops .* 2 processes") as caught:
+        Training(load(recipe(tmp_path, batch_size=6, **given)), tmp_path / "run", Made(), two)
+    assert "batch_size that 4 divides" in caught.value.remedy
 
 
 def test_reconstruction_needs_what_a_projected_discriminator_sees(tmp_path):
