@@ -258,16 +258,6 @@ def test_processes_reconstruct_as_many_crops_each(tmp_path):
     assert "batch_size that 4 divides" in caught.value.remedy
 
 
-def test_processes_reconstruct_as_many_crops_each(tmp_path):
-    from dp2bench.deepprivacy2.training.loop import Training
-
-    two = SimpleNamespace(world_size=2, device=torch.device("cpu"))
-    given = {"discriminator": PROJECTED, "reconstruction": {}, "r1": {"weight": 0}}
-    with pytest.raises(Dp2benchError, match=r"half of 6 crops .* 2 processes") as caught:
-        Training(load(recipe(tmp_path, batch_size=6, **given)), tmp_path / "run", Made(), two)
-    assert "batch_size that 4 divides" in caught.value.remedy
-
-
 def test_reconstruction_needs_what_a_projected_discriminator_sees(tmp_path):
     with pytest.raises(Dp2benchError, match="projected"):
         training(load(recipe(tmp_path, reconstruction={})), tmp_path / "run")
