@@ -127,7 +127,7 @@ def verify(
 
     console = Console()
     bad = False
-    found = dict(weights.embedded())
+    found = {**weights.embedded(), "embedded": weights.EMBEDDED_DETECTOR}
     found |= {n: path for n in weights.catalogue() if (path := weights.installed(n)) is not None}
     for name in names or list(found):
         if name not in found:
@@ -138,13 +138,15 @@ def verify(
             bad = True
             continue
         try:
-            said = weights.verify(found[name], weights.catalogue().get(name))
+            said = (
+                weights.verify_embedded_detector()
+                if name == "embedded"
+                else weights.verify(found[name], weights.catalogue().get(name))
+            )
             console.print(f"[green]ok[/] {name}: {said}", highlight=False, soft_wrap=True)
         except Dp2benchError as error:
             console.print(f"[red]bad[/] {name}: {escape(str(error))}", highlight=False, soft_wrap=True)
             bad = True
-    if not found and not names:
-        console.print(f"No weights in {weights.folder()}.", highlight=False, soft_wrap=True)
     if bad:
         raise typer.Exit(1)
 
@@ -160,7 +162,8 @@ def path(
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.deepprivacy2 import weights
 
-    found = weights.embedded().get(name) or weights.installed(name)
+    own = {**weights.embedded(), "embedded": weights.EMBEDDED_DETECTOR}
+    found = own.get(name) or weights.installed(name)
     if found is None:
         raise Dp2benchError(f"The weights {name!r} are not on this machine.", weights.how_to_get(name))
     typer.echo(str(found))

@@ -41,6 +41,22 @@ def test_path_of_what_is_not_there_says_how_to_get_it():
     assert isinstance(run("path", "unheard-of").exception, Dp2benchError)
 
 
+def test_the_embedded_detector_has_a_path_and_is_verified(tmp_path, monkeypatch):
+    assert run("path", "embedded").output.strip() == str(weights.EMBEDDED_DETECTOR)
+    for given in ((), ("embedded",)):
+        result = run("verify", *given)
+        assert result.exit_code == 0, result.output
+        assert "ok embedded: matches the sha256" in result.output
+    assert "mini-face" not in run("verify", "embedded").output
+    changed = tmp_path / "embedded.safetensors"
+    changed.write_bytes(weights.EMBEDDED_DETECTOR.read_bytes()[:-1] + b"?")
+    monkeypatch.setattr(weights, "EMBEDDED_DETECTOR", changed)
+    result = run("verify", "embedded")
+    assert result.exit_code == 1
+    assert "bad embedded" in result.output
+    assert "Reinstall dp2bench" in result.output
+
+
 def test_an_official_checkpoint_is_imported_verified_and_used(
     tmp_path, folder, monkeypatch, random_generators
 ):

@@ -28,15 +28,16 @@ from dp2bench.core.contracts import ComponentMeta, Weights
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.tensors import write_tensors
 from dp2bench.core.types import Image, People, Sample, SurfaceMap
+from dp2bench.deepprivacy2 import weights as catalogue
 from dp2bench.deepprivacy2.detection import checkpoints
 from dp2bench.deepprivacy2.detection.centerface import as_people
 from dp2bench.deepprivacy2.detection.detectors import paste_masks, surface_vertices
 from dp2bench.downstream.small import SmallNet, cut
 from dp2bench.metrics import efficientnet
 
-FILE = Path(__file__).with_name("embedded.safetensors")
+FILE = catalogue.EMBEDDED_DETECTOR
 """The weights that the package brings."""
-SHA256 = "5beb99e5d33044a2872ccd02c6d03d69196aaf853858a052724049dd254786ab"
+SHA256 = catalogue.EMBEDDED_DETECTOR_SHA256
 """Of `FILE`."""
 
 PERSON, FACE = 0, 1

@@ -196,12 +196,16 @@ def embedded() -> dict[str, Path]:
     return {path.stem: path for path in sorted(here.glob("*.safetensors"))}
 
 
+EMBEDDED_DETECTOR = Path(__file__).parents[1] / "detection" / "embedded.safetensors"
+"""Both networks of the embedded detector; `dp2bench weights list` calls it ``embedded``."""
+EMBEDDED_DETECTOR_SHA256 = "5beb99e5d33044a2872ccd02c6d03d69196aaf853858a052724049dd254786ab"
+
+
 def embedded_detector() -> dict[str, Any]:
     """What the file of the embedded detector, which came with the package, says of itself."""
     from safetensors import safe_open
 
-    path = Path(__file__).parents[1] / "detection" / "embedded.safetensors"
-    with safe_open(path, framework="numpy") as file:
+    with safe_open(EMBEDDED_DETECTOR, framework="numpy") as file:
         told: dict[str, Any] = json.loads(file.metadata()["detector"])
     return told
 
@@ -358,6 +362,23 @@ def verify(path: Path, known: Entry | None = None) -> str:
     if path.suffix == ".safetensors":
         describe(path)
     return f"matches {' and '.join(against)}" if against else "readable; nothing to compare it with"
+
+
+def verify_embedded_detector() -> str:
+    """One line that says what the embedded detector was checked against.
+
+    Raises:
+        Dp2benchError: it is not there, or not the file that dp2bench ships.
+
+    """
+    if not EMBEDDED_DETECTOR.is_file():
+        raise Dp2benchError(f"There is no file {EMBEDDED_DETECTOR}.", "Reinstall dp2bench.")
+    if sha256(EMBEDDED_DETECTOR) != EMBEDDED_DETECTOR_SHA256:
+        raise Dp2benchError(
+            f"{EMBEDDED_DETECTOR} is not the file that dp2bench ships: its sha256 differs.",
+            "Reinstall dp2bench.",
+        )
+    return "matches the sha256 of the file that dp2bench ships"
 
 
 def check_record(path: Path) -> bool:
