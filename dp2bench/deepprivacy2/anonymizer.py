@@ -13,6 +13,7 @@ from dp2bench.core import cutting
 from dp2bench.core.contracts import Inpainter, MethodMeta
 from dp2bench.core.crops import SMALLEST_CROP, FaceCrop
 from dp2bench.core.cutting import Region
+from dp2bench.core.numbers import check_range, check_whole
 from dp2bench.core.seeds import Seed, derive_seed
 from dp2bench.core.types import Anonymized, Category, CropBatch, Image, Missed, People
 from dp2bench.deepprivacy2 import stitching
@@ -81,10 +82,8 @@ class InpaintingAnonymizer:
             raise ValueError(f"fallback is {' or '.join(get_args(Fallback))}, not {fallback!r}")
         if waiting not in get_args(Waiting):
             raise ValueError(f"waiting is {' or '.join(get_args(Waiting))}, not {waiting!r}")
-        if batch_size < 1:
-            raise ValueError(f"batch_size must be positive, not {batch_size}")
-        if not 0 <= feather <= 0.5:
-            raise ValueError(f"feather must lie in 0..0.5, not {feather}")
+        check_whole("batch_size", batch_size)
+        check_range("feather", feather, 0, 0.5)
         self.scope: Part = "face" if scope == "face" else "body"
         self.inpainter = inpainter
         self.route = route

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from dp2bench.core import templates
 from dp2bench.core.contracts import MethodMeta
 from dp2bench.core.crops import FaceCrop
+from dp2bench.core.numbers import check_range, check_whole
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import CropBatch
 from dp2bench.deepprivacy2 import weights
@@ -65,12 +66,11 @@ class GeneratorInpainter:
         if truncation not in {"none", "mean", "multi-modal"}:
             raise ValueError(f"truncation is none, mean or multi-modal, not {truncation!r}")
         psi = file.psi if psi is None else psi
-        if not 0 <= psi <= 1:
-            raise ValueError(f"psi must lie in 0..1, not {psi}")
+        check_range("psi", psi, 0, 1)
         if precision not in {"auto", "float32", "float16", "bfloat16"}:
             raise ValueError(f"precision is auto, float32, float16 or bfloat16, not {precision!r}")
-        if batch_size is not None and batch_size < 1:
-            raise ValueError(f"batch_size must be positive, not {batch_size}")
+        if batch_size is not None:
+            check_whole("batch_size", batch_size)
         self.file, self.meta = file, meta
         self.crop_size = file.crop_size
         self.face_crop: FaceCrop = "fdf128" if file.face_crop == "fdf128" else "fdf256"

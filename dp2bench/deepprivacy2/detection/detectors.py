@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dp2bench.core.contracts import ComponentMeta
 from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.numbers import check_whole
 from dp2bench.core.types import Image, People, Sample, SurfaceMap
 from dp2bench.deepprivacy2.detection import checkpoints
 from dp2bench.deepprivacy2.detection.rcnn import RCNN, TEMPLATE, Found, architecture_of, without_constants
@@ -50,8 +51,7 @@ class _NetworkDetector:
         long: int = 1333,
         most: int = 100,
     ) -> None:
-        if most < 1:
-            raise ValueError(f"most must be at least 1, not {most}")
+        check_whole("most", most)
         self.weights = checkpoints.find(weights, self.name, self.official)
         self.meta = ComponentMeta(self.name, "2", (checkpoints.describe(self.weights, self.licence),))
         self.score_threshold = score_threshold
