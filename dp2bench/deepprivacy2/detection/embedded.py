@@ -37,7 +37,7 @@ from dp2bench.metrics import efficientnet
 
 FILE = catalogue.EMBEDDED_DETECTOR
 """The weights that the package brings."""
-SHA256 = catalogue.EMBEDDED_DETECTOR_SHA256
+SHA256 = "5beb99e5d33044a2872ccd02c6d03d69196aaf853858a052724049dd254786ab"
 """Of `FILE`."""
 
 PERSON, FACE = 0, 1

@@ -1,7 +1,7 @@
 """Where trained weights are, what they are, and whose: a catalogue, a folder of the user's, and what the package embeds.
 
 A generator's file is safetensors; how its network is built stands in the file's metadata under ``generator`` (JSON), or in a
-file of the same name that ends in ``.json``. Nothing here imports torch.
+file of the same name that ends in ``.json``. Nothing here imports torch but `verify_embedded_detector`.
 """
 
 from __future__ import annotations
@@ -198,7 +198,6 @@ def embedded() -> dict[str, Path]:
 
 EMBEDDED_DETECTOR = Path(__file__).parents[1] / "detection" / "embedded.safetensors"
 """Both networks of the embedded detector; `dp2bench weights list` calls it ``embedded``."""
-EMBEDDED_DETECTOR_SHA256 = "5beb99e5d33044a2872ccd02c6d03d69196aaf853858a052724049dd254786ab"
 
 
 def embedded_detector() -> dict[str, Any]:
@@ -371,9 +370,11 @@ def verify_embedded_detector() -> str:
         Dp2benchError: it is not there, or not the file that dp2bench ships.
 
     """
+    from dp2bench.deepprivacy2.detection.embedded import SHA256
+
     if not EMBEDDED_DETECTOR.is_file():
         raise Dp2benchError(f"There is no file {EMBEDDED_DETECTOR}.", "Reinstall dp2bench.")
-    if sha256(EMBEDDED_DETECTOR) != EMBEDDED_DETECTOR_SHA256:
+    if sha256(EMBEDDED_DETECTOR) != SHA256:
         raise Dp2benchError(
             f"{EMBEDDED_DETECTOR} is not the file that dp2bench ships: its sha256 differs.",
             "Reinstall dp2bench.",
