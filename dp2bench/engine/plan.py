@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,7 +124,7 @@ def make_plan(
             component,
             registry.create("detectors", component.name, component.arguments),
         )
-    packages = package_versions()
+    packages = {"python": ".".join(platform.python_version_tuple()[:2]), **package_versions()}
     hardware = {"device": device, "threads": threads if device == "cpu" else 0}
     steps: dict[str, Step] = {}
     cells: list[Cell] = []

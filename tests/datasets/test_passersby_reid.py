@@ -246,6 +246,14 @@ def test_verify_detects_tampering(dataset):
     dataset.verify()
 
 
+def test_verify_knows_a_size_of_other_days(dataset, monkeypatch):
+    sizes = dataset.made.recipe.sizes
+    other = {**sizes, "smoke": sizes["mini"]}
+    monkeypatch.setattr(type(dataset.made.recipe), "sizes", other)
+    with pytest.raises(DatasetError, match="was made when smoke was"):
+        dataset.verify()
+
+
 def test_an_unknown_size_is_refused():
     with pytest.raises(DatasetError, match="smoke, mini, large"):
         PassersbyReID("huge")

@@ -7,7 +7,8 @@ import yaml
 
 from dp2bench.core.contracts import no_progress
 from dp2bench.engine import suite as suites
-from dp2bench.engine.executor import LocalExecutor
+from dp2bench.engine.executor import LocalExecutor, by_urgency
+from dp2bench.engine.plan import Step
 from dp2bench.engine.run import run_suite
 from dp2bench.engine.store import Store
 
@@ -114,3 +115,23 @@ def test_what_measures_time_has_the_machine_to_itself(go, tmp_path):
     for i, (alone, begin, end) in enumerate(spans):
         others = spans[:i] + spans[i + 1 :]
         assert not alone or all(b >= end or e <= begin for _, b, e in others)
+
+
+def test_the_longest_chain_begins_first():
+    def step(kind, key, **needs):
+        return Step(kind, key, key, needs, {"threads": 1}, False)
+
+    steps = [
+        step("detect", "d"),
+        step("anonymise", "a", people="d"),
+        step("evaluate", "e", anonymised="a"),
+        step("detect", "d2"),
+        step("anonymise", "a2", people="d2"),
+        step("train", "t", anonymised="a2"),
+        step("evaluate", "e2", **{"train:t": "t", "anonymised": "a2"}),
+        step("evaluate", "e3", anonymised="a"),
+    ]
+    ordered = [s.key for s in by_urgency(steps)]
+    assert ordered == ["d2", "a2", "t", "d", "a", "e", "e2", "e3"]
+    for s in steps:
+        assert all(ordered.index(key) < ordered.index(s.key) for key in s.needs.values())

@@ -99,9 +99,15 @@ class Made:
         self.prepare()
         remedy = f"Delete the folder {self.root}; it is made again on the next use."
         try:
-            expected = json.loads((self.root / "manifest.json").read_text())["sha256"]
+            manifest = json.loads((self.root / "manifest.json").read_text())
+            expected = manifest["sha256"]
         except (OSError, ValueError, KeyError) as error:
             raise DatasetError(f"The manifest of {self.root} cannot be read ({error}).", remedy) from error
+        holds = repr(self.recipe.sizes[self.size])
+        if (made := manifest.get("holds", holds)) != holds:
+            raise DatasetError(
+                f"{self.root} was made when {self.size} was {made}; now it is {holds}.", remedy
+            )
         there = {p.relative_to(self.root).as_posix() for p in self.root.rglob("*") if p.is_file()}
         if extra := sorted(there - set(expected) - {"manifest.json"}):
             raise DatasetError(
@@ -295,13 +301,14 @@ def make(recipe: Recipe[Any], size: str, root: Path, progress: Progress, workers
 
 
 def _sign(recipe: Recipe[Any], size: str, root: Path) -> None:
-    """Write the manifest: which dataset this is, and the sha256 of every file."""
+    """Write the manifest: which dataset this is, what its size holds, and the sha256 of every file."""
     files = sorted(p for p in root.rglob("*") if p.is_file())
     hashes = {p.relative_to(root).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
     manifest = {
         "dataset": recipe.name,
         "version": recipe.version,
         "size": size,
+        "holds": repr(recipe.sizes[size]),
         "sha256": dict(sorted(hashes.items())),
     }
     (root / "manifest.json").write_text(json.dumps(manifest, indent=1))

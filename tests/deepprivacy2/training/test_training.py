@@ -376,7 +376,13 @@ def test_recipes_are_checked(tmp_path, key):
 
 
 def test_shipped_recipes_are_valid():
-    assert {"passersby-body", "passersby-body-large", "passersby-body-nocse-large", "passersby-face", "fdh_styleganL"} <= set(shipped())
+    assert {
+        "passersby-body",
+        "passersby-body-large",
+        "passersby-body-nocse-large",
+        "passersby-face",
+        "fdh_styleganL",
+    } <= set(shipped())
     for name in shipped():
         found = load(name)
         assert found.network["imsize"]
