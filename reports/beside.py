@@ -33,9 +33,10 @@ def _ours(control: Control, result: Result) -> Score | None:
         return None
     told = result.provenance.arguments_effective
     if control.measured_as is not None:
-        wanted = control.measured_as.arguments
-        same = all(told.get(key) == value for key, value in wanted.items())
-        return tables.find_score(result, control.measured_as.score) if same else None
+        wanted = control.measured_as
+        same = all(told.get(key) == value for key, value in wanted.arguments.items())
+        whole = all(told.get(key) for key in wanted.given)
+        return tables.find_score(result, wanted.score) if same and whole else None
     if told.get("model") != control.model:
         return None
     on_clear = tables.find_score(result, f"clear-clear.{control.metric}")

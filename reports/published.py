@@ -23,10 +23,13 @@ class Source(_Closed):
 
 
 class MeasuredAs(_Closed):
-    """The score of a result that measures a published number: its name, and the arguments that its task must have had."""
+    """The score of a result that measures a published number: its name, the arguments that its task must have had, and the names of
+    those that must have been ``given`` at all.
+    """
 
     score: str = Field(min_length=1)
     arguments: dict[str, str | int | float | bool]
+    given: tuple[str, ...] = Field(default=(), strict=False)
 
 
 class Control(_Closed):

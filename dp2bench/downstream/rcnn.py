@@ -215,7 +215,7 @@ def train(
     order = _order(len(examples), seed)
     for _ in range(first * recipe.batch_size):
         next(order)
-    summed, learned = 0.0, False
+    summed, learned = 0.0, any(loss for _, loss in curve)
     for iteration in range(first, recipe.iterations):
         torch.manual_seed(derive_seed(seed, "iteration", iteration))  # proposals and sizes are drawn
         batch = [
