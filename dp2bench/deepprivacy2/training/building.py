@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,11 @@ from numpy.typing import NDArray
 from dp2bench.core import cutting, templates
 from dp2bench.core.contracts import Dataset, Detector, Progress, no_progress
 from dp2bench.core.errors import Dp2benchError, PictureError
-from dp2bench.core.types import Image, People, SampleId, SurfaceMap
+from dp2bench.core.types import Image, People, Sample, SampleId, SurfaceMap
 from dp2bench.datasets.crops import Crop
 from dp2bench.datasets.fdh import HEIGHT, TEMPLATE_FILE, WIDTH, members
 from dp2bench.datasets.shards import ShardWriter, empty_folder
+from dp2bench.deepprivacy2.detection.ensemble import Ensemble
 
 REPORT = "filtered.json"
 
@@ -43,7 +45,7 @@ class Filters:
         vertices_per_part: different vertices seen on a part for it to count as seen.
         parts: share of the template's parts that are seen, at least; where a template names no parts, the share of its
             vertices times ten.
-        surface_iou: intersection over union of mask and surface, at least.
+        surface_iou: intersection over union of mask and surface, at least; of an ensemble, the mask of its instance network.
         keypoints_on_surface: share of the visible keypoints that lie on the surface or within 3 % of the crop's height
             of it, at least.
 
@@ -122,6 +124,19 @@ def unchecked(measured: dict[str, float], filters: Filters) -> list[str]:
     ]
 
 
+class _Overheard:
+    """A detector whose last answer can be asked for; an `Ensemble` keeps its order and appends who only others found."""
+
+    def __init__(self, detector: Detector) -> None:
+        self._detector, self.meta = detector, detector.meta
+        self.said = People.none()
+
+    def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
+        found = self._detector.detect(images, samples)
+        self.said = found[-1]
+        return found
+
+
 def crops_of(image: Image, people: People) -> list[tuple[int, cutting.Region, Crop]]:
     """Every person of a picture as a crop of 288 x 160, cut as the anonymiser cuts; people without a region are left out."""
     plan = cutting.plan(people, (image.shape[0], image.shape[1]), "body", (HEIGHT, WIDTH))
@@ -195,6 +210,14 @@ def build(
         empty_folder(out / split)
     bind = getattr(detector, "for_dataset", None)
     finder: Detector = detector if bind is None else bind(dataset)
+    heard = None
+    if isinstance(
+        finder, Ensemble
+    ):  # its masks are unions with the surface: agreement is the instance network's with it
+        heard = _Overheard(finder.instance)
+        finder = Ensemble(
+            heard, finder.surface, finder.face, iou=finder.iou, keep_unmatched=finder.keep_unmatched
+        )
     samples = [(split, s) for split in dataset.meta.splits for s in dataset.samples(split)]
     removed: Counter[str] = Counter()
     kept: Counter[str] = Counter()
@@ -212,11 +235,13 @@ def build(
                 continue
             people = finder.detect([image], [sample])[0]
             people_found += len(people)
+            masks = people if heard is None else heard.said
             named |= {s.template for s in people.surfaces if s is not None}
             made = crops_of(image, people)
             removed.update(["outside"] * (len(people) - len(made)))
             for person, region, crop in made:
-                measured = measure(image, people, person, region, crop, filters)
+                own = _mask(masks, person, region) if person < len(masks) else None
+                measured = measure(image, people, person, region, replace(crop, person=own), filters)
                 for name, value in measured.items():
                     values.setdefault(name, []).append(value)
                 reason = "surface" if filters.surface and crop.vertices is None else failed(measured, filters)

@@ -15,6 +15,7 @@ from dp2bench.core.images import write_image
 from dp2bench.core.types import People, SurfaceMap
 from dp2bench.datasets.fdh import FDH
 from dp2bench.datasets.folder import Folder
+from dp2bench.deepprivacy2.detection.ensemble import Ensemble
 from dp2bench.deepprivacy2.training.building import Filters, build, split_of
 
 TEMPLATE = "passersby-13380"
@@ -68,6 +69,28 @@ def test_everybody_is_a_crop_or_counted_with_the_reason(pictures, tmp_path):
         assert crop.hole[144, 80]
         assert (crop.keypoints[:, 2] > 0).sum() == 3
     assert made.template == TEMPLATE
+
+
+def test_an_ensembles_surface_is_held_against_its_instance_network(pictures, tmp_path):
+    class Half(Finder):
+        """Masks of the upper half, without surface."""
+
+        def detect(self, images, samples):
+            found = super().detect(images, samples)
+            for people in found:
+                people.masks[:, 120:] = False
+            return [People.of(p.boxes, masks=p.masks) for p in found]
+
+    limits = {"parts": None, "sharpness": None, "contrast": None}
+    agreeing = build(
+        pictures, Ensemble(Half(), Finder()), tmp_path / "a", filters=Filters(**limits, surface_iou=0.4)
+    )
+    assert agreeing["percentiles_5_50_95"]["surface_iou"][1] == pytest.approx(0.5, abs=0.02)
+    assert "surface_iou" not in agreeing["removed"]
+    with pytest.raises(Dp2benchError, match="by surface_iou"):
+        build(
+            pictures, Ensemble(Half(), Finder()), tmp_path / "b", filters=Filters(**limits, surface_iou=0.6)
+        )
 
 
 def test_crops_without_surfaces(pictures, tmp_path):
