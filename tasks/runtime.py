@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta
+from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta, looks_up
 from dp2bench.core.errors import DatasetError, Dp2benchError
 from dp2bench.core.results import Score
 from dp2bench.core.seeds import Seed
@@ -82,7 +82,7 @@ class Runtime(Task):
                 "Leave the task runtime out.",
             )
         detector = context.detector()
-        looks_up = getattr(detector, "looks_up", hasattr(detector, "for_dataset"))
+        looked_up = looks_up(detector)
         clock = Clock(context.device)
         pieces = _pieces(clear, max(self.people))
         rows: list[dict[str, Any]] = []
@@ -96,7 +96,7 @@ class Runtime(Task):
                 sample = Sample(SampleId(f"{n}-people.png"), Path(f"{n}-people.png"))
                 for repeat in range(self.repeats):
                     clock.spent.clear()
-                    if not looks_up:
+                    if not looked_up:
                         with clock.stage("detect"):
                             detector.detect([image], [sample])
                     with clock.stage("anonymise"):

@@ -160,6 +160,21 @@ class Detector(Protocol):
         ...
 
 
+def bound(detector: Detector, dataset: Dataset) -> Detector:
+    """The detector for one dataset: one that looks people up there has a method ``for_dataset``, others stay as they are."""
+    bind = getattr(detector, "for_dataset", None)
+    out: Detector = detector if bind is None else bind(dataset)
+    return out
+
+
+def looks_up(detector: Detector) -> bool:
+    """Whether people are looked up in a dataset's annotations, so that the time it takes says nothing; see `bound`.
+
+    A detector that has ``for_dataset`` for the sake of its parts says by an attribute ``looks_up`` whether one of them does.
+    """
+    return bool(getattr(detector, "looks_up", hasattr(detector, "for_dataset")))
+
+
 @runtime_checkable
 class Anonymizer(Protocol):
     """A whole method: picture in, picture out. Must depend on its arguments alone, never on earlier calls."""

@@ -18,6 +18,10 @@ from dp2bench.deepprivacy2.detection.detectors import MaskRCNNDetector, paste_ma
 
 _TORCHVISION_PERSON = 1
 _LICENCE = "BSD-3-Clause (torchvision), trained on COCO"
+EVERYBODY = 1000
+"""Detections of all classes that are kept in a picture: as many as there are proposals. At 100, which both libraries would keep, people of
+a crowd would stay in the picture, and nobody would know.
+"""
 
 
 class TorchvisionMaskRCNN:
@@ -46,7 +50,7 @@ class TorchvisionMaskRCNN:
                 "downloaded file as the detector's argument `weights`.",
             )
         self.weights = path
-        self.meta = ComponentMeta("torchvision-mask-rcnn", weights=(checkpoints.describe(path, _LICENCE),))
+        self.meta = ComponentMeta("torchvision-mask-rcnn", "2", (checkpoints.describe(path, _LICENCE),))
         self.score_threshold = score_threshold
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._network: Any = None
@@ -59,7 +63,12 @@ class TorchvisionMaskRCNN:
             state = checkpoints.read_state(self.weights)
             first = "roi_heads.box_head.fc6.weight" in state
             build = detection.maskrcnn_resnet50_fpn if first else detection.maskrcnn_resnet50_fpn_v2
-            network = build(weights=None, weights_backbone=None, box_score_thresh=self.score_threshold)
+            network = build(
+                weights=None,
+                weights_backbone=None,
+                box_score_thresh=self.score_threshold,
+                box_detections_per_img=EVERYBODY,
+            )
             try:
                 network.load_state_dict(state, strict=True)
             except RuntimeError as error:
@@ -129,9 +138,10 @@ class Detectron2MaskRCNN:
         cfg.merge_from_file(model_zoo.get_config_file(config))
         cfg.MODEL.WEIGHTS = str(weights) if weights is not None else model_zoo.get_checkpoint_url(config)
         cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = score_threshold
+        cfg.TEST.DETECTIONS_PER_IMAGE = EVERYBODY
         cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
         self._predict = DefaultPredictor(cfg)
-        self.meta = ComponentMeta("detectron2-mask-rcnn", f"1-{config}-{score_threshold}", described)
+        self.meta = ComponentMeta("detectron2-mask-rcnn", f"2-{config}-{score_threshold}", described)
 
     def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
         """The people of each picture, best first."""

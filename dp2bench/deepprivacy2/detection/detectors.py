@@ -32,7 +32,8 @@ class _NetworkDetector:
         device: torch device; None takes a GPU if there is one.
         short: pixels that a picture's shorter side is scaled to,
         long: unless the longer would then exceed this.
-        most: people that are kept in a picture, the best; a warning is logged where more were found.
+        most: people that are kept in a picture, the best, and the others stay as they are: a warning is logged. None keeps all; 100,
+            of all classes together, is detectron2's.
 
     """
 
@@ -49,9 +50,10 @@ class _NetworkDetector:
         device: str | None = None,
         short: int = 800,
         long: int = 1333,
-        most: int = 100,
+        most: int | None = None,
     ) -> None:
-        check_whole("most", most)
+        if most is not None:
+            check_whole("most", most)
         self.weights = checkpoints.find(weights, self.name, self.official)
         self.meta = ComponentMeta(self.name, "2", (checkpoints.describe(self.weights, self.licence),))
         self.score_threshold = score_threshold
@@ -126,7 +128,7 @@ class CSEDetector(_NetworkDetector):
         device: str | None = None,
         short: int = 800,
         long: int = 1333,
-        most: int = 100,
+        most: int | None = None,
     ) -> None:
         super().__init__(
             weights=weights,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp2bench.core import cutting, registry
-from dp2bench.core.contracts import ComponentMeta, Dataset, Detector
+from dp2bench.core.contracts import ComponentMeta, Dataset, Detector, bound, looks_up
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.types import Category, Image, People, Sample, SurfaceMap
 from dp2bench.deepprivacy2.detection import checkpoints, matching
@@ -67,14 +67,14 @@ class Ensemble:
     @property
     def looks_up(self) -> bool:
         """Whether a part takes its people from a dataset's annotations, so that the time it takes says nothing."""
-        return any(hasattr(d, "for_dataset") for d in (self.instance, self.surface, self.face))
+        return any(looks_up(d) for d in (self.instance, self.surface, self.face) if d is not None)
 
     def for_dataset(self, dataset: Dataset) -> Ensemble:
         """The same detector for one dataset."""
         return Ensemble(
-            _bound(self.instance, dataset),
-            None if self.surface is None else _bound(self.surface, dataset),
-            None if self.face is None else _bound(self.face, dataset),
+            bound(self.instance, dataset),
+            None if self.surface is None else bound(self.surface, dataset),
+            None if self.face is None else bound(self.face, dataset),
             iou=self.iou,
             keep_unmatched=self.keep_unmatched,
         )
@@ -85,10 +85,18 @@ class Ensemble:
 
     def _detect(self, image: Image, sample: Sample) -> People:
         # One picture at a time: full-size masks of a whole batch, three times over, would fill the memory.
+        return self.combined(*self.parts(image, sample), image)
+
+    def parts(self, image: Image, sample: Sample) -> tuple[People, People, People]:
+        """What ``instance``, ``surface`` and ``face`` find, each by itself."""
         instance, surface, face = (
             People.none() if d is None else d.detect([image], [sample])[0]
             for d in (self.instance, self.surface, self.face)
         )
+        return instance, surface, face
+
+    def combined(self, instance: People, surface: People, face: People, image: Image) -> People:
+        """The people of `parts`: those of ``instance`` come first, in its order."""
         size = (image.shape[0], image.shape[1])
         return combine(instance, surface, face, size, iou=self.iou, keep_unmatched=self.keep_unmatched)
 
@@ -102,7 +110,7 @@ def deepprivacy2(
     weights: str | Path | None = None,
     person_score: float | None = None,
     surface_score: float = 0.3,
-    most: int = 100,
+    most: int | None = None,
     device: str | None = None,
     **given: Any,
 ) -> Ensemble:
@@ -119,7 +127,7 @@ def deepprivacy2(
         person_score: detections of persons must score higher; None is 0.1 for Mask R-CNN's, as in the paper's evaluation, and
             `PERSON_SCORE` for the embedded network's.
         surface_score: CSE's must score higher.
-        most: people that each of the published networks keeps in a picture; see `MaskRCNNDetector`.
+        most: people that each of the published networks keeps in a picture, all where None; see `MaskRCNNDetector`.
         device: torch device of all but ``face``.
         given: further arguments of `Ensemble`.
 
@@ -235,12 +243,6 @@ def _with_faces(
         categories=np.concatenate((persons.categories, np.full(len(free), Category.FACE, np.int8))),
         scores=np.concatenate((persons.scores, face_scores[free])),
     )
-
-
-def _bound(detector: Detector, dataset: Dataset) -> Detector:
-    bind = getattr(detector, "for_dataset", None)
-    out: Detector = detector if bind is None else bind(dataset)
-    return out
 
 
 def _dilated_boxes(persons: People, size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -175,7 +175,7 @@ class RCNN(nn.Module):
         *,
         score_threshold: float,
         overlap: float = 0.5,
-        most: int = 100,
+        most: int | None = None,
         short: int = 800,
         long: int = 1333,
     ) -> Found:
@@ -185,7 +185,7 @@ class RCNN(nn.Module):
             image: (3, H, W) uint8 RGB on the network's device.
             score_threshold: only what scores higher.
             overlap: of two boxes with a higher intersection over union the lower score goes.
-            most: people that are kept, the best; a warning is logged where more were found. Other classes do not count.
+            most: people that are kept, the best; a warning is logged where more were found. None keeps all.
             short: pixels that the shorter side is scaled to,
             long: unless the longer would then exceed this.
 
@@ -206,7 +206,7 @@ class RCNN(nn.Module):
         likely = scores > score_threshold
         boxes, scores = boxes[likely], scores[likely]
         keep = nms(boxes, scores, overlap)
-        if len(keep) > most:
+        if most is not None and len(keep) > most:
             _log.warning(
                 "%d people were found in a picture and %d are kept: give the detector a larger `most`.",
                 len(keep),

@@ -27,7 +27,12 @@ def test_torchvisions_network_answers_as_torchvision_does(fake, monkeypatch):
     """Random weights of the second version, whose bias is turned so that it sees people."""
     torch.manual_seed(0)
     reference = detection.maskrcnn_resnet50_fpn_v2(
-        weights=None, weights_backbone=None, min_size=160, max_size=240, box_score_thresh=0.02
+        weights=None,
+        weights_backbone=None,
+        min_size=160,
+        max_size=240,
+        box_score_thresh=0.02,
+        box_detections_per_img=1000,
     ).eval()
     with torch.no_grad():
         reference.roi_heads.box_predictor.cls_score.bias[1] += 4
@@ -117,7 +122,9 @@ def test_detectron2_gets_bgr_and_only_people_come_back(monkeypatch):
             return {"instances": Instances(boxes, masks, torch.tensor([0.9, 0.8]), torch.tensor([0, 17]))}
 
     space = types.SimpleNamespace
-    cfg = space(MODEL=space(ROI_HEADS=space()), merge_from_file=lambda path: seen.update(file=path))
+    cfg = space(
+        MODEL=space(ROI_HEADS=space()), TEST=space(), merge_from_file=lambda path: seen.update(file=path)
+    )
     zoo = space(
         get_config_file=lambda name: f"/zoo/{name}", get_checkpoint_url=lambda name: f"https://{name}"
     )
@@ -131,6 +138,7 @@ def test_detectron2_gets_bgr_and_only_people_come_back(monkeypatch):
     (people,) = Detectron2MaskRCNN(score_threshold=0.3, device="cpu").detect([image], [None])
     assert (seen["image"] == image[..., ::-1]).all()
     assert cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST == 0.3
+    assert cfg.TEST.DETECTIONS_PER_IMAGE == 1000
     assert cfg.MODEL.WEIGHTS.startswith("https://COCO-InstanceSegmentation/mask_rcnn_X_101")
     assert people.boxes.tolist() == [[0, 0, 90, 10]]
     assert people.masks[0].sum() == 900

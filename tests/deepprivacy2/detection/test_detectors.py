@@ -72,7 +72,7 @@ def test_mask_detector(tmp_path):
     (people,) = detector.detect([np.zeros((64, 48, 3), np.uint8)], [None])
     assert people.masks.shape == (2, 64, 48)
     assert detector._network.given["score_threshold"] == 0.1
-    assert detector._network.given["most"] == 100
+    assert detector._network.given["most"] is None
     expected = np.zeros((64, 48), bool)
     expected[20:60, 10:20] = True
     assert (people.masks[0] == expected).all()

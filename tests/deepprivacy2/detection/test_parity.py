@@ -150,18 +150,19 @@ def test_whole_inference(network, monkeypatch):
 def test_other_classes_crowd_nobody_out_and_a_warning_says_who_is_cut(monkeypatch, caplog):
     torch.manual_seed(0)
     network = rcnn.build("mask_rcnn_R_50_FPN_3x")
-    kinds = torch.zeros(40, 81)
+    kinds = torch.zeros(140, 81)
     kinds[:20, 7] = 9  # sure of another class,
     kinds[20:, rcnn.PERSON] = 5  # and less sure of people
-    left = 8.0 * torch.arange(40)
-    boxes = torch.stack((left, torch.zeros(40), left + 6, torch.full((40,), 20.0)), 1)
+    left = 8.0 * torch.arange(140)
+    boxes = torch.stack((left, torch.zeros(140), left + 6, torch.full((140,), 20.0)), 1)
     monkeypatch.setattr(network, "features", lambda image: {})
     monkeypatch.setattr(network.proposal_generator, "forward", lambda features, size: (boxes, None))
-    monkeypatch.setattr(network, "box_outputs", lambda features, b: (kinds, torch.zeros(40, 320)))
+    monkeypatch.setattr(network, "box_outputs", lambda features, b: (kinds, torch.zeros(140, 320)))
     monkeypatch.setattr(network, "masks", lambda features, b: torch.zeros(len(b), 28, 28))
-    image = torch.zeros(3, 320, 320, dtype=torch.uint8)
-    found = network(image, score_threshold=0.5, short=320, long=320, most=20)
-    assert torch.equal(found.boxes, boxes[20:])
+    image = torch.zeros(3, 40, 1120, dtype=torch.uint8)
+    for enough in (None, 120):
+        found = network(image, score_threshold=0.5, short=40, long=1120, most=enough)
+        assert torch.equal(found.boxes, boxes[20:])
     assert not caplog.records
-    assert len(network(image, score_threshold=0.5, short=320, long=320, most=15).boxes) == 15
-    assert "20 people were found in a picture and 15 are kept" in caplog.text
+    assert len(network(image, score_threshold=0.5, short=40, long=1120, most=15).boxes) == 15
+    assert "120 people were found in a picture and 15 are kept" in caplog.text
