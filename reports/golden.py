@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
+from dp2bench.core.hashing import content_sha256
 from dp2bench.reports.gate import compare
 from dp2bench.reports.load import Run, load_run
 from dp2bench.reports.policy import GateError
 from dp2bench.reports.tables import failure_text
 
 ACCEPTED = "accepted.json"
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _read_accepted(folder: Path) -> dict[str, Any]:
@@ -40,7 +36,7 @@ def load_compared(folder: Path) -> Run:
         files = _read_accepted(folder)["files"]
         listed = {"run.json", *json.loads((folder / "run.json").read_text("utf-8"))["results"]}
         for name in sorted(listed | files.keys()):
-            if not (folder / name).is_file() or files.get(name) != _sha256(folder / name):
+            if not (folder / name).is_file() or files.get(name) != content_sha256(folder / name):
                 raise GateError(
                     f"{folder / name} is not the file that was accepted.",
                     "Restore it, or accept a run with a reason.",
@@ -96,7 +92,7 @@ def accept(run: Path, golden: Path, reason: str) -> list[Path]:
             names = ["run.json", *copied]
             accepted = {
                 "schema_version": 1, "reason": reason, "history": [*history, reason],
-                "files": {name: _sha256(fresh / name) for name in names},
+                "files": {name: content_sha256(fresh / name) for name in names},
             }  # fmt: skip
             text = json.dumps(accepted, sort_keys=True, indent=2, ensure_ascii=False) + "\n"
             (fresh / ACCEPTED).write_text(text, "utf-8")

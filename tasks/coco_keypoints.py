@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta, Training
 from dp2bench.core.errors import DatasetError, Dp2benchError
+from dp2bench.core.hashing import content_sha256
 from dp2bench.core.results import Score
 from dp2bench.core.seeds import derive_seed
 from dp2bench.metrics.intervals import bootstrap_interval
@@ -153,18 +153,11 @@ def content_of(path: str | None) -> str | None:
     if path is None:
         return None
     place = Path(path)
-    if place.is_file():
-        return hashlib.sha256(place.read_bytes()).hexdigest()
-    if not place.is_dir():
+    if not place.exists():
         raise DatasetError(
             f"There are no predictions at {path}.", "Give the file or folder that was made elsewhere."
         )
-    digest = hashlib.sha256()
-    for file in sorted(p for p in place.rglob("*") if p.is_file()):
-        digest.update(
-            file.relative_to(place).as_posix().encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest()
-        )
-    return digest.hexdigest()
+    return content_sha256(place)
 
 
 def compared_scores(

@@ -5,7 +5,6 @@ Protocol: torchreid's model zoo (softmax, label smoothing, random flip, euclidea
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import warnings
@@ -22,6 +21,7 @@ from safetensors.torch import load_file
 
 from dp2bench.core.contracts import Progress, no_progress
 from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.hashing import content_sha256
 from dp2bench.core.images import read_image
 from dp2bench.core.seeds import derive_seed, generator
 from dp2bench.core.tensors import write_tensors
@@ -134,7 +134,7 @@ def weights_sha256(recipe: Recipe) -> dict[str, str]:
     """By seed (or ``any``) the sha256 of the weights that spare the training; empty where there is a training."""
     if recipe.weights == EMBEDDED:
         return {str(seed): digest for seed, digest in EMBEDDED_SHA256.items()}
-    return {"any": _sha256(_given(recipe, 0))} if recipe.weights else {}
+    return {"any": content_sha256(_given(recipe, 0))} if recipe.weights else {}
 
 
 def _given(recipe: Recipe, seed: int) -> Path:
@@ -166,7 +166,7 @@ def take(recipe: Recipe, out: Path, *, seed: int, data: str) -> None:
     Raises Dp2benchError where the file is missing, damaged, or of another recipe, and where an embedded attacker learned other ``data``.
     """
     path = _given(recipe, seed)
-    if recipe.weights == EMBEDDED and _sha256(path) != EMBEDDED_SHA256[seed]:
+    if recipe.weights == EMBEDDED and content_sha256(path) != EMBEDDED_SHA256[seed]:
         raise Dp2benchError(f"{path} is not the file that came with dp2bench.", "Install dp2bench again.")
     try:
         with safe_open(path, "pt") as file:
@@ -191,10 +191,6 @@ def take(recipe: Recipe, out: Path, *, seed: int, data: str) -> None:
             "Leave `weights: embedded` out, so that the attacker learns from its train split.",
         )
     shutil.copyfile(path, out / "model.safetensors")
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def train(

@@ -117,9 +117,10 @@ def anonymize(
     from rich.console import Console
 
     from dp2bench import __version__
-    from dp2bench.cli.arguments import check_paths, content_of, key_values, saved_detections
+    from dp2bench.cli.arguments import check_paths, key_values, saved_detections
     from dp2bench.core import registry
     from dp2bench.core.errors import Dp2benchError
+    from dp2bench.core.hashing import content_sha256
 
     if (out is None) == (out_option is None):
         what = "There is no OUT." if out is None else "OUT is given twice."
@@ -157,23 +158,28 @@ def anonymize(
             keep_readable=keep_readable,
         )
     else:
-        settings |= {"method": method, "detector": repr(who.meta), "seed": seed, "version": __version__}
+        settings |= {
+            "method": [method, repr(how.meta)],
+            "detector": repr(who.meta),
+            "seed": seed,
+            "version": __version__,
+        }
         if detections is not None:
-            settings["detections"] = content_of(detections)
+            settings["detections"] = content_sha256(detections)
         _pictures(console, opened, source, target, who, how, seed, preview, method, settings)
 
 
 def _opened(source: Path, dataset: str | None, *, subset: bool) -> Dataset:
     """The pictures to anonymise; a named dataset is verified."""
+    from dp2bench.cli.arguments import of_any_number
     from dp2bench.core import registry
     from dp2bench.datasets.folder import Folder
 
     if dataset is None:
         return Folder(source)
-    arguments: dict[str, Any] = {"root": source}
-    if subset:
-        arguments["official"] = False
-    opened: Dataset = registry.create("datasets", dataset, arguments)
+    opened: Dataset = registry.create(
+        "datasets", dataset, {"root": source, **(of_any_number(dataset) if subset else {})}
+    )
     opened.verify()
     return opened
 
@@ -349,8 +355,9 @@ class _Noting:
         self.meta: ComponentMeta = detector.meta
 
     def for_dataset(self, dataset: Dataset) -> _Noting:
-        bind = getattr(self._detector, "for_dataset", None)
-        return self if bind is None else _Noting(bind(dataset), self._noted)
+        from dp2bench.core.contracts import bound
+
+        return _Noting(bound(self._detector, dataset), self._noted)
 
     def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
         self._noted[:] = samples

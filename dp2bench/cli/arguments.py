@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,9 +26,10 @@ def key_values(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:
             )
         try:
             out[key] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:  # ValueError: e.g. a date that no calendar has
             raise Dp2benchError(
-                f"The value in {option} {pair!r} cannot be read.", "Put it in quotes."
+                f"The value in {option} {pair!r} cannot be read: {' '.join(str(error).split())}.",
+                "Put it in quotes.",
             ) from error
     return out
 
@@ -48,13 +49,12 @@ def saved_detections(path: Path, arguments: Mapping[str, Any]) -> Detector:
     return found
 
 
-def content_of(path: Path) -> str:
-    """Hexadecimal sha256 of a file, or of the names and contents of the files in a folder."""
-    digest = hashlib.sha256()
-    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
-        if file.is_file():
-            digest.update(f"{file.relative_to(path)}\0".encode() + hashlib.sha256(file.read_bytes()).digest())
-    return digest.hexdigest()
+def of_any_number(dataset: str) -> dict[str, Any]:
+    """The argument by which a dataset is content with fewer pictures than were published; none where it does not count them."""
+    from dp2bench.core import registry
+
+    counts = "official" in inspect.signature(registry.load("datasets", dataset)).parameters
+    return {"official": False} if counts else {}
 
 
 def check_paths(source: Path, target: Path) -> None:

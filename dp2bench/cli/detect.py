@@ -110,6 +110,7 @@ def detect(
 def _pictures(
     source: Path, who: Detector, progress: Progress, unreadable: list[str], preview: Path | None
 ) -> Iterator[tuple[str, Image, People]]:
+    from dp2bench.core.contracts import bound
     from dp2bench.core.errors import PictureError
     from dp2bench.core.images import read_image, write_image
     from dp2bench.datasets.folder import Folder
@@ -117,16 +118,14 @@ def _pictures(
 
     folder = Folder(source)
     samples = folder.samples("all")
-    bound: Any = who
-    if hasattr(bound, "for_dataset"):
-        bound = bound.for_dataset(folder)
+    finder = bound(who, folder)
     for done, sample in enumerate(samples, 1):
         try:
             image = read_image(sample.path)
         except PictureError as error:
             unreadable.append(str(error))
             continue
-        people = bound.detect([image], [sample])[0]
+        people = finder.detect([image], [sample])[0]
         if preview is not None:
             write_image(preview / f"{sample.id}.jpg", overlay(image, people))
         yield sample.id, image, people

@@ -52,7 +52,7 @@ def evaluate(
     """
     from pydantic import ValidationError
 
-    from dp2bench.cli.arguments import key_values
+    from dp2bench.cli.arguments import key_values, of_any_number
     from dp2bench.cli.run import carry_out
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.engine.suite import Component, Suite, TaskChoice
@@ -64,15 +64,8 @@ def evaluate(
         raise Dp2benchError(
             f"--label {label} is the name of the control, the clear pictures.", "Choose another label."
         )
-    try:
-        arguments = key_values("--argument", argument)
-    except ValueError as error:  # YAML's own for e.g. a date that no calendar has
-        raise Dp2benchError(
-            f"The value of an --argument cannot be read: {error}.", "Put it in quotes."
-        ) from error
-    data = {"root": str(clear.resolve())} | (
-        {"official": False} if dataset in {"market1501", "coco", "cityscapes"} else {}
-    )
+    arguments = key_values("--argument", argument)
+    data = {"root": str(clear.resolve()), **of_any_number(dataset)}
     try:
         suite = Suite(
             name="evaluate",

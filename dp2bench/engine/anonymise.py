@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Progress, no_progress
+from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Progress, bound, no_progress
 from dp2bench.core.errors import Dp2benchError, PictureError, writing
+from dp2bench.core.hashing import content_sha256
 from dp2bench.core.people_io import save_people
 from dp2bench.core.results import Coverage
 from dp2bench.core.seeds import derive_seed
@@ -25,7 +25,7 @@ CHUNK = 16
 
 def detect(dataset: Dataset, detector: Detector, out: Path, progress: Progress = no_progress) -> None:
     """People of every readable picture, one file a split. Unreadable pictures are left out here and counted by `anonymise`."""
-    bound = detector.for_dataset(dataset) if hasattr(detector, "for_dataset") else detector
+    finder = bound(detector, dataset)
     total, done = sum(len(dataset.samples(s)) for s in dataset.meta.splits), 0
 
     def found(samples: Sequence[Sample]) -> Iterator[tuple[SampleId, People]]:
@@ -39,7 +39,7 @@ def detect(dataset: Dataset, detector: Detector, out: Path, progress: Progress =
                     readable.append(sample)
                 except PictureError:
                     continue
-            for sample, people in zip(readable, bound.detect(images, readable), strict=True):
+            for sample, people in zip(readable, finder.detect(images, readable), strict=True):
                 yield sample.id, people
             done += len(samples[start : start + CHUNK])
             progress(done, total)
@@ -134,14 +134,18 @@ class Journal:
     def finished(self, sample: Sample) -> tuple[int, list[Missed]] | None:
         """People found and left in a picture that is finished and whose original is what it was then; else None."""
         row = self._lines.get(sample.id)
-        if row is None or not (self._folder / sample.id).exists() or row["sha256"] != _sha256(sample.path):
+        if (
+            row is None
+            or not (self._folder / sample.id).exists()
+            or row["sha256"] != content_sha256(sample.path)
+        ):
             return None
         return row["found"], [Missed(person, reason) for person, reason in row["missed"]]
 
     def finish(self, sample: Sample, found: int, missed: Iterable[Missed]) -> None:
         """Note that a picture's anonymised version is written."""
         left = [(m.person, m.reason) for m in missed]
-        row = {"id": sample.id, "sha256": _sha256(sample.path), "found": found, "missed": left}
+        row = {"id": sample.id, "sha256": content_sha256(sample.path), "found": found, "missed": left}
         with writing(self._path):
             if self._head:  # written anew, without the half of a line that a killed run may have left
                 lines = (self._head, *map(json.dumps, self._lines.values()))
@@ -153,10 +157,6 @@ class Journal:
     def close(self) -> None:
         """The folder is whole."""
         self._path.unlink(missing_ok=True)
-
-
-def _sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def unfound_people(annotated: People, found: People) -> int:
@@ -271,7 +271,7 @@ def anonymise_dataset(
 
     With a ``journal``, for datasets whose pictures are files of their own and nothing else, it goes on where it was stopped.
     """
-    bound = detector.for_dataset(dataset) if hasattr(detector, "for_dataset") else detector
+    finder = bound(detector, dataset)
 
     class _Found(Mapping[str, People]):
         def __init__(self, split: str) -> None:
@@ -279,7 +279,7 @@ def anonymise_dataset(
 
         def __getitem__(self, name: str) -> People:
             sample = self.samples[SampleId(name)]
-            return bound.detect([dataset.read(sample)], [sample])[0]
+            return finder.detect([dataset.read(sample)], [sample])[0]
 
         def __iter__(self) -> Iterator[str]:
             return iter(self.samples)

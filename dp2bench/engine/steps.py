@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dp2bench.core import registry
-from dp2bench.core.contracts import Anonymizer, Dataset, Progress, RunContext, Task
+from dp2bench.core.contracts import Anonymizer, Dataset, Progress, RunContext, Task, bound
 from dp2bench.core.errors import writing
 from dp2bench.core.paths import cache_root
 from dp2bench.core.people_io import load_people
@@ -78,10 +78,6 @@ def _missed(path: Path) -> dict[str, dict[str, dict[int, str]]]:
     }
 
 
-def _bound(detector: Any, dataset: Dataset) -> Any:
-    return detector.for_dataset(dataset) if hasattr(detector, "for_dataset") else detector
-
-
 def _context(step: Step, needs: Mapping[str, Path], out: Path, progress: Progress) -> RunContext:
     device, threads = step.payload["device"], step.payload["threads"]
     import torch
@@ -118,7 +114,7 @@ def evaluate(step: Step, needs: Mapping[str, Path], out: Path, progress: Progres
     context.people = {s: load_people(needs["people"] / f"{s}.npz") for s in clear.meta.splits}
     context.missed = _missed(needs["anonymised"] / "missed.json")
     context.method = lambda: _create("methods", step.payload["method"])
-    context.detector = lambda: _bound(_create("detectors", step.payload["detector"]), clear)
+    context.detector = lambda: bound(_create("detectors", step.payload["detector"]), clear)
     context.cache = cache_root() / "shared" / content_key(package_versions())
     scores = task.run(clear, clear.open(needs["anonymised"] / "dataset"), context)
     write_json(out / "scores.json", [s.model_dump(mode="json") for s in scores])

@@ -18,6 +18,7 @@ import numpy as np
 
 from dp2bench.core.contracts import Anonymizer, Detector, Progress, no_progress
 from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.hashing import content_sha256
 from dp2bench.core.people_io import load_people, save_people
 from dp2bench.core.seeds import Seed, derive_seed
 from dp2bench.core.types import Image, People, Sample, SampleId
@@ -119,7 +120,7 @@ def find_people(
 
 def key_of(source: Path, detector: Detector, settings: Mapping[str, Any]) -> str:
     """Name of the folder of a video's detections: changes with the video, the detector and its settings."""
-    given = {"format": FORMAT, "source": _sha256(source), "settings": dict(settings)}
+    given = {"format": FORMAT, "source": content_sha256(source), "settings": dict(settings)}
     return f"found-{_key(given | {'detector': repr(detector.meta)})}"
 
 
@@ -331,7 +332,7 @@ def _report(
     people = sum(row["people"] for row in shown)
     return {
         "source": source.name,
-        "source_sha256": _sha256(source),
+        "source_sha256": content_sha256(source),
         "method": method.meta.name,
         "detector": detector.meta.name,
         "seed": run_seed,
@@ -370,14 +371,6 @@ def _people_file(path: Path) -> Any:
 def _detected(store: Path, index: int) -> People:
     found: People = _people_file(store / f"{index // CHUNK:06d}.npz")[str(index)]
     return found
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        digest = hashlib.sha256()
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _key(given: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,27 @@ def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
         timeout=300,
         check=False,
     )
+
+
+def stopped(command: list[str], cwd: Path, far_enough: Callable[[], bool]) -> None:
+    """Ctrl-C as soon as a command is far enough, which must say that it can go on."""
+    process = subprocess.Popen(
+        command,
+        cwd=cwd,
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    end = time.monotonic() + 60
+    while not far_enough() and time.monotonic() < end:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, out + err
+    assert "the same command goes on from here" in " ".join((out + err).split())
+    assert "Traceback" not in err
 
 
 @pytest.fixture
@@ -188,25 +210,8 @@ def test_ctrl_c_in_a_video_and_on_again(tmp_path):
     clips = runpy.run_path(str(Path(__file__).parents[1] / "datasets" / "clips.py"))
     clips["make"](tmp_path / "clip.mp4", 200, size=(240, 480), sound=False)
     command = [PROGRAM, "anonymize", "clip.mp4", "safe.mp4", "-m", "blur", "--detector", "whole-picture"]
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
     work = tmp_path / ".safe.mp4.work"
-    for _ in range(600):
-        if len(list(work.glob("made-*/*.json"))) >= 2:
-            break
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, out + err
-    assert "the same command goes on from here" in " ".join((out + err).split())
-    assert "Traceback" not in err
+    stopped(command, tmp_path, lambda: len(list(work.glob("made-*/*.json"))) >= 2)
     assert not (tmp_path / "safe.mp4").exists()
     kept = {p.name: p.stat().st_mtime_ns for p in work.glob("made-*/*.nut")}
     assert len(kept) >= 2
@@ -225,23 +230,7 @@ def test_a_stopped_folder_goes_on(tmp_path):
     (tmp_path / "in" / "bad.png").write_text("x")
     command = [PROGRAM, "anonymize", "in", "out", "-m", "blur-picture", "--detector", "whole-picture"]
     whole = run(*command[1:3], "whole", *command[4:], cwd=tmp_path)
-    process = subprocess.Popen(
-        command,
-        cwd=tmp_path,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    for _ in range(600):
-        if len(list(tmp_path.glob("out/deep/*.png"))) >= 3:
-            break
-        time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, out + err
-    assert "the same command goes on from here" in " ".join(out.split())
+    stopped(command, tmp_path, lambda: len(list(tmp_path.glob("out/deep/*.png"))) >= 3)
     kept = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("out/deep/*.png")}
     assert 2 <= len(kept) < 40
 

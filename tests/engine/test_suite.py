@@ -3,7 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from dp2bench.core import registry
 from dp2bench.core.errors import SuiteError
+from dp2bench.deepprivacy2.weights import MissingWeightsError
 from dp2bench.engine import suite
 
 
@@ -90,3 +92,7 @@ def test_the_lines_for_published_networks_are_right(tmp_path, name):
     with_networks = suite.load(write(tmp_path, text))
     assert with_networks.detector.name == with_networks.methods[-1].name == "deepprivacy2"
     assert len(with_networks.methods) == 6
+    named = ("detectors", with_networks.detector), ("methods", with_networks.methods[-1])
+    for kind, component in named:  # arguments that are wrong would be said before weights that are missing
+        with pytest.raises(MissingWeightsError):
+            registry.create(kind, component.name, component.arguments)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp2bench.core import cutting, templates
-from dp2bench.core.contracts import Dataset, Detector, Progress, no_progress
+from dp2bench.core.contracts import Dataset, Detector, Progress, bound, no_progress
 from dp2bench.core.errors import Dp2benchError, PictureError
-from dp2bench.core.types import Image, People, Sample, SampleId, SurfaceMap
+from dp2bench.core.types import Image, People, SampleId, SurfaceMap
 from dp2bench.datasets.crops import Crop
 from dp2bench.datasets.fdh import HEIGHT, TEMPLATE_FILE, WIDTH, members
 from dp2bench.datasets.shards import ShardWriter, empty_folder
@@ -124,19 +123,6 @@ def unchecked(measured: dict[str, float], filters: Filters) -> list[str]:
     ]
 
 
-class _Overheard:
-    """A detector whose last answer can be asked for; an `Ensemble` keeps its order and appends who only others found."""
-
-    def __init__(self, detector: Detector) -> None:
-        self._detector, self.meta = detector, detector.meta
-        self.said = People.none()
-
-    def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
-        found = self._detector.detect(images, samples)
-        self.said = found[-1]
-        return found
-
-
 def crops_of(image: Image, people: People) -> list[tuple[int, cutting.Region, Crop]]:
     """Every person of a picture as a crop of 288 x 160, cut as the anonymiser cuts; people without a region are left out."""
     plan = cutting.plan(people, (image.shape[0], image.shape[1]), "body", (HEIGHT, WIDTH))
@@ -208,16 +194,7 @@ def build(
     """
     for split in ("train", "val"):
         empty_folder(out / split)
-    bind = getattr(detector, "for_dataset", None)
-    finder: Detector = detector if bind is None else bind(dataset)
-    heard = None
-    if isinstance(
-        finder, Ensemble
-    ):  # its masks are unions with the surface: agreement is the instance network's with it
-        heard = _Overheard(finder.instance)
-        finder = Ensemble(
-            heard, finder.surface, finder.face, iou=finder.iou, keep_unmatched=finder.keep_unmatched
-        )
+    finder = bound(detector, dataset)
     samples = [(split, s) for split in dataset.meta.splits for s in dataset.samples(split)]
     removed: Counter[str] = Counter()
     kept: Counter[str] = Counter()
@@ -233,9 +210,14 @@ def build(
             except PictureError as error:
                 unreadable[f"{split}/{sample.id}"] = error.problem
                 continue
-            people = finder.detect([image], [sample])[0]
+            if isinstance(
+                finder, Ensemble
+            ):  # its masks are unions with the surface, which agree with the surface
+                parts = finder.parts(image, sample)
+                masks, people = parts[0], finder.combined(*parts, image)
+            else:
+                masks = people = finder.detect([image], [sample])[0]
             people_found += len(people)
-            masks = people if heard is None else heard.said
             named |= {s.template for s in people.surfaces if s is not None}
             made = crops_of(image, people)
             removed.update(["outside"] * (len(people) - len(made)))
