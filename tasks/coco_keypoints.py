@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -81,6 +81,10 @@ class CocoKeypoints(Task):
             "clear_predictions": content_of(self.clear_predictions),
             **self._model.effective(self.recipe),
         }
+
+    def reads(self, dataset: Dataset) -> Sequence[str]:
+        """See `Task.reads`: what the network learns from. It is tested on clear pictures."""
+        return ("train",)
 
     def trainings(self) -> tuple[Training, ...]:
         """One network on the clear train split, shared by every method, and one on the anonymised."""

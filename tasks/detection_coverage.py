@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta
@@ -47,12 +47,16 @@ class DetectionCoverage(Task):
         """See `Task.arguments`."""
         return {"split": self.split, "iou": self.iou}
 
+    def reads(self, dataset: Dataset) -> Sequence[str]:
+        """See `Task.reads`."""
+        return (self.split,) if self.split else dataset.meta.splits
+
     def run(self, clear: Dataset, anonymised: Dataset, context: RunContext) -> list[Score]:
         """See `Task.run`. One value a person goes to ``context.units``, one row a person to ``people.csv``."""
         rows: list[dict[str, Any]] = []
         extra = 0
         annotated_at_all = False
-        splits = [self.split] if self.split else clear.meta.splits
+        splits = self.reads(clear)
         for split in splits:
             for sample in clear.samples(split):
                 found = context.people.get(split, {}).get(sample.id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -30,7 +30,9 @@ SMALLEST = 16
 """Pixels of a box's shorter side under which there is too little to judge."""
 FEWEST = 8
 CHUNK = 256
-"""Pictures in memory at once, and features in one file of the cache."""
+"""The most pictures in memory at once, and features in one file of the cache."""
+CHUNK_BYTES = 1 << 27
+"""Where the pictures of a chunk take more than this, it ends: pictures of 2048x1024 come by 22."""
 Version = Literal["clear", "anonymised"]
 VERSIONS: tuple[Version, ...] = ("clear", "anonymised")
 
@@ -51,7 +53,8 @@ class ImageQuality(Task):
     Args:
         regions: ``crops`` (people) and ``pictures`` (whole ones).
         split: of the dataset; the test split by default.
-        size: side of the square that everything is resized to for EfficientNet, in pixels (Inception: 299, LPIPS: 256).
+        size: side of the square that everything is resized to for EfficientNet, in pixels (LPIPS: 256). Inception is given
+            pictures as they are and resizes them itself.
         limit: most crops, and most pictures, that are compared: evenly spaced over the split.
         inception_weights: local file weights-inception-2015-12-05-6726825d.pth; adds ``fid`` and ``kid``.
         lpips_backbone: local file alexnet-owt-7be5be79.pth; adds ``lpips``.
@@ -63,7 +66,7 @@ class ImageQuality(Task):
 
     meta: ClassVar[TaskMeta] = TaskMeta(
         name="image-quality",
-        version="2",
+        version="3",
         kind="quality",
         main_score="crops.kd_efficientnet",
         layouts=("market1501", "coco", "cityscapes", "fdh", "fdf256", "fdf128", "folder"),
@@ -135,15 +138,19 @@ class ImageQuality(Task):
             **brought,
         }
 
+    def reads(self, dataset: Dataset) -> Sequence[str]:
+        """See `Task.reads`."""
+        return (test_split(dataset, self.split),)
+
     def run(self, clear: Dataset, anonymised: Dataset, context: RunContext) -> list[Score]:
         """See `Task.run`. Per-crop and per-picture perceptual distances go to ``context.units``."""
         from dp2bench.metrics.features import LPIPS, EfficientNetFeatures, InceptionFeatures
 
         efficientnet = EfficientNetFeatures(context.device)
-        extractors: list[tuple[Any, int]] = [(efficientnet, self.size)]
+        extractors: list[tuple[Any, int | None]] = [(efficientnet, self.size)]
         distances: list[tuple[str, Any, int]] = [("perceptual_efficientnet", efficientnet, self.size)]
         if self.inception_weights:
-            extractors.append((InceptionFeatures(Path(self.inception_weights), context.device), 299))
+            extractors.append((InceptionFeatures(Path(self.inception_weights), context.device), None))
         if self.lpips_backbone:
             distances.append(("lpips", LPIPS(Path(self.lpips_backbone), context.device), 256))
         regions = [r for r in self.regions if r == "crops" or clear.layout not in CROPPED_LAYOUTS]
@@ -208,11 +215,13 @@ def _boxes(
     return boxes
 
 
-def _read(units: Sequence[_Unit], version: Version, size: int) -> NDArray[np.uint8]:
-    """(N, size, size, 3): the window or picture, resized by area where it shrinks and bilinearly where it grows."""
-    out = np.empty((len(units), size, size, 3), np.uint8)
+def _chunks(units: Sequence[_Unit], version: Version, size: int | None) -> Iterator[list[Image]]:
+    """The windows or pictures, some at a time; resized to a square by area where they shrink and bilinearly where they grow, unless
+    ``size`` is None.
+    """
+    chunk: list[Image] = []
     last: tuple[Sample, Image] | None = None
-    for i, unit in enumerate(units):
+    for unit in units:
         dataset, sample = getattr(unit, version)
         if last is None or last[0] is not sample:
             last = sample, dataset.read(sample)
@@ -220,31 +229,43 @@ def _read(units: Sequence[_Unit], version: Version, size: int) -> NDArray[np.uin
         if unit.box is not None:
             x0, y0, x1, y1 = unit.box
             picture = picture[y0:y1, x0:x1]
-        shrinks = picture.shape[0] > size or picture.shape[1] > size
-        out[i] = cv2.resize(
-            picture, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        )
-    return out
+        # a copy, lest a small window keep its whole picture in memory
+        chunk.append(picture.copy() if size is None else _square(picture, size))
+        if len(chunk) == CHUNK or sum(p.nbytes for p in chunk) >= CHUNK_BYTES:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def _square(picture: Image, size: int) -> Image:
+    shrinks = picture.shape[0] > size or picture.shape[1] > size
+    resized = cv2.resize(
+        picture, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    )
+    return np.asarray(resized, np.uint8)
 
 
 def _features(
-    units: Sequence[_Unit], version: Version, extractor: Any, size: int, context: RunContext
+    units: Sequence[_Unit], version: Version, extractor: Any, size: int | None, context: RunContext
 ) -> NDArray[np.float32]:
-    """Features of all units; those of a chunk are kept in the cache under the hash of its pixels and the network."""
-    parts = []
-    for start in range(0, len(units), CHUNK):
-        pixels = _read(units[start : start + CHUNK], version, size)
-        name = hashlib.sha256(f"{extractor.sha256} {size} {context.device}\0".encode() + pixels.tobytes())
+    """Features of all units; those of a chunk are kept in the cache under the hash of its pictures and the network."""
+    parts: list[NDArray[np.float32]] = []
+    done = 0
+    for pictures in _chunks(units, version, size):
+        name = hashlib.sha256(f"{extractor.sha256} {size} {context.device}\0".encode())
+        for picture in pictures:
+            name.update(f"{picture.shape}\0".encode() + picture.tobytes())
         kept = context.cache / "features" / f"{name.hexdigest()}.npy" if context.cache else None
         if kept is not None and kept.is_file():
             parts.append(np.load(kept, allow_pickle=False))
         else:
-            parts.append(extractor.features(pixels))
+            parts.append(extractor.features(pictures if size is None else np.stack(pictures)))
             if kept is not None:
                 _keep(kept, parts[-1])
-        context.progress(min(start + CHUNK, len(units)), len(units))
-    features: NDArray[np.float32] = np.concatenate(parts)
-    return features
+        done += len(pictures)
+        context.progress(done, len(units))
+    return np.concatenate(parts)
 
 
 def _keep(path: Path, features: NDArray[np.float32]) -> None:
@@ -256,7 +277,7 @@ def _keep(path: Path, features: NDArray[np.float32]) -> None:
 
 
 def _set_scores(
-    region: str, units: Sequence[_Unit], extractor: Any, size: int, context: RunContext
+    region: str, units: Sequence[_Unit], extractor: Any, size: int | None, context: RunContext
 ) -> list[Score]:
     from dp2bench.metrics import quality
 
@@ -287,11 +308,12 @@ def _set_scores(
 
 
 def _pair_score(name: str, units: Sequence[_Unit], network: Any, size: int, context: RunContext) -> Score:
-    parts = []
-    for start in range(0, len(units), CHUNK):
-        chunk = units[start : start + CHUNK]
-        parts.append(network.distances(_read(chunk, "clear", size), _read(chunk, "anonymised", size)))
-        context.progress(min(start + CHUNK, len(units)), len(units))
+    parts: list[NDArray[np.float64]] = []
+    done = 0
+    for pairs in zip(*(_chunks(units, v, size) for v in VERSIONS), strict=True):
+        parts.append(network.distances(*(np.stack(pictures) for pictures in pairs)))
+        done += len(pairs[0])
+        context.progress(done, len(units))
     values = np.concatenate(parts)
     context.units[name] = {u.name: float(v) for u, v in zip(units, values, strict=True)}
     return Score(

@@ -60,6 +60,13 @@ class Market1501ReID(Task):
         """See `Task.arguments`."""
         return {"scenarios": list(self.scenarios), "permutations": self.permutations, **asdict(self.recipe)}
 
+    def reads(self, dataset: Dataset) -> Sequence[str]:
+        """See `Task.reads`: query and gallery as far as a scenario has them anonymised. The attacker learns from clear pictures."""
+        sides = {"query": 0, "gallery": 1}
+        return [
+            split for split, i in sides.items() if any(s.split("-")[i] == "anonymised" for s in self.scenarios)
+        ]
+
     def trainings(self) -> tuple[Training, ...]:
         """One attacker, on the clear train split: shared by every method."""
         from dp2bench.attacks import reid

@@ -73,6 +73,10 @@ class Runtime(Task):
         """See `Task.arguments`."""
         return {"people": list(self.people), "repeats": self.repeats}
 
+    def reads(self, dataset: Dataset) -> Sequence[str]:
+        """See `Task.reads`: the people that pictures to time are made of."""
+        return (test_split(dataset, None),)
+
     def run(self, clear: Dataset, anonymised: Dataset, context: RunContext) -> list[Score]:
         """See `Task.run`. Every repeat goes to ``runtime.csv``, the curve to ``runtime.png``."""
         method = None if context.method is None else context.method()

@@ -265,6 +265,10 @@ class Task(ABC):
     def arguments(self) -> Mapping[str, Any]:
         """Every effective setting, defaults filled in; part of the cache key and of the provenance."""
 
+    def reads(self, dataset: Dataset) -> Sequence[str]:
+        """Splits whose people or anonymised pictures `train` and `run` look at: no others are anonymised for this task."""
+        return dataset.meta.splits
+
     def trainings(self) -> tuple[Training, ...]:
         """What must be trained before `run`."""
         return ()

@@ -23,10 +23,16 @@ CHUNK = 16
 """Pictures handed to a detector at once."""
 
 
-def detect(dataset: Dataset, detector: Detector, out: Path, progress: Progress = no_progress) -> None:
+def detect(
+    dataset: Dataset,
+    detector: Detector,
+    splits: Sequence[str],
+    out: Path,
+    progress: Progress = no_progress,
+) -> None:
     """People of every readable picture, one file a split. Unreadable pictures are left out here and counted by `anonymise`."""
     finder = bound(detector, dataset)
-    total, done = sum(len(dataset.samples(s)) for s in dataset.meta.splits), 0
+    total, done = sum(len(dataset.samples(s)) for s in splits), 0
 
     def found(samples: Sequence[Sample]) -> Iterator[tuple[SampleId, People]]:
         nonlocal done
@@ -44,7 +50,7 @@ def detect(dataset: Dataset, detector: Detector, out: Path, progress: Progress =
             done += len(samples[start : start + CHUNK])
             progress(done, total)
 
-    for split in dataset.meta.splits:
+    for split in splits:
         save_people(out / f"{split}.npz", found(dataset.samples(split)))
 
 
@@ -180,12 +186,12 @@ def anonymised_pictures(
     progress: Progress = no_progress,
     journal: Journal | None = None,
 ) -> Iterator[tuple[str, SampleId, Image]]:
-    """Each readable picture, anonymised. A picture that cannot be read is counted and never copied through.
+    """Each readable picture of the splits in ``people``, anonymised. One that cannot be read is counted and never copied through.
 
     What the ``journal`` has from an earlier run is counted and left out.
     """
-    total, done = sum(len(dataset.samples(s)) for s in dataset.meta.splits), 0
-    for split in dataset.meta.splits:
+    total, done = sum(len(dataset.samples(s)) for s in people), 0
+    for split in people:
         for sample in dataset.samples(split):
             done += 1
             progress(done, total)
@@ -219,11 +225,11 @@ def measured_coverage(
     people: Mapping[str, Mapping[str, People]],
     progress: Progress = no_progress,
 ) -> Tally:
-    """Coverage of a folder that another tool made, by looking: a person counts as anonymised when the pixels inside the mask
-    (or box) differ by more than 8 grey levels on average, which re-encoding as JPEG does not reach.
+    """Coverage of a folder that another tool made, by looking, in the splits of ``people``: a person counts as anonymised when the
+    pixels inside the mask (or box) differ by more than 8 grey levels on average, which re-encoding as JPEG does not reach.
     """
     tally = Tally()
-    for split in clear.meta.splits:
+    for split in people:
         others: dict[SampleId, Sample] = {s.id: s for s in anonymised.samples(split)}
         samples = clear.samples(split)
         for done, sample in enumerate(samples, 1):

@@ -166,16 +166,21 @@ def make_plan(
                 **({"root": str(dataset.root)} if dataset.needs_root else {}),
             },
         }
-        for method_component in suite.methods:
-            chosen = [
+        asked = {
+            m.label: [
                 t
                 for t in suite.tasks
-                if t.takes(component.label, method_component.label)
-                and dataset.layout in tasks[t.label].meta.layouts
+                if t.takes(component.label, m.label) and dataset.layout in tasks[t.label].meta.layouts
             ]
+            for m in suite.methods
+        }
+        everywhere = _read_splits(dataset, [tasks[t.label] for chosen in asked.values() for t in chosen])
+        for method_component in suite.methods:
+            chosen = asked[method_component.label]
             seeds = [s for s in suite.seeds if any(t.seeds is None or s in t.seeds for t in chosen)]
             if not seeds:
                 continue
+            splits = _read_splits(dataset, [tasks[t.label] for t in chosen])
             method = methods[method_component.label]
             detector_component, detector = detectors[method.meta.detector or suite.detector.name]
             spec = detector_component.model_dump(mode="json")
@@ -183,8 +188,12 @@ def make_plan(
                 "detect",
                 f"detect people in {component.label} with {detector_component.label}",
                 {},
-                {"dataset": data, "detector": spec},
-                {"dataset": fingerprint, "detector": _component_key(detector_component, detector)},
+                {"dataset": data, "splits": everywhere, "detector": spec},
+                {
+                    "dataset": fingerprint,
+                    "splits": everywhere,
+                    "detector": _component_key(detector_component, detector),
+                },
             )
             anonymised: dict[int, str] = {}
             for seed in seeds:
@@ -194,9 +203,15 @@ def make_plan(
                     f"anonymise {component.label} with {method_component.label}"
                     + ("" if method.meta.deterministic else f", seed {seed}"),
                     {"people": found},
-                    {"dataset": data, "method": method_component.model_dump(mode="json"), "seed": used},
+                    {
+                        "dataset": data,
+                        "splits": splits,
+                        "method": method_component.model_dump(mode="json"),
+                        "seed": used,
+                    },
                     {
                         "dataset": fingerprint,
+                        "splits": splits,
                         "method": _component_key(method_component, method),
                         "seed": used,
                     },
@@ -253,6 +268,12 @@ def make_plan(
             "`dp2bench list tasks` shows which layouts each reads.",
         )
     return Plan(tuple(steps.values()), tuple(cells), fingerprints)
+
+
+def _read_splits(dataset: Dataset, tasks: Sequence[Task]) -> list[str]:
+    """The splits that any of the tasks reads, in the dataset's order."""
+    read = {split for task in tasks for split in task.reads(dataset)}
+    return [split for split in dataset.meta.splits if split in read]
 
 
 def _control(training: Training, trainings: Sequence[Training]) -> Training:

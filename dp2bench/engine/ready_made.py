@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 from dp2bench.core.contracts import Dataset, MethodMeta
@@ -33,11 +34,11 @@ class ReadyMade:
             description="pictures anonymised by another tool",
         )
 
-    def dataset(self, clear: Dataset) -> Dataset:
-        """The folder read like the clear dataset; raises DatasetError when a picture of the clear one is not there."""
+    def dataset(self, clear: Dataset, splits: Sequence[str]) -> Dataset:
+        """The folder read like the clear dataset; raises DatasetError when a picture of the clear one's splits is not there."""
         ready = clear.open(self.root)
         ready.verify()
-        for split in clear.meta.splits:
+        for split in splits:
             there = {s.id for s in ready.samples(split)}
             gone = [s.id for s in clear.samples(split) if s.id not in there]
             if gone and split != "train":

@@ -173,17 +173,30 @@ def _result(
     )
 
 
-def keep_pictures(folder: Path, dataset: Any, label: str, anonymised: Mapping[str, Path]) -> None:
-    """Copy a few pictures, evenly spaced over the people, under every method: what the report's contact sheet shows."""
-    split = "query" if "query" in dataset.meta.splits else dataset.meta.splits[-1]
+def keep_pictures(
+    folder: Path, dataset: Any, label: str, anonymised: Mapping[str, tuple[Path, Sequence[str]]]
+) -> None:
+    """Copy a few pictures, evenly spaced over the people, under every method: what the report's contact sheet shows.
+
+    Args:
+        folder: the run's.
+        dataset: the clear one.
+        label: the dataset's.
+        anonymised: folder and splits by method; the pictures are of the split that most methods have, rather of a late one.
+
+    """
+    names = list(dataset.meta.splits)
+    split = max(
+        names, key=lambda s: (sum(s in r for _, r in anonymised.values()), s == "query", names.index(s))
+    )
     samples = dataset.samples(split)
     chosen = (
         [samples[i] for i in np.unique(np.linspace(0, len(samples) - 1, PICTURES).round().astype(int))]
         if samples
         else []
     )
-    for method, root in {"clear": None, **anonymised}.items():
-        opened = dataset if root is None else dataset.open(root)
+    shown = {method: dataset.open(root) for method, (root, splits) in anonymised.items() if split in splits}
+    for method, opened in {"clear": dataset, **shown}.items():
         source = {s.id: s for s in opened.samples(split)}
         target = folder / "pictures" / method / label / split
         target.mkdir(parents=True, exist_ok=True)
@@ -264,7 +277,7 @@ def run_suite(
         paths.append(relative.as_posix())
     for label, dataset in datasets.items():
         done = {
-            c.method.label: store.path(k) / "dataset"
+            c.method.label: (store.path(k) / "dataset", outcomes[k].step.payload["splits"])
             for c in plan.cells
             if c.dataset.label == label
             for k in list(c.anonymised.values())[:1]

@@ -47,16 +47,18 @@ def write_json(path: Path, value: Any) -> None:
 
 def detect(step: Step, needs: Mapping[str, Path], out: Path, progress: Progress) -> None:
     _empty(out)
-    _anonymise.detect(_dataset(step), _create("detectors", step.payload["detector"]), out, progress)
+    detector = _create("detectors", step.payload["detector"])
+    _anonymise.detect(_dataset(step), detector, step.payload["splits"], out, progress)
 
 
 def anonymise(step: Step, needs: Mapping[str, Path], out: Path, progress: Progress) -> None:
     _empty(out)
     dataset = _dataset(step)
     method: Anonymizer = _create("methods", step.payload["method"])
-    people = {split: load_people(needs["people"] / f"{split}.npz") for split in dataset.meta.splits}
+    splits = step.payload["splits"]
+    people = {split: load_people(needs["people"] / f"{split}.npz") for split in splits}
     if isinstance(method, ReadyMade):
-        ready = method.dataset(dataset)
+        ready = method.dataset(dataset, splits)
         tally = _anonymise.measured_coverage(dataset, ready, people, progress)
         (out / "dataset").symlink_to(method.root, target_is_directory=True)
     else:
@@ -111,7 +113,7 @@ def evaluate(step: Step, needs: Mapping[str, Path], out: Path, progress: Progres
     artefacts = out / "artefacts"
     artefacts.mkdir()
     context = _context(step, needs, artefacts, progress)
-    context.people = {s: load_people(needs["people"] / f"{s}.npz") for s in clear.meta.splits}
+    context.people = {path.stem: load_people(path) for path in needs["people"].glob("*.npz")}
     context.missed = _missed(needs["anonymised"] / "missed.json")
     context.method = lambda: _create("methods", step.payload["method"])
     context.detector = lambda: bound(_create("detectors", step.payload["detector"]), clear)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from dp2bench.core.errors import PluginError
+from dp2bench.core.types import Image
 from dp2bench.metrics import efficientnet
 
 BATCH = 32
@@ -104,10 +106,16 @@ class InceptionFeatures:
         self.device = device
 
     @torch.inference_mode()
-    def features(self, pictures: Pictures) -> NDArray[np.float32]:
-        """(N, 2048) of N pictures."""
-        parts = [self.network(x)[0].float().cpu() for (x,) in _batches(pictures, device=self.device)]
-        return torch.cat(parts).numpy() if parts else np.zeros((0, 2048), np.float32)
+    def features(self, pictures: Sequence[Image]) -> NDArray[np.float32]:
+        """(N, 2048) of N pictures of any sizes, those of one size run together: the network resizes them itself, as TensorFlow 1 did."""
+        rows: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for i, picture in enumerate(pictures):
+            rows[picture.shape].append(i)
+        features = np.zeros((len(pictures), 2048), np.float32)
+        for same in rows.values():
+            batches = _batches(np.stack([pictures[i] for i in same]), device=self.device)
+            features[same] = torch.cat([self.network(x)[0].float().cpu() for (x,) in batches]).numpy()
+        return features
 
 
 class LPIPS:

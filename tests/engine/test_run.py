@@ -318,7 +318,7 @@ def test_pictures_are_kept_from_datasets_that_have_no_picture_files(tmp_path):
         def open(self, root):
             return Archive(7)
 
-    keep_pictures(tmp_path / "run", Archive(200), "fdh", {"blur": tmp_path})
+    keep_pictures(tmp_path / "run", Archive(200), "fdh", {"blur": (tmp_path, ["val"])})
     for method, colour in (("clear", 200), ("blur", 7)):
         kept = sorted((tmp_path / "run" / "pictures" / method / "fdh" / "val").iterdir())
         assert len(kept) == 8
