@@ -31,8 +31,8 @@ SMALLEST = 16
 FEWEST = 8
 CHUNK = 256
 """The most pictures in memory at once, and features in one file of the cache."""
-CHUNK_BYTES = 1 << 27
-"""Where the pictures of a chunk take more than this, it ends: pictures of 2048x1024 come by 22."""
+CHUNK_BYTES = 1 << 26
+"""Where the pictures of a chunk take more than this, it ends: pictures of 2048x1024 come by 11."""
 Version = Literal["clear", "anonymised"]
 VERSIONS: tuple[Version, ...] = ("clear", "anonymised")
 
@@ -240,9 +240,7 @@ def _chunks(units: Sequence[_Unit], version: Version, size: int | None) -> Itera
 
 def _square(picture: Image, size: int) -> Image:
     shrinks = picture.shape[0] > size or picture.shape[1] > size
-    resized = cv2.resize(
-        picture, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    )
+    resized = cv2.resize(picture, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
     return np.asarray(resized, np.uint8)
 
 

@@ -91,3 +91,25 @@ def random_generators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
             described = {"config": config, "templates": ["passersby-13380"] if role == "body-cse" else []}
             files.save(build(config), paths[role], {**described, "licence": "none", "trained_on": "nothing"})
     return paths
+
+
+@pytest.fixture
+def inception_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Random weights in the format of FID's official file, accepted in its place."""
+    import torch
+    from torch_fidelity import feature_extractor_inceptionv3 as theirs
+
+    from dp2bench.metrics import features
+
+    with monkeypatch.context() as patched:
+        # the class loads weights as soon as it is made, by default from the network
+        patched.setattr(theirs, "load_state_dict_from_url", lambda *_, **__: {})
+        patched.setattr(torch.nn.Module, "load_state_dict", lambda self, *_, **__: None)
+        network = theirs.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
+    torch.manual_seed(0)
+    for module in network.modules():
+        if isinstance(module, torch.nn.Conv2d):  # the default fades from layer to layer
+            torch.nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    torch.save(network.state_dict(), tmp_path / "weights.pth")
+    monkeypatch.setattr(features, "INCEPTION_SHA256", "")
+    return tmp_path / "weights.pth"

@@ -122,18 +122,15 @@ def _has_lpips():
     return find_spec("lpips") is not None
 
 
-def test_inception_weights_from_a_file_give_2048_features(tmp_path, monkeypatch):
-    """The network is torch-fidelity's own; random weights stand in for the file, and the check of the name is told so."""
-    from torch_fidelity import feature_extractor_inceptionv3 as theirs
-
-    monkeypatch.setattr(theirs, "load_state_dict_from_url", lambda *_, **__: {})
-    monkeypatch.setattr(torch.nn.Module, "load_state_dict", lambda self, *_, **__: None, raising=True)
-    state = theirs.FeatureExtractorInceptionV3("inception-v3-compat", ["2048"]).state_dict()
-    monkeypatch.undo()
-    torch.save(state, tmp_path / "weights.pth")
-    monkeypatch.setattr(features, "INCEPTION_SHA256", "")
-    extractor = features.InceptionFeatures(tmp_path / "weights.pth")
-    assert extractor.features(np.zeros((1, 32, 32, 3), np.uint8)).shape == (1, 2048)
+def test_inception_takes_pictures_of_any_sizes_in_their_order(inception_weights):
+    extractor = features.InceptionFeatures(inception_weights)
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (*size, 3), np.uint8) for size in ((40, 32), (20, 90), (40, 32))]
+    together = extractor.features(pictures)
+    assert together.shape == (3, 2048)
+    for picture, row in zip(pictures, together, strict=True):
+        assert extractor.features([picture])[0] == pytest.approx(row, rel=1e-4, abs=1e-4)
+    assert extractor.features([]).shape == (0, 2048)
 
 
 @pytest.mark.parametrize(("net", "name"), [("alex", "alexnet"), ("vgg", "vgg16")])

@@ -7,12 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image as Pillow
 
 from dp2bench.core import registry
 from dp2bench.core.contracts import RunContext
 from dp2bench.core.errors import DatasetError, Dp2benchError
 from dp2bench.core.seeds import Seed
-from dp2bench.core.types import People
+from dp2bench.core.types import People, Sample, SampleId
+from dp2bench.datasets.folder import Folder
 from dp2bench.datasets.market1501 import Market1501
 from dp2bench.tasks.image_quality import ImageQuality
 
@@ -77,3 +79,77 @@ def test_errors(clear, tmp_path):
     empty = clear.rewrite(tmp_path / "empty", [])
     with pytest.raises(DatasetError):
         ImageQuality().run(clear, empty, context(tmp_path))
+
+
+@pytest.mark.parametrize("region", ["crops", pytest.param("pictures", marks=pytest.mark.slow)])
+def test_fid_and_kid_are_torch_fidelitys_of_the_same_pictures_as_files(inception_weights, tmp_path, region):
+    """Of native size, whatever it is: torch-fidelity's network resizes them itself."""
+    from torch_fidelity import calculate_metrics
+
+    torch.set_num_threads(1)
+    rng = np.random.default_rng(0)
+    people = {}
+    for i in range(8):
+        (h, w), box, (rows, columns) = (
+            ((90, 60), (5, 7, 41, 60), (slice(2, 65), slice(1, 45))),  # a tenth of the box wider on each side
+            ((70, 120), (80, 20, 119, 70), (slice(15, 75), slice(76, 123))),
+        )[i % 2]
+        coarse = rng.integers(0, 256, (5, 4, 3), np.uint8)
+        clear = np.asarray(Pillow.fromarray(coarse).resize((w, h)))
+        noisy = np.clip(clear + rng.normal(0, 30, clear.shape), 0, 255).astype(np.uint8)
+        people[f"{i}.png"] = People.of([box])
+        for version, picture in (("clear", clear), ("other", noisy)):
+            part = picture[rows, columns] if region == "crops" else picture
+            for folder, pixels in ((version, picture), (f"{version} files", part)):
+                (tmp_path / folder).mkdir(exist_ok=True)
+                Pillow.fromarray(pixels).save(tmp_path / folder / f"{i}.png")
+    told = context(tmp_path)
+    told.people = {"all": people}
+    task = ImageQuality(regions=[region], size=32, inception_weights=str(inception_weights))
+    scores = task.run(Folder(tmp_path / "clear"), Folder(tmp_path / "other"), told)
+    values = {s.name: s.value for s in scores}
+    official = calculate_metrics(
+        input1=str(tmp_path / "clear files"),
+        input2=str(tmp_path / "other files"),
+        fid=True,
+        kid=True,
+        kid_subset_size=8,
+        batch_size=1,  # all that its folders of files allow where sizes differ
+        feature_extractor_weights_path=str(inception_weights),
+        cuda=False,
+        cache=False,
+        save_cpu_ram=True,
+        verbose=False,
+    )
+    assert official["frechet_inception_distance"] > 1
+    assert values[f"{region}.fid"] == pytest.approx(official["frechet_inception_distance"], rel=1e-6)
+    assert values[f"{region}.kid"] == pytest.approx(official["kernel_inception_distance_mean"], rel=1e-6)
+
+
+def test_features_are_kept_by_size_and_content_and_few_large_pictures_are_in_memory(tmp_path, monkeypatch):
+    from dp2bench.tasks import image_quality
+
+    class Counting:
+        sha256, asked = "none", 0
+
+        def features(self, pictures):
+            self.asked += 1
+            assert sum(p.nbytes for p in pictures) <= 3 * 96
+            return np.array([[p.shape[0]] for p in pictures], np.float32)
+
+    class Pictures(Folder):
+        def read(self, sample):
+            return np.full(self.shape, int(sample.id), np.uint8)
+
+    monkeypatch.setattr(image_quality, "CHUNK_BYTES", 200)
+    told = context(tmp_path)
+    extractor = Counting()
+    for shape, asked in (((4, 8, 3), 3), ((8, 4, 3), 6), ((4, 8, 3), 6)):  # other pictures of the same bytes
+        data = Pictures(tmp_path)
+        data.shape = shape
+        units = [
+            image_quality._Unit(str(i), *[(data, Sample(SampleId(str(i)), None))] * 2, None) for i in range(7)
+        ]
+        found = image_quality._features(units, "clear", extractor, None, told)
+        assert found.tolist() == [[shape[0]]] * 7
+        assert extractor.asked == asked
