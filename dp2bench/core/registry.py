@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import traceback
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
-from dp2bench.core.errors import PluginError
+from dp2bench.core.errors import Dp2benchError, PluginError
 
 Kind = Literal["methods", "tasks", "datasets", "detectors", "templates"]
 
@@ -48,12 +49,12 @@ def load(kind: Kind, name: str) -> Callable[..., Any]:
             found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
         except (ImportError, AttributeError) as error:
             raise PluginError(
-                f"The {noun} {name!r} cannot be imported: {error}.",
+                f"The {noun} {name!r} cannot be imported: {error}{_where(error, module)}.",
                 "Check the module's name and that it is installed here.",
             ) from error
         except (Exception, SystemExit) as error:  # a module of one's own may do anything while it is imported
             raise PluginError(
-                f"The {noun} {name!r} cannot be imported: {type(error).__name__}: {error}.",
+                f"The {noun} {name!r} cannot be imported: {_described(error, module)}.",
                 f"Correct the module {module}, so that `python -m {module}` runs without this error.",
             ) from error
         return found
@@ -75,19 +76,59 @@ def load(kind: Kind, name: str) -> Callable[..., Any]:
         loaded: Callable[..., Any] = entries[0].load()
     except Exception as error:  # a third party's module may raise anything while it is imported
         raise PluginError(
-            f"The {noun} {name!r} ({entries[0].value}) is broken: {type(error).__name__}: {error}.",
+            f"The {noun} {name!r} ({entries[0].value}) is broken: {_described(error, entries[0].module)}.",
             "Reinstall or update the package that brings it.",
         ) from error
     return loaded
 
 
 def create(kind: Kind, name: str, arguments: Mapping[str, Any]) -> Any:
-    """An instance of a plug-in; unknown or ill-typed arguments give a PluginError that names them."""
+    """An instance of a plug-in; unknown or ill-typed arguments give a PluginError that names them.
+
+    Raises:
+        PluginError: as `load`; or the plug-in is not made of these arguments. Whatever else a third party's plug-in raises while
+            it is made becomes one too, with file and line.
+
+    """
     factory = load(kind, name)
+    noun, module = kind.removesuffix("s"), _module(kind, name)
+    ours = _package(module) == _package(__name__)
     try:
         return factory(**arguments)
+    except Dp2benchError:
+        raise
     except (TypeError, ValueError) as error:
+        where = "" if ours else _where(error, module)
         raise PluginError(
-            f"The {kind.removesuffix('s')} {name!r} does not take these arguments: {error}.",
+            f"The {noun} {name!r} does not take these arguments: {error}{where}.",
             "Check the arguments in the suite or on the command line.",
         ) from error
+    except (Exception, SystemExit) as error:
+        if ours:
+            raise
+        raise PluginError(
+            f"The {noun} {name!r} cannot be made: {_described(error, module)}.",
+            f"Correct {module}, or the arguments in the suite or on the command line.",
+        ) from error
+
+
+def _module(kind: Kind, name: str) -> str:
+    return name.partition(":")[0] if ":" in name else _entries(kind)[name][0].module
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def _described(error: BaseException, module: str) -> str:
+    return f"{type(error).__name__}: {error}{_where(error, module)}"
+
+
+def _where(error: BaseException, module: str) -> str:
+    """File and line of the innermost frame in a plug-in's package, as `` (file.py:3)``; nothing where the error was raised before."""
+    found = ""
+    for frame, line in traceback.walk_tb(error.__traceback__):
+        name = frame.f_globals.get("__name__", "")
+        if _package(name) == _package(module) and name != __name__:
+            found = f" ({frame.f_code.co_filename}:{line})"
+    return found

@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -148,6 +149,37 @@ def test_a_named_module_that_fails_to_import_says_how(tmp_path, monkeypatch, sou
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(PluginError, match=f"{name}.*{word}.*Correct the module"):
         registry.load("methods", f"{name}:X")
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [
+        (
+            "class X:\n    def __init__(self, by=0):\n        self.rate = 1 / by",
+            "cannot be made: ZeroDivisionError: .*{file}:3",
+        ),
+        (
+            "import json\ndef X():\n    return json.loads('{{')",
+            "does not take these arguments: Expecting .*{file}:3",
+        ),
+        ("X = 1\nX / 0", "cannot be imported: ZeroDivisionError: .*{file}:2"),
+        ("import numpy\nnumpy.no_such_thing", "cannot be imported: .*no_such_thing.*{file}:2"),
+    ],
+    ids=["constructor", "argument", "module", "attribute"],
+)
+def test_a_broken_plugin_is_named_with_file_and_line(tmp_path, monkeypatch, request, source, said):
+    """The innermost line of its own, not of the library that it called; the same as an entry point and by its full name."""
+    name = f"faulty_{request.node.callspec.id}"
+    file = tmp_path / f"{name}.py"
+    file.write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    entry = EntryPoint("faulty", f"{name}:X", "dp2bench.methods")
+    with pytest.raises(PluginError, match=said.format(file=re.escape(str(file)))):
+        registry.create("methods", f"{name}:X", {})
+    monkeypatch.setattr(registry, "_entries", lambda kind: {"faulty": (entry,)})
+    with pytest.raises(PluginError, match=rf"faulty.*: .*{re.escape(str(file))}:\d\)\.") as caught:
+        registry.create("methods", "faulty", {})
+    assert caught.value.__cause__ is not None
 
 
 @pytest.mark.parametrize("name", [":X", "os:", ".relative:X"])
