@@ -3,6 +3,7 @@
 import pytest
 
 from dp2bench.core import conformance, registry
+from dp2bench.deepprivacy2 import weights
 
 EXAMPLES = conformance.Examples(template="passersby-13380", vertices=13380)
 NEEDS = {
@@ -34,3 +35,28 @@ def test_conformance(name, make):
     assert list(outcomes) == list(conformance.CHECKS)
     assert [o for o in outcomes.values() if o.status == "fail"] == []
     assert outcomes["information-flow"].status == ("skip" if meta.sees_hole else "pass")
+
+
+EMBEDDED = {
+    "mini-body-cse": ("deepprivacy2", {"cse": "mini-body-cse", "person": "none", "mode": "body"}),
+    "mini-body": ("deepprivacy2-no-cse", {"person": "mini-body", "mode": "body"}),
+    "mini-face": ("deepprivacy2-face", {"face": "mini-face"}),
+    "all of them": ("deepprivacy2", {"weights": "mini"}),
+}
+"""Method and arguments by the embedded generators that fill."""
+
+
+def test_every_embedded_generator_is_checked():
+    assert {*EMBEDDED} == {*weights.embedded(), "all of them"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("which", EMBEDDED)
+def test_conformance_of_embedded_generators(which):
+    """As above, with the trained networks in the size and precision in which they are used."""
+    method, arguments = EMBEDDED[which]
+    made = registry.create("methods", method, arguments)
+    names = weights.embedded() if which == "all of them" else [which]
+    assert sorted(w.name for w in made.meta.weights) == sorted(names)
+    outcomes = list(conformance.run(lambda: registry.create("methods", method, arguments), EXAMPLES))
+    assert [(o.check, o.detail) for o in outcomes if o.status != "pass"] == []
