@@ -28,7 +28,7 @@ def test_detection_keeps_the_people_of_one_chunk(tmp_path):
     seen = []
     tracemalloc.start()
     try:
-        detect(dataset, detector, tmp_path, lambda done, total: seen.append((done, total)))
+        detect(dataset, detector, ["all"], tmp_path, lambda done, total: seen.append((done, total)))
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -34,6 +34,8 @@ class Timed:
     def __init__(self, alone=False):
         self.meta = TaskMeta("timed", "1", "cost", "s", ("market1501",), alone=alone)
         self.arguments = {"alone": alone}
+    def reads(self, dataset):
+        return ("query",)
     def trainings(self):
         return ()
     def run(self, clear, anonymised, context):

@@ -67,10 +67,10 @@ def test_a_suite_gives_a_result_for_every_cell(tiny_suite, tmp_path):
     assert [r.status for r in run.results] == ["ok", "ok"]
     identity, mask_out = run.results
     assert identity.coverage == Coverage(
-        pictures=58,
-        found=58,
+        pictures=34,  # of query and gallery
+        found=34,
         anonymised=0,
-        missed=58,
+        missed=34,
         missed_reasons=identity.coverage.missed_reasons,
         pictures_without_detection=0,
     )
@@ -96,6 +96,24 @@ def test_a_suite_gives_a_result_for_every_cell(tiny_suite, tmp_path):
     again = go(tiny_suite, tmp_path / "again")
     assert all(o.cached for o in again.outcomes.values())
     assert result_bytes(tmp_path / "run") == result_bytes(tmp_path / "again")
+
+
+def test_what_no_task_reads_is_not_anonymised(tiny_suite, tmp_path):
+    def folders(out: Path) -> set[str]:
+        run = go(tiny_suite, out)
+        (key,) = {
+            o.step.key for o in run.outcomes.values() if o.step.title == "anonymise market1501 with mask-out"
+        }
+        return {p.parent.name for p in (Store().path(key) / "dataset").rglob("*.jpg")}
+
+    assert folders(tmp_path / "run") == {"query", "bounding_box_test"}
+    described = tiny_suite.read_text()
+    tiny_suite.write_text(
+        described + "  - {name: image-quality, arguments: {split: train, limit: 8, size: 32}, seeds: [0]}\n"
+    )
+    assert folders(tmp_path / "more") == {"query", "bounding_box_test", "bounding_box_train"}
+    tiny_suite.write_text(described.replace("epochs: 2,", "epochs: 2, scenarios: [clear-anonymised],"))
+    assert folders(tmp_path / "less") == {"bounding_box_test"}
 
 
 def test_trainings_are_shared_and_changed_pictures_make_everything_anew(tiny_suite, tmp_path, market):

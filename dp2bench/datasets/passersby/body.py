@@ -137,9 +137,11 @@ class BodyKit:
     def smooth(self, values: Any, where: NDArray[np.bool_], steps: int, share: float = 1.0) -> Any:
         """Average values (V, ...) with their neighbours, where asked."""
         values = values.copy()
-        rows = self._average[np.flatnonzero(where)]
+        chosen = np.flatnonzero(where)
+        rows = self._average[chosen]
         for _ in range(steps):
-            values[where] = share * (rows @ values) + (1 - share) * values[where]
+            mean = rows @ values
+            values[chosen] = mean if share == 1 else share * mean + (1 - share) * values[chosen]
         return values
 
     def shape(self, coefficients: Floats) -> tuple[Floats, Floats]:

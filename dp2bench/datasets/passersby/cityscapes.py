@@ -176,7 +176,7 @@ def _outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
 
 
 def _png(values: NDArray[Any]) -> bytes:
-    done, data = cv2.imencode(".png", values, [cv2.IMWRITE_PNG_COMPRESSION, 3])
+    done, data = cv2.imencode(".png", values)
     if not done:
         raise RuntimeError("OpenCV cannot write a PNG")
     return data.tobytes()

@@ -7,6 +7,7 @@ import hashlib
 import importlib
 import io
 import json
+import logging
 import os
 import queue
 import shutil
@@ -27,6 +28,9 @@ from numpy.typing import NDArray
 
 from dp2bench.core.contracts import Progress, no_progress
 from dp2bench.core.errors import DatasetError
+from dp2bench.datasets.passersby import labels
+
+_log = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Arrays = Mapping[str, NDArray[Any]]
@@ -90,7 +94,8 @@ class Made:
             make(self.recipe, self.size, self.root, progress)
 
     def verify(self) -> None:
-        """Compare every file with the manifest, making the dataset first where it is not there.
+        """Compare every file with the manifest, making the dataset first where it is not there. A warning is logged where labels are
+        not those of other machines.
 
         Raises:
             DatasetError: names the first file that is missing, changed or too many.
@@ -120,6 +125,23 @@ class Made:
                 raise DatasetError(f"{path} is missing.", remedy)
             if hashlib.sha256(path.read_bytes()).hexdigest() != digest:
                 raise DatasetError(f"{path} is not as it was made: its sha256 differs.", remedy)
+        if own := self.own_labels():
+            _log.warning(
+                "Labels of %s are not those that other machines make: %s. Scores on it do not compare with theirs. Another version "
+                "of NumPy, OpenCV or Numba may be the cause, or changed code; please report it with what `dp2bench doctor` says.",
+                self.root.name,
+                ", ".join(own),
+            )
+
+    def own_labels(self) -> list[str]:
+        """Kinds of labels that are not those of other machines, whose hashes come with the package for small sizes; of an untouched
+        dataset.
+        """
+        if self.root.name not in labels.shipped():
+            return []
+        # hashed when it was made, as it takes seconds; datasets made by earlier versions of the package have none
+        mine = json.loads((self.root / "manifest.json").read_text()).get("labels")
+        return labels.differing(self.root.name, mine or labels.kind_hashes(self.root))
 
 
 def _size_at(root: Path | None) -> str | None:
@@ -301,7 +323,7 @@ def make(recipe: Recipe[Any], size: str, root: Path, progress: Progress, workers
 
 
 def _sign(recipe: Recipe[Any], size: str, root: Path) -> None:
-    """Write the manifest: which dataset this is, what its size holds, and the sha256 of every file."""
+    """Write the manifest: which dataset this is, what its size holds, and the sha256 of every file and of what its labels say."""
     files = sorted(p for p in root.rglob("*") if p.is_file())
     hashes = {p.relative_to(root).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
     manifest = {
@@ -309,6 +331,7 @@ def _sign(recipe: Recipe[Any], size: str, root: Path) -> None:
         "version": recipe.version,
         "size": size,
         "holds": repr(recipe.sizes[size]),
+        **({"labels": labels.kind_hashes(root)} if size in labels.SIZES else {}),
         "sha256": dict(sorted(hashes.items())),
     }
     (root / "manifest.json").write_text(json.dumps(manifest, indent=1))

@@ -201,13 +201,28 @@ def without_jacket(who: Look) -> Look:
 def _noise(points: Any, frequency: float, seed: int) -> Any:
     """(N,) smooth noise in about -1..1 at (N, 3) points."""
     r = np.random.default_rng(seed)
+    x, y, z = np.ascontiguousarray(points.T)
     total = np.zeros(len(points))
     for k in range(4):
         d = r.normal(size=3)
         d /= np.sqrt((d**2).sum())
-        phase = points[:, 0] * d[0] + points[:, 1] * d[1] + points[:, 2] * d[2]
-        total += np.sin(frequency * (1 + 0.7 * k) * phase + r.uniform(0, 6.3)) / (1 + k)
-    return total / 2
+        wave = x * d[0]
+        wave += y * d[1]
+        wave += z * d[2]
+        wave *= frequency * (1 + 0.7 * k)
+        wave += r.uniform(0, 6.3)
+        np.sin(wave, out=wave)
+        wave /= 1 + k
+        total += wave
+    total /= 2
+    return total
+
+
+def _noise_within(where: Any, points: Any, strength: float, frequency: float, seed: int) -> Any:
+    """(N,) noise at the points of a mask (N,), 0 at the others."""
+    out = np.zeros(len(points))
+    out[where] = strength * _noise(points[where], frequency, seed)
+    return out
 
 
 def _step(low: float, high: float, x: Any) -> Any:
@@ -721,7 +736,7 @@ def _paint_head(who: Look, p: Any, zone: Any, head: Any, out: Any) -> None:
         )
         out[front] *= 1 - 0.22 * (fold + 0.5 * lines)[:, None]
     if who.beard != "none":
-        edge = 0.006 * _noise(p, 240, who.seed)
+        edge = _noise_within(face, p, 0.006, 240, who.seed)
         jaw = (
             _soft(dz + 0.045 + 0.9 * np.clip(0.034 - x, 0, 1) - edge, -0.012, 0.0)
             * _soft(dy, 0.07, 0.084)
@@ -735,7 +750,7 @@ def _paint_head(who: Look, p: Any, zone: Any, head: Any, out: Any) -> None:
             "full": 0.9 * np.maximum(jaw, lip),
         }[who.beard]
         mouth = _soft((x / 0.024) ** 2 + ((dz + 0.069) / 0.0085) ** 2, 0.8, 1.3) * (dy < 0.02)
-        share = share * (1 - mouth) * (0.85 + 0.25 * _noise(p, 800, who.seed)) * (dy < 0.09)
+        share = share * (1 - mouth) * (0.85 + _noise_within(face, p, 0.25, 800, who.seed)) * (dy < 0.09)
         _mix(out, face, share.clip(0, 1)[face], 0.15 * skin + 0.75 * hair)
     eye = zone == Zone.EYE
     e = (x - body.eye[0]) ** 2 + dz**2
@@ -762,7 +777,7 @@ def _paint_head(who: Look, p: Any, zone: Any, head: Any, out: Any) -> None:
         if who.hair_style == "hat":
             out[k & (above < 0.02)] *= 0.45
     elif who.hair_style != "bald":
-        jag = 0.0035 * _noise(p, 420, who.seed)
+        jag = _noise_within(face, p, 0.0035, 420, who.seed)
         share = _step(-0.002, 0.006, above + jag)
         if who.hair_style == "buzz":
             share = 0.75 * share

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 import cv2
@@ -60,45 +61,47 @@ def join(props: Sequence[Prop]) -> Prop:
 def tube(profile: Any, colour: Any, name: str, sides: int = 10, power: float = 1.0) -> Prop:
     """A closed solid around the vertical from a profile (K, 2) of radius and height; ``power`` < 1 squares it."""
     profile = np.asarray(profile, np.float64)
+    cos, sin, t = _tube_mesh(len(profile), sides, power)
+    rings = np.empty((len(profile), sides, 3))
+    rings[..., 0] = profile[:, :1] * cos
+    rings[..., 1] = profile[:, :1] * sin
+    rings[..., 2] = profile[:, 1:]
+    return _solid(rings.reshape(-1, 3), t, colour, name)
+
+
+@cache
+def _tube_mesh(rings: int, sides: int, power: float) -> tuple[Floats, Floats, NDArray[np.int32]]:
+    """Cosines and sines of a tube's sides, and its triangles."""
     angle = np.arange(sides) * (2 * math.pi / sides) + math.pi / sides
     cos, sin = (np.sign(f(angle)) * np.abs(f(angle)) ** power for f in (np.cos, np.sin))
-    rings = np.stack(
-        [
-            profile[:, :1] * cos,
-            profile[:, :1] * sin,
-            np.repeat(profile[:, 1:], sides, 1),
-        ],
-        -1,
-    )
-    k = len(profile)
-    i, j = np.meshgrid(np.arange(k - 1), np.arange(sides), indexing="ij")
+    i, j = np.meshgrid(np.arange(rings - 1), np.arange(sides), indexing="ij")
     a, b = i * sides + j, i * sides + (j + 1) % sides
     c, d = a + sides, b + sides
     t = np.concatenate([np.stack([a, b, d], -1).reshape(-1, 3), np.stack([a, d, c], -1).reshape(-1, 3)])
     top = (
         np.stack([np.zeros(sides - 2, int), np.arange(1, sides - 1), np.arange(2, sides)], 1)
-        + (k - 1) * sides
+        + (rings - 1) * sides
     )
-    t = np.concatenate([t, top]).astype(np.int32)
-    return Prop(
-        rings.reshape(-1, 3),
-        t,
-        np.tile(np.asarray(colour, np.float64), (len(t), 1)),
-        np.full(len(t), CLASSES[name], np.uint8),
-    )
+    return cos, sin, np.concatenate([t, top]).astype(np.int32)
+
+
+def _solid(vertices: Floats, triangles: NDArray[np.int32], colour: Any, name: str) -> Prop:
+    """A thing of one colour and class."""
+    colours = np.empty((len(triangles), 3))
+    colours[:] = colour
+    return Prop(vertices, triangles, colours, np.full(len(triangles), CLASSES[name], np.uint8))
+
+
+_CORNERS = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)])
+_QUADS = np.array([(0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (1, 5, 7, 3), (0, 2, 6, 4)])
+_BOX = np.array([[4 * q, 4 * q + a, 4 * q + a + 1] for q in range(6) for a in (1, 2)], np.int32)
 
 
 def box(size: Any, centre: Any, colour: Any, name: str) -> Prop:
     """A box of full size (3,) about a centre (3,)."""
-    half = np.asarray(size, np.float64) / 2
-    v = np.array([[x, y, z] for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)]) * half + centre
-    quads = ((0, 1, 3, 2), (4, 6, 7, 5), (0, 4, 5, 1), (2, 3, 7, 6), (1, 5, 7, 3), (0, 2, 6, 4))
+    v = _CORNERS * (np.asarray(size, np.float64) / 2) + centre
     # Corners are not shared between faces, so that edges stay sharp.
-    vertices = np.concatenate([v[list(q)] for q in quads])
-    t = np.array([[4 * q, 4 * q + a, 4 * q + a + 1] for q in range(6) for a in (1, 2)], np.int32)
-    return Prop(
-        vertices, t, np.tile(np.asarray(colour, np.float64), (12, 1)), np.full(12, CLASSES[name], np.uint8)
-    )
+    return _solid(v[_QUADS.ravel()], _BOX, colour, name)
 
 
 def beam(a: Any, b: Any, radius: float, colour: Any, name: str, sides: int = 6) -> Prop:
@@ -177,11 +180,7 @@ def car(r: np.random.Generator) -> Prop:
                 np.full(len(triangles), CLASSES["car"], np.uint8),
             )
         )
-    for x in (-1.3, 1.32):
-        for y in (-0.8, 0.8):
-            parts.append(beam((x, y - 0.1, 0.32), (x, y + 0.1, 0.32), 0.32, (0.03, 0.03, 0.03), "car", 14))
-            side = 0.105 * np.sign(y)
-            parts.append(beam((x, y, 0.32), (x, y + side, 0.32), 0.18, (0.45, 0.45, 0.46), "car", 10))
+    parts.append(_wheels())
     for y in (-0.62, 0.62):
         parts.append(box((0.06, 0.36, 0.13), (2.09, y, 0.66), (0.9, 0.9, 0.82), "car"))
         parts.append(box((0.06, 0.3, 0.15), (-2.09, y, 0.72), (0.6, 0.04, 0.03), "car"))
@@ -189,6 +188,17 @@ def car(r: np.random.Generator) -> Prop:
     parts.append(box((0.03, 0.5, 0.11), (2.115, 0, 0.45), (0.75, 0.75, 0.7), "car"))
     parts.append(box((4.25, 1.6, 0.12), (0, 0, 0.3), (0.05, 0.05, 0.05), "car"))
     return join(parts)._replace(counted=True)
+
+
+@cache
+def _wheels() -> Prop:
+    parts = []
+    for x in (-1.3, 1.32):
+        for y in (-0.8, 0.8):
+            parts.append(beam((x, y - 0.1, 0.32), (x, y + 0.1, 0.32), 0.32, (0.03, 0.03, 0.03), "car", 14))
+            side = 0.105 * np.sign(y)
+            parts.append(beam((x, y, 0.32), (x, y + side, 0.32), 0.18, (0.45, 0.45, 0.46), "car", 10))
+    return join(parts)
 
 
 def tree(r: np.random.Generator) -> Prop:

@@ -19,9 +19,6 @@ def _raster(x: Any, y: Any, near: Any, tri: Any, depth: Any, owner: Any, bary: A
         if near[i] <= 0 or near[j] <= 0 or near[k] <= 0:
             continue
         x0, y0, x1, y1, x2, y2 = x[i], y[i], x[j], y[j], x[k], y[k]
-        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
-        if abs(area) < 1e-9:
-            continue
         left, right = (
             max(0, int(np.ceil(min(x0, x1, x2) - 0.5))),
             min(width - 1, int(np.floor(max(x0, x1, x2) - 0.5))),
@@ -30,6 +27,11 @@ def _raster(x: Any, y: Any, near: Any, tri: Any, depth: Any, owner: Any, bary: A
             max(0, int(np.ceil(min(y0, y1, y2) - 0.5))),
             min(height - 1, int(np.floor(max(y0, y1, y2) - 0.5))),
         )
+        if left > right or top > bottom:  # most triangles lie between the centres of pixels
+            continue
+        area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)
+        if abs(area) < 1e-9:
+            continue
         for py in range(top, bottom + 1):
             for px in range(left, right + 1):
                 u, v = px + 0.5, py + 0.5

@@ -44,10 +44,14 @@ class Camera:
 
     def project(self, points: Floats) -> Floats:
         """(N, 3): x and y in pixels, one over the distance along the axis."""
-        q, r = points - self.position, self.rotation
+        a, b, c = (points[:, k] - self.position[k] for k in range(3))
         # Written out: a matrix product may sum in another order on another machine.
-        x, y, z = (q[:, 0] * r[k, 0] + q[:, 1] * r[k, 1] + q[:, 2] * r[k, 2] for k in range(3))
-        return np.stack([self.focal * x / z + self.centre[0], self.focal * y / z + self.centre[1], 1 / z], 1)
+        x, y, z = (a * r[0] + b * r[1] + c * r[2] for r in self.rotation)
+        out = np.empty((len(points), 3))
+        out[:, 0] = self.focal * x / z + self.centre[0]
+        out[:, 1] = self.focal * y / z + self.centre[1]
+        out[:, 2] = 1 / z
+        return out
 
     def scaled(self, k: int) -> Camera:
         """The same view in k times as many pixels each way."""
@@ -61,7 +65,8 @@ class Camera:
     def framing(self, points: Floats, fill: float, shift: tuple[float, float]) -> Camera:
         """Zoomed so that points fill a share of the picture, moved by a share of its size."""
         w, h = self.size
-        low, high = (f(self.project(points)[:, :2], axis=0) for f in (np.min, np.max))
+        seen = np.ascontiguousarray(self.project(points)[:, :2].T)
+        low, high = seen.min(1), seen.max(1)
         zoom = min(fill * h / (high[1] - low[1]), 1.25 * w / (high[0] - low[0]))
         mid = (low + high) / 2 - self.centre
         return replace(
@@ -179,24 +184,25 @@ class Shadows:
         across /= np.sqrt((across**2).sum())
         self._axes = across, np.cross(self._light, across)
         flat = self._flat(about)
-        self._low, high = flat.min(0), flat.max(0)
-        self._cell = max(0.011, float((high - self._low)[:2].max()) / 700)
-        w, h = (int(v) + 3 for v in (high - self._low)[:2] / self._cell)
+        self._low = [float(v.min()) for v in flat]
+        across, up = (float(v.max()) - low for v, low in zip(flat[:2], self._low, strict=False))
+        self._cell = max(0.011, max(across, up) / 700)
+        w, h = (int(v / self._cell) + 3 for v in (across, up))
         self._map = ZBuffer(h, w)
         for vertices, triangles in meshes:
             self._map.draw(self._project(vertices), triangles)
 
-    def _flat(self, points: Any) -> Any:
-        a, b, c = (
-            points[:, 0] * v[0] + points[:, 1] * v[1] + points[:, 2] * v[2]
-            for v in (*self._axes, self._light)
-        )
-        return np.stack([a, b, c], 1)
+    def _flat(self, points: Any) -> list[Any]:
+        """Three (N,): across, up and towards the sun."""
+        columns = np.ascontiguousarray(points.T)
+        return [_dot(columns.T, v) for v in (*self._axes, self._light)]
 
     def _project(self, points: Any) -> Any:
-        q = self._flat(points) - self._low
+        a, b, c = (v - low for v, low in zip(self._flat(points), self._low, strict=True))
+        out = np.empty((len(points), 3))
         # An affine depth, greater nearer to the sun, and positive everywhere.
-        return np.stack([q[:, 0] / self._cell + 1, q[:, 1] / self._cell + 1, q[:, 2] + 50], 1)
+        out[:, 0], out[:, 1], out[:, 2] = a / self._cell + 1, b / self._cell + 1, c + 50
+        return out
 
     def reach(self, points: Any, normals: Any) -> Any:
         """(N,) share of the sun that reaches (N, 3) points with (N, 3) normals."""
@@ -209,6 +215,11 @@ class Shadows:
             row = np.clip(np.floor(q[:, 1] + y), 0, h - 1).astype(np.int64)
             lit += self._map.depth[row, column] <= q[:, 2] + 0.008
         return lit / len(taps)
+
+
+def _dot(a: Any, b: Any) -> Any:
+    """(N,) products of (N, 3) vectors with one of (3,), or with (3, N)."""
+    return a[:, 0] * b[0] + a[:, 1] * b[1] + a[:, 2] * b[2]
 
 
 def illuminate(
@@ -230,18 +241,18 @@ def illuminate(
     colour, wrinkles, ids = paint(actor.dressed, corners, weights)
     n = np.einsum("nk,nkd->nd", weights, actor.normals[corners])
     forward = camera.rotation[2]
-    away = (n * forward).sum(1)
+    away = _dot(n, forward)
     n[away > 0.35] *= -1
     smooth = n
     n = n + 0.16 * wrinkles[:, None] * [0.5, 0.5, 1]
-    n /= np.sqrt((n**2).sum(1, keepdims=True)) + 1e-9
-    towards = (n * light).sum(1)
+    n /= (np.sqrt(_dot(n, n.T)) + 1e-9)[:, None]
+    towards = _dot(n, light)
     sunny = np.clip(towards, 0, 1)
     if shadows is not None:
         sunny = sunny * shadows.reach(np.einsum("nk,nkd->nd", weights, actor.points[corners]), smooth)
     dome = 0.5 + 0.5 * n[:, 2]
     lit = (0.62 - 0.3 * sun) * (0.5 + 0.6 * dome) + (0.25 + 0.75 * sun) * sunny
-    rim = 0.05 * np.clip(1 + (n * forward).sum(1), 0, 1) ** 3
+    rim = 0.05 * np.clip(1 + _dot(n, forward), 0, 1) ** 3
     return colour * (lit[:, None] + bounce * (1 - dome)[:, None]) + rim[:, None], ids
 
 
@@ -305,7 +316,7 @@ def take(
     for a in actors:
         _contact(im, a, big, scene.ground)
     out_of_focus = min(max(h / 260, 0.5), 1.6) + SS * soft
-    im = cv2.GaussianBlur(0.12 * im.mean(-1, keepdims=True) + 0.88 * im, (0, 0), out_of_focus)
+    im = cv2.GaussianBlur(0.12 * _grey(im) + 0.88 * im, (0, 0), out_of_focus)
 
     # What stands in front of somebody hides them.
     hides = scene.near > z.depth
@@ -346,6 +357,11 @@ def take(
         seen.append(Seen(i, box, own, keypoints_seen(a, camera, z, nothing), face_seen(a, camera, own)))
     instances = np.where(small >= 0, small, np.where(things >= 0, 1000 + things, -1)).astype(np.int16)
     return View(picture, seen, classes, instances)
+
+
+def _grey(im: Any) -> Any:
+    """(H, W, 1) the mean of the colours."""
+    return ((im[..., 0] + im[..., 1] + im[..., 2]) / 3)[..., None]
 
 
 def _sun(style: Style, r: np.random.Generator) -> tuple[Floats, float]:
@@ -418,7 +434,8 @@ def _develop(im: Any, style: Style, r: np.random.Generator) -> Image:
     if r.random() < 0.05:
         length = int(r.integers(3, 7))
         im = cv2.blur(im, (length, 1))
-    im = im.reshape(h, SS, w, SS, 3).mean((1, 3))
+    samples = [im[row::SS, column::SS] for row in range(SS) for column in range(SS)]
+    im = sum(samples[1:], samples[0]) / SS**2
     if r.random() < 0.06:
         k = float(r.uniform(0.5, 0.75))
         im = cv2.resize(
@@ -427,7 +444,7 @@ def _develop(im: Any, style: Style, r: np.random.Generator) -> Image:
             interpolation=cv2.INTER_LINEAR,
         )
     im = im * np.array(style.balance) * r.uniform(0.99, 1.01, 3) * style.gain * r.uniform(0.95, 1.05)
-    grey = im.mean(-1, keepdims=True)
+    grey = _grey(im)
     im = grey + (im - grey) * r.uniform(0.92, 1.06)
     im = 0.4 + (np.clip(im, 0, 2) - 0.4) * style.contrast * r.uniform(0.95, 1.05)
     im = np.clip(im, 0, 1) ** (1 / 1.12) + r.normal(0, style.noise * r.uniform(0.6, 1.4), im.shape)

@@ -110,6 +110,12 @@ def _hash(i: int, j: int, seed: int) -> float:
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator,unused-ignore]
+def _part(x: float) -> float:
+    """What is left of a number above the next lower whole one: ``x % 1``, without the division that the processor lacks."""
+    return x - np.floor(x)
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator,unused-ignore]
 def _noise(x: float, y: float, seed: int) -> float:
     """Smooth noise in -1..1 with features of size 1."""
     i, j = int(np.floor(x)), int(np.floor(y))
@@ -157,7 +163,7 @@ def _ground_and_sky(
                 which, name = 0, 7
                 line = abs(ax - 0.0) < 0.07 and (y % 6.0) < 3.0 and road > 2.4
                 edge = abs(ax - road + 0.35) < 0.05 and road > 2.4
-                zebra = abs(y - crossing) < 1.6 and (x % 1.0) < 0.5
+                zebra = abs(y - crossing) < 1.6 and _part(x) < 0.5
                 if line or edge or zebra:
                     shade *= 1.9
                 shade *= 1 + 0.10 * fine * _noise(x * 30, y * 30, seed + 4)
@@ -174,8 +180,8 @@ def _ground_and_sky(
                     shade *= 1.22
                 elif paving > 0:
                     row = np.floor(y / paving)
-                    run = x / paving + 0.5 * (row % 2)
-                    away = min((y / paving) % 1, run % 1)
+                    run = x / paving + _part(0.5 * row)
+                    away = min(_part(y / paving), _part(run))
                     if away < 0.05:
                         shade *= 1 - 0.16 * fine
                     shade *= 1 + 0.08 * fine * (_hash(int(np.floor(run)), int(row), seed) - 0.5)
@@ -196,17 +202,16 @@ def _paint_panel(p: Any, u: float, v: float, t: float, out: Any) -> bool:
         bay, storey, shop, brick = p[13], p[14], p[15], p[16]
         shade = 1 + 0.05 * _noise(u * 0.7, v * 0.7, seed) - 0.12 * np.exp(-v * 1.5)
         floor = int(np.floor(v / storey))
-        a, c = (u / bay) % 1, (v / storey) % 1
+        a, c = _part(u / bay), _part(v / storey)
         column = int(np.floor(u / bay))
         ground = floor == 0
         if brick > 0.5 and fine > 0.3:
             row = np.floor(v / 0.12)
-            if (v / 0.12) % 1 < 0.14 or (u / 0.32 + 0.5 * (row % 2)) % 1 < 0.06:
+            run = u / 0.32 + _part(0.5 * row)
+            if _part(v / 0.12) < 0.14 or _part(run) < 0.06:
                 shade *= 1 - 0.16 * fine
             else:
-                shade *= 1 + 0.10 * fine * (
-                    _hash(int(np.floor(u / 0.32 + 0.5 * (row % 2))), int(row), seed) - 0.5
-                )
+                shade *= 1 + 0.10 * fine * (_hash(int(np.floor(run)), int(row), seed) - 0.5)
         low, left, right, high = 0.3, 0.24, 0.76, 0.8
         if ground and shop > 0.5:
             low, left, right, high = 0.1, 0.06, 0.94, 0.74
@@ -236,7 +241,7 @@ def _paint_panel(p: Any, u: float, v: float, t: float, out: Any) -> bool:
             if ground and shop > 0.5:
                 shade = 0.75 + 0.5 * c + 0.12 * _noise(u * 1.2, v * 0.6, seed + 7)
                 item = int(np.floor(u * 3.5))
-                if c < low + 0.06 + 0.2 * _hash(item, 12, seed) and (u * 3.5) % 1 < 0.8:
+                if c < low + 0.06 + 0.2 * _hash(item, 12, seed) and _part(u * 3.5) < 0.8:
                     # Goods behind the glass.
                     r, g = 0.15 + 0.5 * _hash(item, 13, seed), 0.15 + 0.45 * _hash(item, 14, seed)
                     b, shade = 0.15 + 0.45 * _hash(item, 15, seed), 0.8
@@ -253,11 +258,14 @@ def _paint_panel(p: Any, u: float, v: float, t: float, out: Any) -> bool:
     elif kind == 1:
         crown, trunk = p[13], p[14]
         x = u - length / 2
-        ragged = 0.16 * _noise(u * 1.3, v * 1.3, seed) + 0.12 * _noise(u * 3.5, v * 3.5, seed + 1)
-        ragged += 0.09 * fine * _noise(u * 9, v * 9, seed + 2)
         middle, half = (top + crown) / 2, (top - crown) / 2
         ball = (2 * x / length) ** 2 + ((v - middle) / half) ** 2
-        if ball < 0.8 + 2 * ragged:
+        leafy = ball < 0.8
+        if 0.05 < ball < 1.55:  # else no raggedness decides
+            ragged = 0.16 * _noise(u * 1.3, v * 1.3, seed) + 0.12 * _noise(u * 3.5, v * 3.5, seed + 1)
+            ragged += 0.09 * fine * _noise(u * 9, v * 9, seed + 2)
+            leafy = ball < 0.8 + 2 * ragged
+        if leafy:
             leaves = _noise(u * 2.2, v * 2.2, seed + 3) * 0.22 + 0.22 * _noise(u * 6, v * 6, seed + 4)
             leaves += fine * 0.25 * _noise(u * 17, v * 17, seed + 5)
             shade = (0.85 + 0.3 * (v - middle) / half) * (1 + leaves)

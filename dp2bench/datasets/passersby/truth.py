@@ -44,7 +44,7 @@ def surfaces_png(view: View) -> bytes:
             ],
             1,
         )
-    done, data = cv2.imencode(".png", out[..., ::-1], [cv2.IMWRITE_PNG_COMPRESSION, 1])
+    done, data = cv2.imencode(".png", out[..., ::-1])
     if not done:
         raise RuntimeError("OpenCV cannot write a 16-bit PNG")
     return data.tobytes()
