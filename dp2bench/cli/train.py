@@ -365,12 +365,12 @@ def crops(
 ) -> None:
     """Make a training set for generators out of your own pictures: everybody found becomes a crop, unless a filter removes him.
 
-    OUT/filtered.json tells how many each filter removed, how many it could not be checked on, and how the measures are spread, so that
-    limits can be chosen.
+    OUT/filtered.json tells how many each filter removed, how many it was and could not be checked on, and how the measures are spread,
+    so that limits can be chosen. Whether keypoints lie on the surface is checked where somebody finds keypoints.
 
     For example:
 
-    dp2bench train crops photos/ crops/ --detector deepprivacy2
+    dp2bench train crops photos/ crops/ --detector deepprivacy2 -d keypoints=torchvision-keypoint-rcnn
 
     dp2bench train generator fdh_styleganL --data-root crops/ --out runs/mine
     """
@@ -411,9 +411,18 @@ def crops(
         )
     removed = ", ".join(f"{n} by {name}" for name, n in report["removed"].items()) or "nobody"
     unchecked = ", ".join(f"{name} on {n} crops" for name, n in report["not_checked"].items())
+    agreement = "keypoints_on_surface"
+    compared = report["checked"].get(agreement, 0)
+    without = report["limits"]["surface"] and report["not_checked"].get(agreement)
     console.print(
         f"{report['people']} people in {report['pictures']} pictures; crops: {report['crops']}; removed: {removed}. "
+        + (f"Keypoints were held against the surface on {compared} crops. " if compared else "")
         + (f"Not checked, for want of data: {unchecked}. " if unchecked else "")
+        + (
+            "Keypoints come with `-d keypoints=torchvision-keypoint-rcnn`. "
+            if without and not compared
+            else ""
+        )
         + f"Written: {out}, with filtered.json",
         highlight=False,
         soft_wrap=True,

@@ -1,5 +1,6 @@
 """Which generator gets whom, and what a method says of itself."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,6 +14,7 @@ from dp2bench.core.seeds import Seed
 from dp2bench.core.types import Category, People, SurfaceMap
 from dp2bench.deepprivacy2 import stitching, weights
 from dp2bench.deepprivacy2.anonymizer import NOBODY
+from dp2bench.deepprivacy2.detection.keypoints import bring
 from dp2bench.deepprivacy2.generators import build, deep_privacy1
 from dp2bench.deepprivacy2.weights import files
 
@@ -284,3 +286,11 @@ def test_deepprivacy1_passes_the_conformance_suite(tmp_path, monkeypatch):
     assert [m.person for m in got.missed] == [0]
     x0, y0, x1, y1 = people.faces[1].astype(int)
     assert (got.image[y0:y1, x0:x1] == cutting.GREY).all(), "without keypoints a face is painted"
+    found = People.of(people.boxes[::-1], keypoints=people.keypoints[::-1])
+    brought = bring(replace(people, keypoints=None), found)
+    assert np.array_equal(brought.keypoints, people.keypoints), (
+        "by their boxes, and the lone face by nose and eyes"
+    )
+    guided = make().anonymize(image, brought, seed=SEED)
+    assert not (guided.image[y0:y1, x0:x1] == cutting.GREY).all()
+    assert np.array_equal(guided.image, make().anonymize(image, people, seed=SEED).image)

@@ -24,11 +24,11 @@ from dp2bench.deepprivacy2 import weights as catalogue
 
 CSE_LICENCE = "see the DensePose project"
 
-_WITHOUT = "Or choose a detector that needs no download (the embedded `deepprivacy2`, `annotations`, `coco-json`, `whole-picture`)."
+WITHOUT = "Or choose a detector that needs no download (the embedded `deepprivacy2`, `annotations`, `coco-json`, `whole-picture`)."
 _TO_SAFETENSORS = "If you trust the file, convert it where it came from: `safetensors.torch.save_file` of the state dict under its own names."
 
 
-def find(weights: str | Path | None, detector: str, official: str) -> Path:
+def find(weights: str | Path | None, detector: str, official: str, *, otherwise: str = WITHOUT) -> Path:
     """The checkpoint's path.
 
     Args:
@@ -36,6 +36,7 @@ def find(weights: str | Path | None, detector: str, official: str) -> Path:
             weights.
         detector: the detector's registered name.
         official: the published checkpoint's name in the catalogue.
+        otherwise: what else helps, as a sentence.
 
     Raises:
         MissingWeightsError: published ones that are not there. Dp2benchError: no such weights.
@@ -45,7 +46,7 @@ def find(weights: str | Path | None, detector: str, official: str) -> Path:
     if name in catalogue.names("detector"):
         if (path := catalogue.installed(name)) is not None:
             return path
-        raise catalogue.MissingWeightsError([name], f"The detector {detector!r}", _WITHOUT)
+        raise catalogue.MissingWeightsError([name], f"The detector {detector!r}", otherwise)
     path = Path(name).expanduser()
     if not path.is_file():
         raise Dp2benchError(

@@ -1,4 +1,4 @@
-"""DeepPrivacy2's detection: three detectors of different modality, and what they offer a generator together."""
+"""DeepPrivacy2's detection: detectors of different modality, and what they offer a generator together."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from dp2bench.deepprivacy2.detection.embedded import (
     EmbeddedSurface,
     Eyes,
 )
+from dp2bench.deepprivacy2.detection.keypoints import bring
 from dp2bench.deepprivacy2.weights import MissingWeightsError
 
 _BODY_CROP = (288, 160)
@@ -38,6 +39,7 @@ class Ensemble:
         instance: finds persons with masks.
         surface: finds persons with masks and surfaces.
         face: finds faces (``faces``, or ``boxes`` where it gives none).
+        keypoints: finds keypoints, which go to the persons and faces that they belong to; see `keypoints.bring`.
         iou: from which a mask and a surface detection are one person.
         keep_unmatched: nobody whom any detector found is dropped; False reproduces the published code.
 
@@ -48,16 +50,17 @@ class Ensemble:
         instance: Detector,
         surface: Detector | None = None,
         face: Detector | None = None,
+        keypoints: Detector | None = None,
         *,
         iou: float = matching.COMBINE_IOU,
         keep_unmatched: bool = True,
     ) -> None:
         if not 0 < iou <= 1:
             raise ValueError(f"iou must be in (0, 1], got {iou}")
-        self.instance, self.surface, self.face = instance, surface, face
+        self.instance, self.surface, self.face, self.keypoints = instance, surface, face, keypoints
         self.iou = iou
         self.keep_unmatched = keep_unmatched
-        metas = [d.meta for d in (instance, surface, face) if d is not None]
+        metas = [d.meta for d in self._detectors]
         self.meta = ComponentMeta(
             "deepprivacy2",
             "+".join(["1", *(f"{m.name}:{m.revision}" for m in metas)]),
@@ -65,9 +68,24 @@ class Ensemble:
         )
 
     @property
+    def _detectors(self) -> list[Detector]:
+        return [d for d in (self.instance, self.surface, self.face, self.keypoints) if d is not None]
+
+    @property
     def looks_up(self) -> bool:
         """Whether a part takes its people from a dataset's annotations, so that the time it takes says nothing."""
-        return any(looks_up(d) for d in (self.instance, self.surface, self.face) if d is not None)
+        return any(looks_up(d) for d in self._detectors)
+
+    def having(self, keypoints: Detector) -> Ensemble:
+        """The same ensemble with this detector of keypoints."""
+        return Ensemble(
+            self.instance,
+            self.surface,
+            self.face,
+            keypoints,
+            iou=self.iou,
+            keep_unmatched=self.keep_unmatched,
+        )
 
     def for_dataset(self, dataset: Dataset) -> Ensemble:
         """The same detector for one dataset."""
@@ -75,6 +93,7 @@ class Ensemble:
             bound(self.instance, dataset),
             None if self.surface is None else bound(self.surface, dataset),
             None if self.face is None else bound(self.face, dataset),
+            None if self.keypoints is None else bound(self.keypoints, dataset),
             iou=self.iou,
             keep_unmatched=self.keep_unmatched,
         )
@@ -87,18 +106,21 @@ class Ensemble:
         # One picture at a time: full-size masks of a whole batch, three times over, would fill the memory.
         return self.combined(*self.parts(image, sample), image)
 
-    def parts(self, image: Image, sample: Sample) -> tuple[People, People, People]:
-        """What ``instance``, ``surface`` and ``face`` find, each by itself."""
-        instance, surface, face = (
+    def parts(self, image: Image, sample: Sample) -> tuple[People, People, People, People]:
+        """What ``instance``, ``surface``, ``face`` and ``keypoints`` find, each by itself."""
+        instance, surface, face, keypoints = (
             People.none() if d is None else d.detect([image], [sample])[0]
-            for d in (self.instance, self.surface, self.face)
+            for d in (self.instance, self.surface, self.face, self.keypoints)
         )
-        return instance, surface, face
+        return instance, surface, face, keypoints
 
-    def combined(self, instance: People, surface: People, face: People, image: Image) -> People:
+    def combined(
+        self, instance: People, surface: People, face: People, keypoints: People, image: Image
+    ) -> People:
         """The people of `parts`: those of ``instance`` come first, in its order."""
         size = (image.shape[0], image.shape[1])
-        return combine(instance, surface, face, size, iou=self.iou, keep_unmatched=self.keep_unmatched)
+        people = combine(instance, surface, face, size, iou=self.iou, keep_unmatched=self.keep_unmatched)
+        return people if self.keypoints is None else bring(people, keypoints)
 
 
 def deepprivacy2(
@@ -107,6 +129,8 @@ def deepprivacy2(
     cse: str | Path | None = None,
     face: str | None = None,
     face_arguments: Mapping[str, Any] | None = None,
+    keypoints: str | None = None,
+    keypoints_arguments: Mapping[str, Any] | None = None,
     weights: str | Path | None = None,
     person_score: float | None = None,
     surface_score: float = 0.3,
@@ -123,26 +147,28 @@ def deepprivacy2(
         face: registered name of a detector of faces. None is none beside the published networks, and ``embedded-face`` beside the
             embedded ones.
         face_arguments: its arguments.
+        keypoints: registered name of a detector of keypoints, e.g. ``torchvision-keypoint-rcnn``; None is none.
+        keypoints_arguments: its arguments.
         weights: path to weights of the embedded networks; None takes the package's.
         person_score: detections of persons must score higher; None is 0.1 for Mask R-CNN's, as in the paper's evaluation, and
             `PERSON_SCORE` for the embedded network's.
         surface_score: CSE's must score higher.
         most: people that each of the published networks keeps in a picture, all where None; see `MaskRCNNDetector`.
-        device: torch device of all but ``face``.
+        device: torch device of all but ``face`` and ``keypoints``.
         given: further arguments of `Ensemble`.
 
     """
-    if face is None and face_arguments:
-        raise Dp2benchError(
-            "The ensemble got face_arguments and no face to give them to.",
-            "Name the detector: face: centerface.",
-        )
-    faces = None if face is None else registry.create("detectors", face, dict(face_arguments or {}))
+    faces = _named("face", face, face_arguments, "centerface")
+    points = _named("keypoints", keypoints, keypoints_arguments, "torchvision-keypoint-rcnn")
     if mask_rcnn is None and cse is None:
         least = PERSON_SCORE if person_score is None else person_score
         eyes = Eyes(weights=weights, person_score=least, device=device)
         return Ensemble(
-            EmbeddedMask(eyes=eyes), EmbeddedSurface(eyes=eyes), faces or EmbeddedFace(eyes=eyes), **given
+            EmbeddedMask(eyes=eyes),
+            EmbeddedSurface(eyes=eyes),
+            faces or EmbeddedFace(eyes=eyes),
+            points,
+            **given,
         )
     if weights is not None:
         raise Dp2benchError(
@@ -175,8 +201,22 @@ def deepprivacy2(
         ),
         CSEDetector(weights=paths[1], score_threshold=surface_score, device=device, most=most),
         faces,
+        points,
         **given,
     )
+
+
+def _named(part: str, name: str | None, arguments: Mapping[str, Any] | None, example: str) -> Detector | None:
+    """The detector of a part of the ensemble, by registered name."""
+    if name is not None:
+        made: Detector = registry.create("detectors", name, dict(arguments or {}))
+        return made
+    if arguments:
+        raise Dp2benchError(
+            f"The ensemble got {part}_arguments and no {part} to give them to.",
+            f"Name the detector: {part}: {example}.",
+        )
+    return None
 
 
 def combine(

@@ -45,8 +45,8 @@ class Filters:
         parts: share of the template's parts that are seen, at least; where a template names no parts, the share of its
             vertices times ten.
         surface_iou: intersection over union of mask and surface, at least; of an ensemble, the mask of its instance network.
-        keypoints_on_surface: share of the visible keypoints that lie on the surface or within 3 % of the crop's height
-            of it, at least.
+        keypoints_on_surface: share of the visible keypoints (not the hidden ones) that lie on the surface or within 3 % of the crop's
+            height of it, at least.
 
     """
 
@@ -90,7 +90,10 @@ def measure(
         found["parts"] = float((counts >= filters.vertices_per_part).mean())
     if crop.person is not None and (crop.person | on_surface).any():
         found["surface_iou"] = float((crop.person & on_surface).sum() / (crop.person | on_surface).sum())
-    visible = crop.keypoints[:, 2] > 0
+    if people.keypoints is None:
+        return found
+    # what another person hides is annotated where nothing of the surface is seen
+    visible = (crop.keypoints[:, 2] > 0) & (people.keypoints[person, :, 2] == 2)
     if visible.any():
         reach = 2 * round(0.03 * HEIGHT) + 1
         near = cv2.dilate(
@@ -102,25 +105,23 @@ def measure(
     return found
 
 
+def limited(filters: Filters) -> dict[str, float]:
+    """The criteria that have a limit, with it."""
+    return {
+        name: limit
+        for name, limit in asdict(filters).items()
+        if limit is not None and name not in {"surface", "vertices_per_part"}
+    }
+
+
 def failed(measured: dict[str, float], filters: Filters) -> str | None:
     """The first limit that is not held, or None."""
-    for name, limit in asdict(filters).items():
-        if (
-            limit is not None
-            and name not in {"surface", "vertices_per_part"}
-            and measured.get(name, limit) < limit
-        ):
-            return name
-    return None
+    return next((n for n, limit in limited(filters).items() if measured.get(n, limit) < limit), None)
 
 
 def unchecked(measured: dict[str, float], filters: Filters) -> list[str]:
     """The criteria that have a limit and nothing to hold against it."""
-    return [
-        name
-        for name, limit in asdict(filters).items()
-        if limit is not None and name not in {"surface", "vertices_per_part", *measured}
-    ]
+    return [name for name in limited(filters) if name not in measured]
 
 
 def crops_of(image: Image, people: People) -> list[tuple[int, cutting.Region, Crop]]:
@@ -186,7 +187,8 @@ def build(
 
     Returns:
         The report: pictures read, unreadable ones by name, people found, crops by split, people removed by criterion,
-        crops that a criterion could not be checked on, by criterion, the limits, and the 5th, 50th and 95th percentile of every measure.
+        crops that a criterion was and was not to be checked on, by criterion, the detector, the limits, and the 5th, 50th and 95th
+        percentile of every measure.
 
     Raises:
         Dp2benchError: nobody is left, the folder is not empty, or surfaces of several templates were found.
@@ -198,6 +200,7 @@ def build(
     samples = [(split, s) for split in dataset.meta.splits for s in dataset.samples(split)]
     removed: Counter[str] = Counter()
     kept: Counter[str] = Counter()
+    checked: Counter[str] = Counter()
     not_checked: Counter[str] = Counter()
     values: dict[str, list[float]] = {}
     unreadable: dict[str, str] = {}
@@ -230,7 +233,9 @@ def build(
                 if reason:
                     removed[reason] += 1
                     continue
-                not_checked.update(unchecked(measured, filters))
+                missing = unchecked(measured, filters)
+                not_checked.update(missing)
+                checked.update(set(limited(filters)) - set(missing))
                 side = split_of(str(sample.id), validation)
                 kept[side] += 1
                 key = f"{_safe(split, sample.id)}-{person:03d}"
@@ -257,7 +262,9 @@ def build(
         "people": people_found,
         "crops": dict(sorted(kept.items())),
         "removed": dict(removed.most_common()),
+        "checked": {name: checked[name] for name in limited(filters)},
         "not_checked": dict(not_checked.most_common()),
+        "detector": f"{detector.meta.name} {detector.meta.revision}",
         "limits": asdict(filters),
         "percentiles_5_50_95": {
             name: [round(float(v), 3) for v in np.percentile(found, [5, 50, 95])]

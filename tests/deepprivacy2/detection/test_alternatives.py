@@ -9,8 +9,13 @@ from torchvision.models import detection
 
 from dp2bench.core.contracts import Detector
 from dp2bench.core.errors import Dp2benchError, PluginError
+from dp2bench.deepprivacy2 import weights
 from dp2bench.deepprivacy2.detection import alternatives, checkpoints
-from dp2bench.deepprivacy2.detection.alternatives import Detectron2MaskRCNN, TorchvisionMaskRCNN
+from dp2bench.deepprivacy2.detection.alternatives import (
+    Detectron2MaskRCNN,
+    TorchvisionKeypointRCNN,
+    TorchvisionMaskRCNN,
+)
 
 
 @pytest.fixture
@@ -62,26 +67,146 @@ def test_torchvisions_network_answers_as_torchvision_does(fake, monkeypatch):
     assert people.masks.shape == (len(people), 60, 90)
 
 
-def test_torchvisions_first_version_loads(fake, monkeypatch):
-    network = detection.maskrcnn_resnet50_fpn(weights=None, weights_backbone=None)
-    monkeypatch.setattr(checkpoints, "read_state", lambda path: network.state_dict())
-    TorchvisionMaskRCNN(weights=fake, device="cpu").network()
+def _state_of(network, seed=0):
+    """Random parameters as torchvision publishes them: of frozen normalisations."""
+    torch.manual_seed(seed)
+    state = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    for name in state:
+        if "bn" in name or "downsample.1" in name:
+            low = 0.5 if name.endswith("running_var") else 0.1
+            state[name] = torch.rand_like(state[name]) * 0.4 + low
+    state["roi_heads.box_predictor.cls_score.bias"][1] += 2
+    state["rpn.head.bbox_pred.bias"] += 0.1 * torch.randn(12)
+    return state
 
 
-def test_without_weights_the_message_has_the_command(tmp_path, monkeypatch, fake):
+BUILDERS = {
+    "keypoint": (
+        TorchvisionKeypointRCNN,
+        detection.keypointrcnn_resnet50_fpn,
+        detection.KeypointRCNN_ResNet50_FPN_Weights,
+    ),
+    "mask": (TorchvisionMaskRCNN, detection.maskrcnn_resnet50_fpn, detection.MaskRCNN_ResNet50_FPN_Weights),
+}
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """Files like torchvision's own, of random parameters."""
+    folder, made = tmp_path_factory.mktemp("torchvision"), {}
+    for kind, (_, build, _) in BUILDERS.items():
+        state = _state_of(build(weights=None, weights_backbone=None))
+        if kind == "keypoint":  # logits on both sides of the threshold
+            state["roi_heads.keypoint_predictor.kps_score_lowres.bias"] = torch.linspace(-2, 6, 17)
+        made[kind] = folder / f"{kind}.pth"
+        torch.save(state, made[kind])
+    return made
+
+
+def _of_torchvision(kind, path, monkeypatch, **given):
+    """torchvision's builder as one calls it with its published weights, reading this file in their place."""
+    _, build, names = BUILDERS[kind]
+    monkeypatch.setattr(names, "get_state_dict", lambda *a, **k: torch.load(path, weights_only=True))
+    return build(
+        weights=names.COCO_V1, min_size=160, max_size=240, rpn_post_nms_top_n_test=12, **given
+    ).eval()
+
+
+def _small(detector):
+    network = detector.network()
+    network.transform.min_size, network.transform.max_size = (160,), 240
+    network.rpn._post_nms_top_n = {"training": 12, "testing": 12}
+    return detector
+
+
+def test_keypoints_are_torchvisions_own(published, monkeypatch):
+    """Equal to the last bit to what torchvision's builder makes of the same file."""
+    path = published["keypoint"]
+    monkeypatch.setattr(alternatives, "_WITHOUT_EPSILON", (weights.sha256(path)[:8],))
+    reference = _of_torchvision(
+        "keypoint", path, monkeypatch, box_score_thresh=0.3, box_detections_per_img=1000
+    )
+    detector = _small(TorchvisionKeypointRCNN(weights=path, device="cpu"))
+    assert isinstance(detector, Detector)
+    assert detector.meta.weights[0].sha256 == weights.sha256(path)
+    (people,) = detector.detect([_image()], [None])
+    with torch.inference_mode():
+        (expected,) = reference([torch.from_numpy(_image()).permute(2, 0, 1) / 255])
+    expected = {k: v.numpy() for k, v in expected.items()}
+    assert len(people) == len(expected["boxes"]) > 1
+    assert np.array_equal(people.boxes, expected["boxes"])
+    assert np.array_equal(people.scores, expected["scores"])
+    assert np.array_equal(people.keypoints[..., :2], expected["keypoints"][..., :2])
+    seen = expected["keypoints_scores"] > 2
+    assert seen.any()
+    assert not seen.all()
+    assert np.array_equal(people.keypoints[..., 2], np.where(seen, 2, 0))
+    assert people.masks is None
+    others = _small(TorchvisionKeypointRCNN(weights=path, device="cpu", keypoint_threshold=-1e9))
+    assert (others.detect([_image()], [None])[0].keypoints[..., 2] == 2).all()
+    (nobody,) = _small(TorchvisionKeypointRCNN(weights=path, score_threshold=0.999, device="cpu")).detect(
+        [_image()], [None]
+    )
+    assert nobody.keypoints.shape == (0, 17, 3)
+
+
+@pytest.mark.parametrize("kind", BUILDERS)
+@pytest.mark.parametrize("without_epsilon", [True, False])
+def test_published_files_are_normalised_as_torchvision_does(published, monkeypatch, kind, without_epsilon):
+    """The two files that torchvision runs without an epsilon are known by their digest; any other keeps it."""
+    if without_epsilon:
+        monkeypatch.setattr(alternatives, "_WITHOUT_EPSILON", (weights.sha256(published[kind])[:8],))
+    mine = BUILDERS[kind][0](weights=published[kind], device="cpu").network().backbone
+    reference = _of_torchvision(kind, published[kind], monkeypatch).backbone
+    picture = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        got, expected = mine(picture), reference(picture)
+    assert all(torch.equal(got[k], expected[k]) for k in expected) == without_epsilon
+
+
+def test_the_files_without_epsilon_are_torchvisions():
+    urls = [names.COCO_V1.url for _, _, names in BUILDERS.values()]
+    assert sorted(alternatives._WITHOUT_EPSILON) == sorted(u[-12:-4] for u in urls)
+    kinds = ((TorchvisionKeypointRCNN, [detection.KeypointRCNN_ResNet50_FPN_Weights]),)
+    kinds += (
+        (
+            TorchvisionMaskRCNN,
+            [detection.MaskRCNN_ResNet50_FPN_V2_Weights, detection.MaskRCNN_ResNet50_FPN_Weights],
+        ),
+    )
+    for kind, enums in kinds:
+        assert set(kind.hub) == {w.url.rpartition("/")[2] for enum in enums for w in enum}
+        entry = weights.entry(kind.official)
+        assert entry.places[0].url == enums[0].DEFAULT.url
+        assert kind.hub[0] == entry.file
+        assert entry.file == f"{entry.file[:-13]}-{entry.sha256_begins}.pth"
+
+
+@pytest.mark.parametrize("kind", [TorchvisionKeypointRCNN, TorchvisionMaskRCNN])
+def test_without_weights_the_message_has_the_commands(tmp_path, monkeypatch, fake, kind):
     monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    with pytest.raises(
-        Dp2benchError, match=r"curl -L .*checkpoints/maskrcnn_resnet50_fpn_v2_coco-.*\.pth https://"
-    ):
-        TorchvisionMaskRCNN()
+    monkeypatch.setenv("DP2BENCH_WEIGHTS", str(tmp_path / "folder"))
+    with pytest.raises(weights.MissingWeightsError, match=f"'{kind.name}' needs trained weights") as error:
+        kind()
+    assert f"dp2bench weights fetch {kind.official}" in error.value.remedy
+    assert f"dp2bench weights import FILE --as {kind.official}" in error.value.remedy
     with pytest.raises(Dp2benchError, match="no file /nowhere"):
-        TorchvisionMaskRCNN(weights="/nowhere")
-    with pytest.raises(Dp2benchError, match="does not hold the parameters"):
-        TorchvisionMaskRCNN(weights=fake).network()
+        kind(weights="/nowhere")
+    with pytest.raises(Dp2benchError, match="does not hold the parameters") as error:
+        kind(weights=fake).network()
+    assert kind.hub[0] in error.value.remedy
     (tmp_path / "checkpoints").mkdir()
-    cached = tmp_path / "checkpoints" / alternatives._names()[1]
+    cached = tmp_path / "checkpoints" / kind.hub[1]
     cached.write_bytes(b"x")
-    assert TorchvisionMaskRCNN().weights == cached
+    assert kind().weights == cached
+    with pytest.raises(weights.MissingWeightsError):
+        kind(weights="official")
+    (tmp_path / "folder").mkdir()
+    fetched = tmp_path / "folder" / kind.hub[0]
+    fetched.write_bytes(b"x")
+    assert kind().weights == fetched
+    with pytest.raises(Dp2benchError, match="not the published.*published is [0-9a-f]{8}…"):
+        weights.verify(fetched, weights.entry(kind.official))
 
 
 def test_without_detectron2_the_message_has_the_command(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from dp2bench.core.images import write_image
 from dp2bench.core.types import People, SurfaceMap
 from dp2bench.datasets.fdh import FDH
 from dp2bench.datasets.folder import Folder
+from dp2bench.datasets.passersby.coco import PassersbyCoco
 from dp2bench.deepprivacy2.detection.ensemble import Ensemble
 from dp2bench.deepprivacy2.training.building import Filters, build, split_of
 
@@ -157,3 +159,139 @@ def test_a_picture_is_on_one_side():
     sides = [split_of(f"{i}.jpg", 0.2) for i in range(1000)]
     assert sides == [split_of(f"{i}.jpg", 0.2) for i in range(1000)]
     assert 150 < sides.count("val") < 250
+
+
+STUBS = '''
+"""Detectors that know a rendered scene, by the name of its file."""
+
+import numpy as np
+
+from dp2bench.core.contracts import ComponentMeta
+from dp2bench.core.types import People
+from dp2bench.datasets.passersby.coco import PassersbyCoco
+
+
+class Known:
+    """Masks and surfaces."""
+
+    meta = ComponentMeta("known")
+
+    def __init__(self):
+        scenes = PassersbyCoco("smoke")
+        self.truth = {s.path.name: scenes.people(s) for p in scenes.meta.splits for s in scenes.samples(p)}
+
+    def detect(self, images, samples):
+        found = [self.truth[s.path.name] for s in samples]
+        return [People.of(p.boxes, masks=p.masks, surfaces=p.surfaces) for p in found]
+
+
+class Points(Known):
+    """Boxes and keypoints, some pixels off, in another order; those of pictures named ``wrong`` in a corner of the box."""
+
+    meta = ComponentMeta("points")
+
+    def __init__(self, *, wrong=(), unsure=()):
+        super().__init__()
+        self.wrong, self.unsure = wrong, unsure
+
+    def detect(self, images, samples):
+        out = []
+        for sample in samples:
+            people, rng = self.truth[sample.path.name], np.random.default_rng(0)
+            boxes = people.boxes + rng.normal(0, 1, people.boxes.shape)
+            points = people.keypoints + rng.normal(0, 1.5, people.keypoints.shape) * [1, 1, 0]
+            if sample.path.stem in self.wrong:
+                points[..., :2] = boxes[:, None, :2]
+            if sample.path.stem in self.unsure:
+                points[..., 2] = 0
+            out.append(People.of(boxes[::-1], keypoints=points[::-1].astype(np.float32)))
+        return out
+'''
+
+
+def test_keypoints_of_a_detector_are_held_against_the_surface(rendered_cache, tmp_path, monkeypatch):
+    """By the command, on rendered scenes: keypoints that agree, that do not, and that are not sure enough to be seen."""
+    monkeypatch.setenv("DP2BENCH_CACHE", str(rendered_cache))
+    scenes = PassersbyCoco("smoke")
+    scenes.prepare()
+    (tmp_path / "in").mkdir()
+    (tmp_path / "rendered_stubs.py").write_text(STUBS)
+    monkeypatch.syspath_prepend(tmp_path)
+    names = []
+    for sample in scenes.samples("train")[:4]:
+        shutil.copy(sample.path, tmp_path / "in")
+        names.append(sample.path.stem)
+
+    def crops(out, *given):
+        command = ["train", "crops", str(tmp_path / "in"), str(tmp_path / out), "-l", "parts=null", *given]
+        result = CliRunner().invoke(app, command, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        report = json.loads((tmp_path / out / "filtered.json").read_text())
+        made = FDH(tmp_path / out)
+        kept = [c for split in report["crops"] for c in made.crops(split)]
+        return " ".join(result.output.split()), report, kept
+
+    said, without, kept = crops("without", "--detector", "rendered_stubs:Known")
+    total = len(kept)
+    assert total > 4
+    assert f"keypoints_on_surface on {total} crops. Keypoints come with `-d keypoints=" in said
+    assert "held against" not in said
+    assert without["checked"]["keypoints_on_surface"] == 0
+    assert not any(c.keypoints[:, 2].any() for c in kept)
+
+    def by(wrong, unsure=()):
+        return (
+            "--detector", "with-keypoints", "-d", "detector=rendered_stubs:Known", "-d", "keypoints=rendered_stubs:Points",
+            "-d", f"keypoints_arguments={{wrong: {json.dumps(wrong)}, unsure: {json.dumps(unsure)}}}",
+        )  # fmt: skip
+
+    said, good, kept = crops("good", *by([]))
+    assert good["removed"] == without["removed"], "nobody is lost by keypoints that agree"
+    assert f"Keypoints were held against the surface on {total} crops." in said
+    assert "Not checked" not in said
+    assert good["checked"]["keypoints_on_surface"] == total
+    assert good["percentiles_5_50_95"]["keypoints_on_surface"][0] > 0.8
+    assert all(c.keypoints[:, 2].any() for c in kept)
+    assert "rendered_stubs" not in good["detector"]
+    assert good["detector"].startswith("with-keypoints 1+known:1+points:1")
+
+    of = {name: sum(c.key.startswith(name) for c in kept) for name in names}
+    assert 0 < of[names[1]] < total
+    said, mixed, kept = crops("mixed", *by([names[1]], [names[2]]))
+    assert mixed["removed"]["keypoints_on_surface"] == of[names[1]], "who does not agree"
+    assert not any(c.key.startswith(names[1]) for c in kept)
+    assert mixed["not_checked"] == {"keypoints_on_surface": of[names[2]]}
+    assert len(kept) == total - of[names[1]]
+    assert f"held against the surface on {len(kept) - of[names[2]]} crops." in said
+    assert f"Not checked, for want of data: keypoints_on_surface on {of[names[2]]} crops. Written" in said
+
+
+def test_hidden_keypoints_are_not_held_against_the_surface(pictures, tmp_path):
+    """Annotated behind another person, where the surface is not seen."""
+
+    class Hidden(Finder):
+        def detect(self, images, samples):
+            found = super().detect(images, samples)
+            for people in found:
+                people.keypoints[0, 4:9] = (215, 200, 1)
+            return found
+
+    limits = {"sharpness": None, "contrast": None}
+    report = build(pictures, Hidden(), tmp_path / "out", filters=Filters(**limits))
+    assert report["percentiles_5_50_95"]["keypoints_on_surface"] == [1, 1, 1]
+    assert report["removed"] == {"surface": 4}
+
+
+def test_an_ensembles_keypoints_are_held_against_its_surface(pictures, tmp_path):
+    class Points(Finder):
+        def detect(self, images, samples):
+            return [People.of(p.boxes, keypoints=p.keypoints) for p in super().detect(images, samples)]
+
+    report = build(
+        pictures,
+        Ensemble(Finder(), Finder(), keypoints=Points()),
+        tmp_path / "out",
+        filters=Filters(sharpness=None, contrast=None),
+    )
+    assert report["checked"]["keypoints_on_surface"] == sum(report["crops"].values()) > 0
+    assert report["not_checked"] == {}

@@ -1,0 +1,110 @@
+"""Keypoints of one detector for the people of another."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from dp2bench.core import registry
+from dp2bench.core.contracts import ComponentMeta, Dataset, Detector, bound, looks_up
+from dp2bench.core.types import Category, Image, People, Sample
+from dp2bench.deepprivacy2.detection import matching
+from dp2bench.metrics.coverage import box_iou
+
+SAME_PERSON = 0.5
+"""Intersection over union of boxes from which two detections are one person."""
+_NOSE_AND_EYES = slice(0, 3)
+
+
+def bring(people: People, found: People, *, iou: float = SAME_PERSON) -> People:
+    """The same people with the keypoints of those in ``found`` who are the same persons; zeros where nobody is.
+
+    Whoever has a visible keypoint keeps his own. Of the others, those with a body are matched by their boxes, the largest overlap first;
+    then those who have a face, by nose and eyes that lie in it, in the order of detection, as DeepPrivacy's published detector matches
+    faces. Keypoints are given to one person at most.
+
+    Args:
+        people: of one picture.
+        found: with keypoints; others in it give none.
+        iou: from which two boxes are one person.
+
+    """
+    keypoints = np.zeros((len(people), 17, 3), np.float32)
+    if people.keypoints is not None:
+        keypoints[:] = people.keypoints
+    if found.keypoints is None:
+        return replace(people, keypoints=keypoints)
+    without = np.asarray(~(keypoints[..., 2] > 0).any(1))
+    free = np.ones(len(found), np.bool_)
+    bodies = np.flatnonzero(without & (people.categories != Category.FACE))
+    for row, j in matching.match_best(box_iou(people.boxes[bodies], found.boxes), iou):
+        keypoints[bodies[row]] = found.keypoints[j]
+        without[bodies[row]] = free[j] = False
+    if people.faces is not None:
+        places = found.keypoints[:, _NOSE_AND_EYES, :2]
+        for i in np.flatnonzero(without & np.isfinite(people.faces).all(1)):
+            low, high = people.faces[i, :2], people.faces[i, 2:]
+            inside = np.flatnonzero(free & ((places >= low) & (places <= high)).all((1, 2)))
+            if len(inside):
+                keypoints[i] = found.keypoints[inside[0]]
+                free[inside[0]] = False
+    return replace(people, keypoints=keypoints)
+
+
+class WithKeypoints:
+    """The people of one detector, with the keypoints of another; see `bring`.
+
+    Args:
+        detector: finds the people.
+        keypoints: finds keypoints.
+
+    """
+
+    def __init__(self, detector: Detector, keypoints: Detector) -> None:
+        self.detector, self.keypoints = detector, keypoints
+        metas = (detector.meta, keypoints.meta)
+        self.meta = ComponentMeta(
+            "with-keypoints",
+            "+".join(["1", *(f"{m.name}:{m.revision}" for m in metas)]),
+            tuple(w for m in metas for w in m.weights),
+        )
+
+    @property
+    def looks_up(self) -> bool:
+        """Whether a part takes its people from a dataset's annotations."""
+        return looks_up(self.detector) or looks_up(self.keypoints)
+
+    def for_dataset(self, dataset: Dataset) -> WithKeypoints:
+        """The same detector for one dataset."""
+        return WithKeypoints(bound(self.detector, dataset), bound(self.keypoints, dataset))
+
+    def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
+        """The people of each picture, in the order of ``detector``."""
+        people, found = self.detector.detect(images, samples), self.keypoints.detect(images, samples)
+        return [bring(p, f) for p, f in zip(people, found, strict=True)]
+
+
+def with_keypoints(
+    *,
+    detector: str,
+    arguments: Mapping[str, Any] | None = None,
+    keypoints: str = "torchvision-keypoint-rcnn",
+    keypoints_arguments: Mapping[str, Any] | None = None,
+) -> Detector:
+    """Any detector's people with another detector's keypoints, both by registered name; the ensemble takes ``keypoints`` itself.
+
+    Args:
+        detector: finds the people.
+        arguments: its arguments.
+        keypoints: finds keypoints.
+        keypoints_arguments: its arguments.
+
+    """
+    from dp2bench.deepprivacy2.detection.ensemble import Ensemble
+
+    who: Detector = registry.create("detectors", detector, dict(arguments or {}))
+    points: Detector = registry.create("detectors", keypoints, dict(keypoints_arguments or {}))
+    return who.having(points) if isinstance(who, Ensemble) else WithKeypoints(who, points)
