@@ -22,14 +22,15 @@ _NOSE_AND_EYES = slice(0, 3)
 def bring(people: People, found: People, *, iou: float = SAME_PERSON) -> People:
     """The same people with the keypoints of those in ``found`` who are the same persons; zeros where nobody is.
 
-    Whoever has a visible keypoint keeps his own. Of the others, those with a body are matched by their boxes, the largest overlap first;
-    then those who have a face, by nose and eyes that lie in it, in the order of detection, as DeepPrivacy's published detector matches
-    faces. Keypoints are given to one person at most.
+    Whoever has a visible keypoint keeps his own. The others who have a face are matched first, by nose and eyes that lie in it, in the
+    order of detection and each face's keypoints once, as DeepPrivacy's published detector does. Then come bodies, by their boxes, the
+    largest overlap first; keypoints that a face took are taken for bodies too if its body's box overlaps as much. A detector that sees
+    somebody twice, once with a face, so gives both his keypoints.
 
     Args:
         people: of one picture.
         found: with keypoints; others in it give none.
-        iou: from which two boxes are one person.
+        iou: from which two boxes are one person; above 0.
 
     """
     keypoints = np.zeros((len(people), 17, 3), np.float32)
@@ -38,19 +39,23 @@ def bring(people: People, found: People, *, iou: float = SAME_PERSON) -> People:
     if found.keypoints is None:
         return replace(people, keypoints=keypoints)
     without = np.asarray(~(keypoints[..., 2] > 0).any(1))
-    free = np.ones(len(found), np.bool_)
-    bodies = np.flatnonzero(without & (people.categories != Category.FACE))
-    for row, j in matching.match_best(box_iou(people.boxes[bodies], found.boxes), iou):
-        keypoints[bodies[row]] = found.keypoints[j]
-        without[bodies[row]] = free[j] = False
+    overlap = box_iou(people.boxes, found.boxes)
+    left = overlap.copy()
     if people.faces is not None:
+        free = np.ones(len(found), np.bool_)
         places = found.keypoints[:, _NOSE_AND_EYES, :2]
         for i in np.flatnonzero(without & np.isfinite(people.faces).all(1)):
             low, high = people.faces[i, :2], people.faces[i, 2:]
             inside = np.flatnonzero(free & ((places >= low) & (places <= high)).all((1, 2)))
             if len(inside):
-                keypoints[i] = found.keypoints[inside[0]]
-                free[inside[0]] = False
+                j = inside[0]
+                keypoints[i] = found.keypoints[j]
+                without[i] = free[j] = False
+                if overlap[i, j] >= iou:
+                    left[:, j] = 0
+    bodies = np.flatnonzero(without & (people.categories != Category.FACE))
+    for row, j in matching.match_best(left[bodies], iou):
+        keypoints[bodies[row]] = found.keypoints[j]
     return replace(people, keypoints=keypoints)
 
 

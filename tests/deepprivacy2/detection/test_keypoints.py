@@ -106,6 +106,16 @@ def test_faces_are_matched_by_nose_and_eyes():
     assert (bring(people, outside).keypoints[0] == 0).all()
 
 
+def test_somebody_who_is_seen_twice():
+    """As a body without a face, and as less of him with one: both get his keypoints; with as much of him, only the one with the face."""
+    faces = np.array([[np.nan] * 4, [20, 10, 40, 40]], np.float32)
+    found = _found([[0, 0, 60, 150]], [_points(1, nose_and_eyes=(30, 20))])
+    part = People.of([[2, 0, 60, 150], [10, 0, 50, 60]], faces=faces)
+    assert bring(part, found).keypoints[:, 5, 0].tolist() == [1, 1]
+    whole = People.of([[0, 0, 60, 150], [2, 0, 60, 140]], faces=faces)
+    assert bring(whole, found).keypoints[:, 5, 0].tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("nobody", [People.none(), People.of([[0, 0, 9, 9]]), _found([], [])])
 def test_nobody(nobody):
     people = People.of([[0, 0, 10, 10]], faces=np.array([[0, 0, 5, 5]], np.float32))
