@@ -156,6 +156,7 @@ def test_verify_says_so_and_fails(copied):
     del manifest["labels"]
     (made.root / "manifest.json").write_text(json.dumps(manifest))
     assert made.own_labels() == ["val/landmarks.npy"]
+    assert "labels" in json.loads((made.root / "manifest.json").read_text())
 
 
 OLDER = {

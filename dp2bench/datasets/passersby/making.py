@@ -139,9 +139,13 @@ class Made:
         """
         if self.root.name not in labels.shipped():
             return []
-        # hashed when it was made, as it takes seconds; datasets made by earlier versions of the package have none
-        mine = json.loads((self.root / "manifest.json").read_text()).get("labels")
-        return labels.differing(self.root.name, mine or labels.kind_hashes(self.root))
+        path = self.root / "manifest.json"
+        manifest = json.loads(path.read_text())
+        if "labels" not in manifest:  # made by an earlier version of the package; hashing takes seconds
+            manifest["labels"] = labels.kind_hashes(self.root)
+            with contextlib.suppress(OSError):
+                _write(path, json.dumps(manifest, indent=1).encode())
+        return labels.differing(self.root.name, manifest["labels"])
 
 
 def _size_at(root: Path | None) -> str | None:
