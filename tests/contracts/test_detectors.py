@@ -77,7 +77,7 @@ def make(name, scenes, torchvisions, tmp_path):
     elif name in torchvisions:
         arguments = {"weights": torchvisions[name], "device": "cpu"}
     if name not in LOOK_UP:  # small, as they take their time
-        images = [np.ascontiguousarray(i[-240:, 160:480]) for i in images]
+        images = [np.ascontiguousarray(i[-200:, 240:400]) for i in images]
 
     def made():
         detector = registry.create("detectors", name, arguments)
