@@ -25,6 +25,7 @@ from dp2bench.cli import (
     weights,
 )
 from dp2bench.core.errors import Dp2benchError, disk_error
+from dp2bench.core.memory import keep_freed_memory
 
 app = typer.Typer(
     name="dp2bench",
@@ -44,9 +45,7 @@ def _command(name: str, function: Callable[..., None]) -> None:
         try:
             function(*args, **kwargs)
         except KeyboardInterrupt:
-            sys.stderr.write(
-                "\nStopped. What is finished is kept: the same command goes on from here.\n"
-            )
+            sys.stderr.write("\nStopped. What is finished is kept: the same command goes on from here.\n")
             raise typer.Exit(130) from None
 
     app.command(name)(interruptible)
@@ -95,6 +94,7 @@ def main() -> None:
 
 def _main() -> None:
     """Carry out a command. Exit codes: 0 done, 1 a result is missing or a comparison failed, 2 the input cannot be used, 130 stopped by Ctrl-C."""
+    keep_freed_memory()
     try:
         app(standalone_mode=True)
     except (Dp2benchError, OSError) as raised:

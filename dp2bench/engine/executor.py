@@ -17,6 +17,7 @@ from typing import Protocol
 
 from dp2bench.core.contracts import Progress
 from dp2bench.core.errors import Dp2benchError, disk_error
+from dp2bench.core.memory import keep_freed_memory
 from dp2bench.core.results import Failure
 from dp2bench.engine.plan import Step
 from dp2bench.engine.steps import KINDS
@@ -226,6 +227,7 @@ def _serve(pipe: Connection, root: Path, threads: int) -> None:
     import cv2
     import torch
 
+    keep_freed_memory()
     cv2.setNumThreads(threads)
     torch.set_num_threads(threads)
     while True:

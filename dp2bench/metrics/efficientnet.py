@@ -33,13 +33,18 @@ CHANNELS = {2: 16, 4: 24, 8: 40, 16: 112, 32: 320}
 
 
 class _SameConv(nn.Conv2d):
-    """A convolution with TensorFlow's padding: the odd pixel goes right and below."""
+    """A convolution with TensorFlow's padding, the odd pixel right and below, and a batch normalisation that keeps its statistics."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, norm: nn.BatchNorm2d) -> Tensor:  # type: ignore[override]
+        """Convolve and normalise: one pass over the map, as the normalisation is a factor and a summand of each channel."""
         k, s = self.kernel_size[0], self.stride[0]
         down, right = (max((-(-n // s) - 1) * s + k - n, 0) for n in x.shape[-2:])
-        x = F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2))
-        return F.conv2d(x, self.weight, None, self.stride, 0, self.dilation, self.groups)
+        if down % 2 or right % 2:
+            x = F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2))
+            down = right = 0
+        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+        weight, bias = self.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+        return F.conv2d(x, weight, bias, self.stride, (down // 2, right // 2), self.dilation, self.groups)
 
 
 def _norm(channels: int) -> nn.BatchNorm2d:
@@ -60,9 +65,9 @@ class _Block(nn.Module):
         self._project_conv, self._bn2 = _SameConv(wide, after, 1, bias=False), _norm(after)
 
     def forward(self, x: Tensor) -> Tensor:
-        y: Tensor = F.relu6(self._bn0(self._expand_conv(x)), inplace=True) if self.expands else x
-        y = F.relu6(self._bn1(self._depthwise_conv(y)), inplace=True)
-        y = self._bn2(self._project_conv(y))
+        y = F.relu6(self._expand_conv(x, self._bn0), inplace=True) if self.expands else x
+        y = F.relu6(self._depthwise_conv(y, self._bn1), inplace=True)
+        y = self._project_conv(y, self._bn2)
         return x + y if self.skips else y
 
 
@@ -90,7 +95,8 @@ class EfficientNetLite0(nn.Module):
             {stride: (B, `CHANNELS` of the stride, ceil(H / stride), ceil(W / stride))}.
 
         """
-        x = F.relu6(self._bn0(self._conv_stem((pictures.float() - 127) / 128)), inplace=True)
+        x = ((pictures.float() - 127) / 128).contiguous(memory_format=torch.channels_last)
+        x = F.relu6(self._conv_stem(x, self._bn0), inplace=True)
         found, stride, i = {}, 2, 0
         for repeats, _, step, *_ in _STAGES:
             if step == 2 and stride == deepest:
@@ -104,7 +110,7 @@ class EfficientNetLite0(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """(B, 1280) features before the classifier, of (B, 3, H, W) pictures in RGB 0..255."""
-        x = F.relu6(self._bn1(self._conv_head(self.maps(pictures)[32])), inplace=True)
+        x = F.relu6(self._conv_head(self.maps(pictures)[32], self._bn1), inplace=True)
         return x.mean((2, 3))
 
 
