@@ -64,7 +64,9 @@ class Market1501ReID(Task):
         """See `Task.reads`: query and gallery as far as a scenario has them anonymised. The attacker learns from clear pictures."""
         sides = {"query": 0, "gallery": 1}
         return [
-            split for split, i in sides.items() if any(s.split("-")[i] == "anonymised" for s in self.scenarios)
+            split
+            for split, i in sides.items()
+            if any(s.split("-")[i] == "anonymised" for s in self.scenarios)
         ]
 
     def trainings(self) -> tuple[Training, ...]:

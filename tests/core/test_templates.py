@@ -65,7 +65,7 @@ def test_what_is_no_template_is_refused(wrong):
 
 def test_templates_are_found_by_name(monkeypatch):
     assert {"passersby-13380", "smpl-27554"} <= set(registry.names("templates"))
-    monkeypatch.setattr(registry, "load", lambda kind, name: lambda: TOY)
+    monkeypatch.setattr(registry, "create", lambda kind, name, arguments: TOY)
     monkeypatch.setattr(templates, "_loaded", {})
     assert templates.get("toy-6") is TOY
     with pytest.raises(PluginError, match="'other' gives 'toy-6'"):
