@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as processors: before a library starts threads of its own
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
@@ -22,8 +26,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 @pytest.fixture(scope="session")
 def rendered_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache in which each rendered dataset is made once a session; a test that uses one sets ``DP2BENCH_CACHE`` to it."""
-    return tmp_path_factory.mktemp("rendered")
+    """A cache in which each rendered dataset is made once a session, by whichever process of it is first; a test that uses one sets
+    ``DP2BENCH_CACHE`` to it.
+    """
+    if "PYTEST_XDIST_WORKER" not in os.environ:
+        return tmp_path_factory.mktemp("rendered")
+    folder = tmp_path_factory.getbasetemp().parent / "rendered"
+    folder.mkdir(exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
