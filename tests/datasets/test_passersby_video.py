@@ -1,4 +1,7 @@
 import itertools
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -137,3 +140,26 @@ def test_a_walk_looks_ahead_and_its_feet_stay():
         last = ankles
     assert min(bends) > 0  # the nose is before the ears, along +x
     assert np.mean(slips) < 0.3
+
+
+@pytest.mark.e2e
+def test_a_folder_of_the_same_name_is_not_taken_for_the_package(tmp_path, monkeypatch):
+    """Somebody who installed a wheel runs it in a checkout, whose mapped packages are elsewhere."""
+    monkeypatch.setenv("DP2BENCH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "dp2bench").mkdir()
+    (tmp_path / "dp2bench" / "__init__.py").write_text("raise ImportError('a checkout')")
+    done = subprocess.run(
+        [
+            str(Path(sys.executable).with_name("dp2bench")),
+            "data",
+            "make",
+            "passersby-video",
+            "--size",
+            "smoke",
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

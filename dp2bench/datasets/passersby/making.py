@@ -203,7 +203,12 @@ class _Worker:
         path = os.pathsep.join(p for p in sys.path if p)
         # A child of our own rather than multiprocessing: that would run the caller's main script again.
         self.process = subprocess.Popen(  # noqa: S603 - our own module
-            [sys.executable, "-m", __name__],
+            # Without the folder that it is started in: a checkout there would be taken for the installed package.
+            [
+                sys.executable,
+                "-c",
+                f"import sys; sys.path = [*filter(None, sys.path)]; from {__name__} import _work; _work()",
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -380,7 +385,3 @@ def _made(recipe: Recipe[Any], size: str, parts: Path, chunks: list[int], worker
         else:
             for worker in pool:
                 worker.stop(now=not finished)
-
-
-if __name__ == "__main__":
-    _work()
