@@ -135,8 +135,8 @@ def apply_operator(image: Image, region: Region, operator: Operator, scope: Lite
     cols = _through_crop(operator, w, x1 - x0, scope)[left + x : left + x + width, left : wx1 - x0]
     window = image[region.slices]
     n = len(window)
-    wide = cols @ window.transpose(1, 0, 2).reshape(-1, n * 3).astype(np.float32)
-    tall = rows @ wide.reshape(width, n, 3).transpose(1, 0, 2).reshape(n, width * 3)
+    wide = cols @ cv2.transpose(window).reshape(-1, n * 3).astype(np.float32)
+    tall = rows @ cv2.transpose(wide.reshape(width, n, 3)).reshape(n, width * 3)
     made = cv2.convertScaleAbs(np.maximum(tall, 0)).reshape(height, width, 3)
     hole = np.ascontiguousarray(region.hole[y : y + height, x : x + width])
     put(window[y : y + height, x : x + width], made, hole)
