@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from importlib.util import find_spec
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -42,8 +43,9 @@ class _SameConv(nn.Conv2d):
         if down % 2 or right % 2:
             x = F.pad(x, (right // 2, right - right // 2, down // 2, down - down // 2))
             down = right = 0
-        scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-        weight, bias = self.weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+        mean, variance = cast("Tensor", norm.running_mean), cast("Tensor", norm.running_var)
+        scale = norm.weight * torch.rsqrt(variance + norm.eps)
+        weight, bias = self.weight * scale[:, None, None, None], norm.bias - mean * scale
         return F.conv2d(x, weight, bias, self.stride, (down // 2, right // 2), self.dilation, self.groups)
 
 
@@ -65,7 +67,7 @@ class _Block(nn.Module):
         self._project_conv, self._bn2 = _SameConv(wide, after, 1, bias=False), _norm(after)
 
     def forward(self, x: Tensor) -> Tensor:
-        y = F.relu6(self._expand_conv(x, self._bn0), inplace=True) if self.expands else x
+        y: Tensor = F.relu6(self._expand_conv(x, self._bn0), inplace=True) if self.expands else x
         y = F.relu6(self._depthwise_conv(y, self._bn1), inplace=True)
         y = self._project_conv(y, self._bn2)
         return x + y if self.skips else y

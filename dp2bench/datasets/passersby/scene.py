@@ -185,9 +185,9 @@ class Shadows:
         self._axes = across, np.cross(self._light, across)
         flat = self._flat(about)
         self._low = [float(v.min()) for v in flat]
-        across, up = (float(v.max()) - low for v, low in zip(flat[:2], self._low, strict=False))
-        self._cell = max(0.011, max(across, up) / 700)
-        w, h = (int(v / self._cell) + 3 for v in (across, up))
+        sides = [float(v.max()) - low for v, low in zip(flat[:2], self._low, strict=False)]
+        self._cell = max(0.011, max(sides) / 700)
+        w, h = (int(side / self._cell) + 3 for side in sides)
         self._map = ZBuffer(h, w)
         for vertices, triangles in meshes:
             self._map.draw(self._project(vertices), triangles)

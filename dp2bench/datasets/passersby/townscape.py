@@ -112,7 +112,7 @@ def _hash(i: int, j: int, seed: int) -> float:
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator,unused-ignore]
 def _part(x: float) -> float:
     """What is left of a number above the next lower whole one: ``x % 1``, without the division that the processor lacks."""
-    return x - np.floor(x)
+    return float(x - np.floor(x))
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator,unused-ignore]
