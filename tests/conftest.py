@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # as many processes as processors: before a library starts threads of its own
+if (
+    "PYTEST_XDIST_WORKER" in os.environ
+):  # as many processes as processors: before a library starts threads of its own
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
