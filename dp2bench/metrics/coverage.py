@@ -26,15 +26,19 @@ def box_iou(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def match(annotated: NDArray[Any], found: NDArray[Any], threshold: float = 0.5) -> NDArray[np.int64]:
-    """For each annotated box the found one that stands for it, or -1: as many pairs of at least ``threshold`` overlap as
-    possible, and of those choices the one with the largest sum of overlaps.
+    """For each annotated box the found one that stands for it, or -1; see `pair`."""
+    return pair(box_iou(annotated, found), threshold)
+
+
+def pair(overlap: NDArray[np.float64], threshold: float) -> NDArray[np.int64]:
+    """For each row of overlaps (N, M) its column, or -1: as many pairs of at least ``threshold`` as possible, and of those choices the
+    one with the largest sum.
     """
-    partner = np.full(len(annotated), -1, np.int64)
-    if len(annotated) and len(found):
-        overlap = box_iou(annotated, found)
+    partner = np.full(len(overlap), -1, np.int64)
+    if overlap.size:
         enough = overlap >= threshold
         # a pair that counts is worth more than any sum of overlaps
-        rows, columns = linear_sum_assignment(np.where(enough, overlap + len(annotated), 0), maximize=True)
+        rows, columns = linear_sum_assignment(np.where(enough, overlap + len(overlap), 0), maximize=True)
         good = enough[rows, columns]
         partner[rows[good]] = columns[good]
     return partner

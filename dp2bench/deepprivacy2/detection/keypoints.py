@@ -11,8 +11,7 @@ import numpy as np
 from dp2bench.core import registry
 from dp2bench.core.contracts import ComponentMeta, Dataset, Detector, bound, looks_up
 from dp2bench.core.types import Category, Image, People, Sample
-from dp2bench.deepprivacy2.detection import matching
-from dp2bench.metrics.coverage import box_iou
+from dp2bench.metrics.coverage import box_iou, pair
 
 SAME_PERSON = 0.5
 """Intersection over union of boxes from which two detections are one person."""
@@ -23,8 +22,8 @@ def bring(people: People, found: People, *, iou: float = SAME_PERSON) -> People:
     """The same people with the keypoints of those in ``found`` who are the same persons; zeros where nobody is.
 
     Whoever has a visible keypoint keeps his own. The others who have a face are matched first, by nose and eyes that lie in it, in the
-    order of detection and each face's keypoints once, as DeepPrivacy's published detector does. Then come bodies, by their boxes, the
-    largest overlap first; keypoints that a face took are taken for bodies too if its body's box overlaps as much. A detector that sees
+    order of detection and each face's keypoints once, as DeepPrivacy's published detector does. Then come bodies, by their boxes, one
+    to one; keypoints that a face took are taken for bodies too if its body's box overlaps as much. A detector that sees
     somebody twice, once with a face, so gives both his keypoints.
 
     Args:
@@ -54,8 +53,9 @@ def bring(people: People, found: People, *, iou: float = SAME_PERSON) -> People:
                 if overlap[i, j] >= iou:
                     left[:, j] = 0
     bodies = np.flatnonzero(without & (people.categories != Category.FACE))
-    for row, j in matching.match_best(left[bodies], iou):
-        keypoints[bodies[row]] = found.keypoints[j]
+    partner = pair(left[bodies], iou)
+    has = partner >= 0
+    keypoints[bodies[has]] = found.keypoints[partner[has]]
     return replace(people, keypoints=keypoints)
 
 

@@ -49,17 +49,6 @@ def match(iou: NDArray[np.float64], threshold: float = COMBINE_IOU) -> list[tupl
     return pairs
 
 
-def match_best(iou: NDArray[np.float64], threshold: float) -> list[tuple[int, int]]:
-    """Pairs (i, j) with ``iou[i, j] >= threshold``, the largest overlap first; each row and column is in one pair at most."""
-    pairs: list[tuple[int, int]] = []
-    left = np.where(iou >= threshold, iou, -1.0)
-    while left.size and left.max() >= 0:
-        i, j = np.unravel_index(left.argmax(), left.shape)
-        left[i], left[:, j] = -1.0, -1.0
-        pairs.append((int(i), int(j)))
-    return pairs
-
-
 def masks_of(people: People, size: tuple[int, int]) -> Masks:
     """(N, H, W) masks; where only boxes are known, the boxes rounded outwards."""
     if people.masks is not None:

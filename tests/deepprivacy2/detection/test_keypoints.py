@@ -2,8 +2,6 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from dp2bench.core import registry
 from dp2bench.core.contracts import ComponentMeta, Detector, Weights, looks_up
@@ -43,22 +41,6 @@ class Bound(Says):
 
     def for_dataset(self, dataset):
         return Bound(dataset)
-
-
-@settings(max_examples=60, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(0, 5), st.integers(0, 5))
-def test_the_largest_overlap_comes_first(seed, n, m):
-    iou = np.random.default_rng(seed).random((n, m)).round(1)
-    pairs = matching.match_best(iou, 0.3)
-    rows, columns = dict(pairs), {j: i for i, j in pairs}
-    assert len(rows) == len(columns) == len(pairs), "nobody twice"
-    assert [iou[p] for p in pairs] == sorted((iou[p] for p in pairs), reverse=True)
-    for (i, j), value in np.ndenumerate(iou):
-        if value >= 0.3:
-            of_row = iou[i, rows[i]] if i in rows else -1
-            of_column = iou[columns[j], j] if j in columns else -1
-            assert max(of_row, of_column) >= value, "a pair is left out only for a better one"
-    assert all(iou[p] >= 0.3 for p in pairs)
 
 
 def test_a_person_gets_the_keypoints_of_his_own_box():
