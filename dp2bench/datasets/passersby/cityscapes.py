@@ -175,13 +175,6 @@ def _outlines(mask: NDArray[np.bool_]) -> list[NDArray[np.int32]]:
     return sorted(outlines, key=lambda o: -len(o))
 
 
-def _png(values: NDArray[Any]) -> bytes:
-    done, data = cv2.imencode(".png", values)
-    if not done:
-        raise RuntimeError("OpenCV cannot write a PNG")
-    return data.tobytes()
-
-
 class CityscapesRecipe(Recipe[Shot]):
     """Makes `passersby-cityscapes`."""
 
@@ -211,11 +204,11 @@ class CityscapesRecipe(Recipe[Shot]):
         }
         for shot in chunk:
             view, who = shoot(shot, cast)
-            blobs["pictures"].append(_png(view.picture[..., ::-1]))
-            blobs["labels"].append(_png(view.labels))
-            blobs["instances"].append(_png(instance_ids(view)))
+            blobs["pictures"].append(truth.png(view.picture[..., ::-1]))
+            blobs["labels"].append(truth.png(view.labels))
+            blobs["instances"].append(truth.png(instance_ids(view)))
             colours = np.dstack([table[view.labels][..., ::-1], np.full(view.labels.shape, 255, np.uint8)])
-            blobs["colours"].append(_png(colours))
+            blobs["colours"].append(truth.png(colours))
             objects = {"imgHeight": HEIGHT, "imgWidth": WIDTH, "objects": polygons(view)}
             blobs["polygons"].append(json.dumps(objects, indent=1).encode())
             blobs["surfaces"].append(truth.surfaces_png(view))

@@ -44,9 +44,14 @@ def surfaces_png(view: View) -> bytes:
             ],
             1,
         )
-    done, data = cv2.imencode(".png", out[..., ::-1])
+    return png(out[..., ::-1])
+
+
+def png(values: NDArray[Any]) -> bytes:
+    """(H, W), (H, W, 3) or (H, W, 4) of 8 or 16 bits, blue first, as a file."""
+    done, data = cv2.imencode(".png", values)
     if not done:
-        raise RuntimeError("OpenCV cannot write a 16-bit PNG")
+        raise RuntimeError("OpenCV cannot write a PNG")
     return data.tobytes()
 
 
