@@ -5,9 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-if (
-    "PYTEST_XDIST_WORKER" in os.environ
-):  # as many processes as processors: before a library starts threads of its own
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # There are as many processes as processors. Before a library starts threads of its own:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np

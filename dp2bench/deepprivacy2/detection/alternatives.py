@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -28,7 +29,7 @@ a crowd would stay in the picture, and nobody would know.
 """
 
 
-class _TorchvisionRCNN:
+class _TorchvisionRCNN(ABC):
     """A network of torchvision's, loaded at the first picture.
 
     Args:
@@ -39,12 +40,14 @@ class _TorchvisionRCNN:
 
     """
 
-    name = ""
-    official = ""
-    network_name = ""
-    hub: ClassVar[tuple[str, ...]] = ()
+    name: ClassVar[str]
+    revision: ClassVar[str]
+    official: ClassVar[str]
+    network_name: ClassVar[str]
+    hub: ClassVar[tuple[str, ...]]
     """Names that torchvision gives its files, the best first."""
-    otherwise = ""
+    otherwise: ClassVar[str]
+    """What else helps whoever has no weights."""
 
     def __init__(
         self,
@@ -61,8 +64,6 @@ class _TorchvisionRCNN:
         self._epsilon = 0.0 if described.sha256.startswith(_WITHOUT_EPSILON) else 1e-5
         self._network: Any = None
 
-    revision = "1"
-
     def _found(self, weights: str | Path | None) -> Path:
         if weights is None and catalogue.installed(self.official) is None:
             folder = Path(torch.hub.get_dir()) / "checkpoints"
@@ -71,9 +72,9 @@ class _TorchvisionRCNN:
                 return cached
         return checkpoints.find(weights, self.name, self.official, otherwise=self.otherwise)
 
+    @abstractmethod
     def _build(self, state: Mapping[str, Tensor], **given: Any) -> Any:
         """The network that these parameters belong to, with others."""
-        raise NotImplementedError
 
     def _backbone(self) -> Any:
         # torchvision's own builders take another normalisation where no weights are named, which rounds differently.
@@ -111,8 +112,9 @@ class _TorchvisionRCNN:
         """(3, H, W) in 0..1, on the device."""
         return torch.from_numpy(np.array(image)).permute(2, 0, 1).to(self.device) / 255
 
+    @abstractmethod
     def _people(self, image: Image, x: Tensor) -> People:
-        raise NotImplementedError
+        """The people of a picture, which is ``x`` as a tensor."""
 
 
 class TorchvisionMaskRCNN(_TorchvisionRCNN):
@@ -163,6 +165,7 @@ class TorchvisionKeypointRCNN(_TorchvisionRCNN):
     """
 
     name = "torchvision-keypoint-rcnn"
+    revision = "1"
     official = "keypointrcnn_resnet50_fpn"
     network_name = "Keypoint R-CNN"
     hub = ("keypointrcnn_resnet50_fpn_coco-fc266e95.pth", "keypointrcnn_resnet50_fpn_coco-9f466800.pth")
