@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from dp2bench.baselines.picture_level import PictureLevel, Window
 from dp2bench.core.contracts import MethodMeta
-from dp2bench.core.cutting import Region
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import CropBatch, Image
-from dp2bench.deepprivacy2 import stitching
-from dp2bench.deepprivacy2.anonymizer import Fallback, InpaintingAnonymizer
+from dp2bench.inpainting import stitching
+from dp2bench.inpainting.anonymizer import Fallback, InpaintingAnonymizer
+from dp2bench.inpainting.crops import Region
 
 
 def _blur_matrix(length: int, sigma: float) -> NDArray[np.float32]:

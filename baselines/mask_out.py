@@ -6,11 +6,11 @@ from typing import Literal
 
 import numpy as np
 
-from dp2bench.core import cutting
 from dp2bench.core.contracts import MethodMeta
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import Anonymized, Image, People
-from dp2bench.deepprivacy2 import stitching
+from dp2bench.inpainting import crops as cutting
+from dp2bench.inpainting import stitching
 
 
 class MaskOut:

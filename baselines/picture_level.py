@@ -7,12 +7,12 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.core import cutting
 from dp2bench.core.contracts import MethodMeta
-from dp2bench.core.cutting import Region
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import Anonymized, Image, People
-from dp2bench.deepprivacy2 import stitching
+from dp2bench.inpainting import crops as cutting
+from dp2bench.inpainting import stitching
+from dp2bench.inpainting.crops import Region
 
 Window = tuple[int, int, int, int]
 

@@ -116,7 +116,7 @@ class ImageQuality(Task):
     @property
     def arguments(self) -> Mapping[str, Any]:
         """See `Task.arguments`; weights by their sha256."""
-        from dp2bench.metrics.efficientnet import SHA256
+        from dp2bench.networks.efficientnet import SHA256
 
         brought = {
             name: path and hashlib.sha256(Path(path).read_bytes()).hexdigest()

@@ -17,7 +17,7 @@ from dp2bench.core.types import CropBatch
 from dp2bench.metrics.intervals import bootstrap_interval
 
 if TYPE_CHECKING:
-    from dp2bench.deepprivacy2.anonymizer import InpaintingAnonymizer
+    from dp2bench.inpainting.anonymizer import InpaintingAnonymizer
 
 EPSILON = 1e-4
 """Share of a path between two styles that is walked."""
@@ -43,7 +43,7 @@ def path_lengths(
         DatasetError: the method fills nobody of the split.
 
     """
-    from dp2bench.deepprivacy2.anonymizer import InpaintingAnonymizer
+    from dp2bench.inpainting.anonymizer import InpaintingAnonymizer
     from dp2bench.metrics.quality import kept_lengths
 
     method = None if context.method is None else context.method()
@@ -83,7 +83,7 @@ def path_lengths(
 
 
 def _has_styles(inpainter: Any) -> bool:
-    from dp2bench.deepprivacy2.inpainting import GeneratorInpainter
+    from dp2bench.deepprivacy2.inpainter import GeneratorInpainter
 
     return isinstance(inpainter, GeneratorInpainter) and not inpainter.needs_keypoints
 
@@ -160,6 +160,6 @@ def _ends(
 
 def _network(inpainter: Any) -> Any:
     """The generator once more, as it was trained: the one that fills may compute in half precision, which knows no such steps."""
-    from dp2bench.deepprivacy2.weights import files
+    from dp2bench.deepprivacy2.generators import files
 
     return files.load(inpainter.file)[0].to(inpainter.device)

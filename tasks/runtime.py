@@ -177,8 +177,8 @@ class Memory:
 @contextmanager
 def instrumented(method: Any, clock: Clock) -> Iterator[None]:
     """Time the inside of a method that cuts, fills and stitches; the others stay as they are."""
-    from dp2bench.deepprivacy2 import stitching
-    from dp2bench.deepprivacy2.anonymizer import InpaintingAnonymizer
+    from dp2bench.inpainting import stitching
+    from dp2bench.inpainting.anonymizer import InpaintingAnonymizer
 
     if not isinstance(method, InpaintingAnonymizer):
         yield

@@ -26,18 +26,16 @@ from dp2bench.core.images import read_image
 from dp2bench.core.seeds import derive_seed, generator
 from dp2bench.core.tensors import write_tensors
 from dp2bench.core.types import Sample
-from dp2bench.downstream.training import CHECKPOINT, keep, resume, write_curve
+from dp2bench.networks.fitting import CHECKPOINT, keep, resume, write_curve
+from dp2bench.weights import embedded
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 EMBEDDED = "embedded"
 """As `Recipe.weights`: the attackers that come with the package."""
-EMBEDDED_SHA256 = {
-    0: "2c2aafa3fc3e15a0904308882cfd4b284cc5505493d7a69d5cf05b872fdb8f7d",
-    1: "cc254c15862a49cdc672e688f935e05688546fbb302ff0d36f294b70a01d09db",
-}
-"""By seed, of the files in ``weights/``."""
+EMBEDDED_SEEDS = (0, 1)
+"""Of the attackers that come with the package."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +131,11 @@ def build(recipe: Recipe, identities: int) -> torch.nn.Module:
 def weights_sha256(recipe: Recipe) -> dict[str, str]:
     """By seed (or ``any``) the sha256 of the weights that spare the training; empty where there is a training."""
     if recipe.weights == EMBEDDED:
-        return {str(seed): digest for seed, digest in EMBEDDED_SHA256.items()}
+        return {
+            str(seed): embedded.manifest()[name]["sha256"]
+            for seed in EMBEDDED_SEEDS
+            if (name := _embedded_name(recipe, seed)) in embedded.manifest()
+        }
     return {"any": content_sha256(_given(recipe, 0))} if recipe.weights else {}
 
 
@@ -146,18 +148,21 @@ def _given(recipe: Recipe, seed: int) -> Path:
                 f"Give the model.safetensors of a training, or `{EMBEDDED}`, or leave weights out.",
             )
         return path
-    if seed not in EMBEDDED_SHA256:
+    if seed not in EMBEDDED_SEEDS:
         raise Dp2benchError(
             f"No attacker of seed {seed} comes with dp2bench.",
-            f"Use the seeds {', '.join(map(str, EMBEDDED_SHA256))}, or leave `weights: {EMBEDDED}` out, so that it is trained.",
+            f"Use the seeds {', '.join(map(str, EMBEDDED_SEEDS))}, or leave `weights: {EMBEDDED}` out, so that it is trained.",
         )
-    path = Path(__file__).parent / "weights" / f"{recipe.model}-{seed}.safetensors"
-    if not path.is_file():
+    if _embedded_name(recipe, seed) not in embedded.manifest():
         raise Dp2benchError(
             f"No attacker {recipe.model} comes with dp2bench.",
             f"Use {Recipe.model}, or leave `weights: {EMBEDDED}` out, so that it is trained.",
         )
-    return path
+    return embedded.path(_embedded_name(recipe, seed))
+
+
+def _embedded_name(recipe: Recipe, seed: int) -> str:
+    return f"{recipe.model}-{seed}"
 
 
 def take(recipe: Recipe, out: Path, *, seed: int, data: str) -> None:
@@ -166,8 +171,8 @@ def take(recipe: Recipe, out: Path, *, seed: int, data: str) -> None:
     Raises Dp2benchError where the file is missing, damaged, or of another recipe, and where an embedded attacker learned other ``data``.
     """
     path = _given(recipe, seed)
-    if recipe.weights == EMBEDDED and content_sha256(path) != EMBEDDED_SHA256[seed]:
-        raise Dp2benchError(f"{path} is not the file that came with dp2bench.", "Install dp2bench again.")
+    if recipe.weights == EMBEDDED:
+        embedded.verify(_embedded_name(recipe, seed))
     try:
         with safe_open(path, "pt") as file:
             trained = json.loads((file.metadata() or {})["recipe"])

@@ -206,7 +206,7 @@ def _pictures(
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.datasets.folder import Folder
     from dp2bench.datasets.video import is_video_name
-    from dp2bench.engine.anonymise import Journal, anonymise_dataset
+    from dp2bench.pipelines.anonymize import Journal, anonymise_dataset
 
     alone = isinstance(opened, Folder) and source.is_dir()
     journal = Journal(target, settings) if alone else None
@@ -277,7 +277,7 @@ def _video(
     from rich.markup import escape
 
     from dp2bench.cli.progress import TerminalObserver
-    from dp2bench.engine.video import anonymise_video
+    from dp2bench.pipelines.video import anonymise_video
 
     with TerminalObserver(console) as observer:
         try:
@@ -375,7 +375,7 @@ class _Previewing:
         import numpy as np
 
         from dp2bench.core.images import write_image
-        from dp2bench.deepprivacy2.detection.saving import overlay
+        from dp2bench.detection.export import overlay
 
         result = self._method.anonymize(image, people, seed=seed)
         both = np.concatenate((overlay(image, people), result.image), 1)

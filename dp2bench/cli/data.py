@@ -232,7 +232,7 @@ def template(
     if weights is not None:
         if name != "smpl-27554":
             raise Dp2benchError(f"The template {name!r} comes with its package.", "Leave out --weights.")
-        from dp2bench.deepprivacy2.detection.template import register_smpl
+        from dp2bench.detection.rcnn.template import register_smpl
 
         register_smpl(weights)
     found = templates.get(name)

@@ -114,7 +114,7 @@ def _pictures(
     from dp2bench.core.errors import PictureError
     from dp2bench.core.images import read_image, write_image
     from dp2bench.datasets.folder import Folder
-    from dp2bench.deepprivacy2.detection.saving import overlay
+    from dp2bench.detection.export import overlay
 
     folder = Folder(source)
     samples = folder.samples("all")
@@ -143,8 +143,8 @@ def _frames(
 ) -> Iterator[tuple[str, Image, People]]:
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.datasets.video import SegmentWriter, Video, join
-    from dp2bench.deepprivacy2.detection.saving import overlay
-    from dp2bench.engine.video import find_people, key_of, sample_of
+    from dp2bench.detection.export import overlay
+    from dp2bench.pipelines.video import find_people, key_of, sample_of
 
     video = Video(source)
     work = out.with_name(f".{out.name}.work")
@@ -171,7 +171,7 @@ def _frames(
 
 
 def _writer(out: Path, as_json: bool, info: dict[str, Any], stack: ExitStack) -> Any:
-    from dp2bench.deepprivacy2.detection import saving
+    from dp2bench.detection import export as saving
 
     if as_json:
         return stack.enter_context(saving.CocoWriter(out, info)).add

@@ -76,7 +76,7 @@ def evaluate(
             methods=(
                 Component(name=CONTROL),
                 Component(
-                    name="dp2bench.engine.ready_made:ReadyMade",
+                    name="dp2bench.engine.folder_source:ReadyMade",
                     label=label or _label_of(anonymised),
                     arguments={"root": str(anonymised.resolve())},
                 ),

@@ -96,7 +96,7 @@ def generator(
     """
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.deepprivacy2.training.recipe import load
-    from dp2bench.deepprivacy2.weights import sha256
+    from dp2bench.weights.digests import sha256
 
     if start is not None and not start.is_file():
         raise Dp2benchError(f"There is no file {start} to start with.", "Give a run's checkpoint.pt.")
@@ -224,7 +224,7 @@ def detector(
     from dp2bench.cli.progress import TerminalObserver
     from dp2bench.core import registry
     from dp2bench.core.errors import Dp2benchError
-    from dp2bench.deepprivacy2.detection.training import load_recipe, train
+    from dp2bench.detection.compact.training import load_recipe, train
     from dp2bench.engine.plan import default_threads
 
     wanted = load_recipe(recipe, {} if epochs is None else {"epochs": epochs})

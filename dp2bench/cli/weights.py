@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from dp2bench.weights.catalogue import Entry
 
 app = typer.Typer(
     help="Trained weights: what is published, what is here, and how it gets here.", no_args_is_help=True
@@ -23,21 +26,13 @@ def list_(
     from rich.console import Console
     from rich.table import Table
 
-    from dp2bench.deepprivacy2 import weights
+    from dp2bench.weights import catalogue as weights
+    from dp2bench.weights import embedded
 
     console = Console()
     table = Table("name", "for", "trained on", "here", box=None, pad_edge=False)
-    for name, path in weights.embedded().items():
-        file = weights.describe(path)
-        table.add_row(
-            name, f"{file.role}, {file.crop_size[0]}x{file.crop_size[1]}", file.trained_on, "embedded"
-        )
-    table.add_row(
-        "embedded",
-        "detectors embedded-*, deepprivacy2",
-        weights.embedded_detector()["trained_on"],
-        "embedded",
-    )
+    for name, told in embedded.manifest().items():
+        table.add_row(name, told["use"], told["trained_on"], "embedded")
     for name, known in weights.catalogue().items():
         table.add_row(name, known.use, known.trained_on, "yes" if weights.installed(name) else "no")
     console.print(table)
@@ -67,8 +62,9 @@ def fetch(
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
-    from dp2bench.deepprivacy2 import weights
-    from dp2bench.deepprivacy2.weights.fetch import fetch as bring
+    from dp2bench.weights import catalogue as weights
+    from dp2bench.weights.digests import sha256
+    from dp2bench.weights.fetch import fetch as bring
 
     entries = [weights.entry(name) for name in names]
     console = Console()
@@ -77,9 +73,11 @@ def fetch(
         console.print(f"{known.name}: licence: {known.licence}", highlight=False, soft_wrap=True)
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task(known.name, total=None)
-            path = bring(known, lambda done, total, t=task, b=bar: b.update(t, completed=done, total=total))  # type: ignore[misc]
+            path = bring(
+                known, _install, lambda done, total, t=task, b=bar: b.update(t, completed=done, total=total)
+            )  # type: ignore[misc]
         console.print(f"{known.name}: {path}", highlight=False, soft_wrap=True)
-        console.print(f"  sha256 {weights.sha256(path)}", highlight=False, soft_wrap=True)
+        console.print(f"  sha256 {sha256(path)}", highlight=False, soft_wrap=True)
 
 
 @app.command("import")
@@ -98,15 +96,15 @@ def import_(
     from rich.console import Console
 
     from dp2bench.core.errors import Dp2benchError
-    from dp2bench.deepprivacy2 import weights
-    from dp2bench.deepprivacy2.weights.fetch import install
+    from dp2bench.weights import catalogue as weights
+    from dp2bench.weights.digests import sha256
 
     if not file.is_file():
         raise Dp2benchError(f"There is no file {file}.", "Give the path of the checkpoint.")
-    path = install(file, weights.entry(name))
+    path = _install(file, weights.entry(name))
     console = Console()
     console.print(f"{name}: {path}", highlight=False, soft_wrap=True)
-    console.print(f"  sha256 {weights.sha256(path)}", highlight=False, soft_wrap=True)
+    console.print(f"  sha256 {sha256(path)}", highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -123,11 +121,12 @@ def verify(
     from rich.markup import escape
 
     from dp2bench.core.errors import Dp2benchError
-    from dp2bench.deepprivacy2 import weights
+    from dp2bench.weights import catalogue as weights
+    from dp2bench.weights import embedded
 
     console = Console()
     bad = False
-    found = {**weights.embedded(), "embedded": weights.EMBEDDED_DETECTOR}
+    found = embedded.paths()
     found |= {n: path for n in weights.catalogue() if (path := weights.installed(n)) is not None}
     for name in names or list(found):
         if name not in found:
@@ -139,9 +138,9 @@ def verify(
             continue
         try:
             said = (
-                weights.verify_embedded_detector()
-                if name == "embedded"
-                else weights.verify(found[name], weights.catalogue().get(name))
+                embedded.verify(name)
+                if name in embedded.manifest()
+                else _verify(found[name], weights.entry(name))
             )
             console.print(f"[green]ok[/] {name}: {said}", highlight=False, soft_wrap=True)
         except Dp2benchError as error:
@@ -160,10 +159,33 @@ def path(
     Example: dp2bench anonymize in/ out/ -m blur --detector mask-rcnn ... weights=$(dp2bench weights path mask_rcnn_X_101_32x8d_FPN_3x)
     """
     from dp2bench.core.errors import Dp2benchError
-    from dp2bench.deepprivacy2 import weights
+    from dp2bench.weights import catalogue as weights
+    from dp2bench.weights import embedded
 
-    own = {**weights.embedded(), "embedded": weights.EMBEDDED_DETECTOR}
-    found = own.get(name) or weights.installed(name)
+    found = embedded.paths().get(name) or weights.installed(name)
     if found is None:
         raise Dp2benchError(f"The weights {name!r} are not on this machine.", weights.how_to_get(name))
     typer.echo(str(found))
+
+
+def _install(raw: Path, known: Entry) -> Path:
+    """Make a downloaded file usable, as its kind wants it."""
+    if known.kind == "generator":
+        from dp2bench.deepprivacy2.generators.files import install
+
+        return install(raw, known)
+    from dp2bench.weights.fetch import install_checkpoint
+
+    return install_checkpoint(raw, known)
+
+
+def _verify(path: Path, known: Entry) -> str:
+    """One line that says what a file of the user's folder was checked against; a Dp2benchError where it differs."""
+    from dp2bench.weights.digests import verify
+
+    said = verify(path, known)
+    if known.kind == "generator":
+        from dp2bench.deepprivacy2.generator_weights import describe
+
+        describe(path)
+    return said

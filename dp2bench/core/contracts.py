@@ -188,7 +188,7 @@ class Anonymizer(Protocol):
 
 @runtime_checkable
 class Inpainter(Protocol):
-    """A method that only fills regions; `dp2bench.deepprivacy2.anonymizer.InpaintingAnonymizer` crops and stitches around it."""
+    """A method that only fills regions; `dp2bench.inpainting.anonymizer.InpaintingAnonymizer` crops and stitches around it."""
 
     meta: MethodMeta
     crop_size: tuple[int, int]

@@ -12,13 +12,15 @@ import numpy as np
 from dp2bench.core.contracts import Inpainter, MethodMeta
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.types import Category, People
-from dp2bench.deepprivacy2 import weights as _weights
-from dp2bench.deepprivacy2.anonymizer import Fallback, InpaintingAnonymizer, Waiting
-from dp2bench.deepprivacy2.inpainting import GeneratorInpainter, Precision, Truncation
-from dp2bench.deepprivacy2.weights import Role
+from dp2bench.deepprivacy2 import generator_weights as _weights
+from dp2bench.deepprivacy2.generator_weights import Role
+from dp2bench.deepprivacy2.inpainter import GeneratorInpainter, Precision, Truncation
+from dp2bench.inpainting.anonymizer import Fallback, InpaintingAnonymizer, Waiting
+from dp2bench.weights.catalogue import MissingWeightsError
+from dp2bench.weights.digests import check_record
 
 if TYPE_CHECKING:
-    from dp2bench.deepprivacy2.anonymizer import Route
+    from dp2bench.inpainting.anonymizer import Route
 
 Mode = Literal["body+face", "body", "face"]
 Source = str | Path | None
@@ -92,11 +94,11 @@ def _deepprivacy2(
     for role, given in asked.items():
         try:
             found[role] = _find(given, weights, role)
-        except _weights.MissingWeightsError as error:
+        except MissingWeightsError as error:
             missing += error.names
     if missing:
         without = [f"`{_ARGUMENTS[role]}=none`" for role in asked if role not in found and mode != "face"]
-        raise _weights.MissingWeightsError(
+        raise MissingWeightsError(
             missing,
             f"The method {meta.name!r}",
             f"Or do without, by {' or '.join(without)}." if without else "",
@@ -201,7 +203,7 @@ def _find(given: Source, shared: Source, role: Role) -> Path | None:
 
 
 def _inpainter(method: str, path: Path, role: Role, settings: dict[str, Any]) -> GeneratorInpainter:
-    _weights.check_record(path)
+    check_record(path)
     file = _weights.describe(path)
     part: Literal["face", "body"] = "face" if role.startswith("face") else "body"
     if ("face" if file.role.startswith("face") else "body") != part or (

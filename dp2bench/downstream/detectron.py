@@ -24,7 +24,7 @@ from dp2bench.core.errors import DatasetError, Dp2benchError, PluginError
 from dp2bench.core.seeds import derive_seed
 from dp2bench.downstream.instances import CLASSES, instance_ids, write_results
 from dp2bench.downstream.keypoints import PERSON, annotation_file
-from dp2bench.downstream.training import save, write_curve
+from dp2bench.networks.fitting import save, write_curve
 
 Kind = Literal["keypoint-rcnn", "mask-rcnn"]
 CONFIGS: Mapping[Kind, str] = {
@@ -188,7 +188,7 @@ def _start(cfg: Any, recipe: Recipe, out: Path) -> str:
         return ""
     from detectron2.utils.file_io import PathManager
 
-    from dp2bench.deepprivacy2.detection.checkpoints import read_state
+    from dp2bench.weights.reading import read_state
 
     try:
         path = Path(recipe.weights or PathManager.get_local_path(cfg.MODEL.WEIGHTS)).expanduser()

@@ -25,10 +25,10 @@ from dp2bench.core.contracts import Dataset, Progress, no_progress
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.seeds import derive_seed
 from dp2bench.core.types import Sample
-from dp2bench.downstream.small import SmallNet, cut, frozen_maps
-from dp2bench.downstream.training import fit, save
-from dp2bench.metrics import efficientnet
 from dp2bench.metrics.instances import SMALLEST
+from dp2bench.networks import efficientnet
+from dp2bench.networks.fitting import fit, save
+from dp2bench.networks.frozen_backbone import SmallNet, cut, frozen_maps
 
 CLASSES = (24, 25, 26, 27, 28, 31, 32, 33)
 """Cityscapes' label ids with instances: person, rider, car, truck, bus, train, motorcycle, bicycle."""

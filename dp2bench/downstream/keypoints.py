@@ -25,9 +25,9 @@ from torch.nn import functional as F
 from dp2bench.core.contracts import Dataset, Progress, no_progress
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.seeds import Seed, derive_seed, generator
-from dp2bench.downstream.small import SmallNet, cut, frozen_maps
-from dp2bench.downstream.training import fit, save
-from dp2bench.metrics import efficientnet
+from dp2bench.networks import efficientnet
+from dp2bench.networks.fitting import fit, save
+from dp2bench.networks.frozen_backbone import SmallNet, cut, frozen_maps
 
 MIRRORED = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
 """COCO's keypoints after a flip."""

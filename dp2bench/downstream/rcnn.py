@@ -24,7 +24,7 @@ from dp2bench.core.seeds import derive_seed, generator
 from dp2bench.core.types import Sample
 from dp2bench.downstream.instances import CLASSES, instance_ids, write_results
 from dp2bench.downstream.keypoints import MIRRORED, PERSON, annotation_file
-from dp2bench.downstream.training import keep, resume, save, write_curve
+from dp2bench.networks.fitting import keep, resume, save, write_curve
 
 Kind = Literal["keypoint-rcnn", "mask-rcnn"]
 SAVE_EVERY = 500

@@ -16,10 +16,10 @@ from dp2bench.core.paths import cache_root
 from dp2bench.core.people_io import load_people
 from dp2bench.core.provenance import package_versions
 from dp2bench.core.results import content_key
-from dp2bench.engine import anonymise as _anonymise
+from dp2bench.engine.folder_source import ReadyMade
 from dp2bench.engine.plan import Step, make_dataset
-from dp2bench.engine.ready_made import ReadyMade
 from dp2bench.engine.suite import Component
+from dp2bench.pipelines import anonymize as _anonymise
 
 
 def _create(kind: registry.Kind, spec: Mapping[str, Any]) -> Any:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dp2bench.core.errors import PluginError
 from dp2bench.core.types import Image
-from dp2bench.metrics import efficientnet
+from dp2bench.networks import efficientnet
 
 BATCH = 32
 INCEPTION_SHA256 = "6726825d"

@@ -96,7 +96,7 @@ def test_given_weights_spare_the_training(samples, tmp_path):
 EMBEDDED = reid.Recipe(epochs=20, weights=reid.EMBEDDED)
 
 
-@pytest.mark.parametrize("seed", reid.EMBEDDED_SHA256)
+@pytest.mark.parametrize("seed", reid.EMBEDDED_SEEDS)
 def test_embedded_attackers_are_those_of_the_dataset_as_it_is(seed, tmp_path):
     data = PassersbyReID("smoke").meta
     reid.take(EMBEDDED, tmp_path, seed=seed, data=f"{data.name} {data.version}")

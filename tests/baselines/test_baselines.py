@@ -17,7 +17,7 @@ from dp2bench.baselines.pixelate import (
 from dp2bench.core.contracts import MethodMeta
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import CropBatch, People
-from dp2bench.deepprivacy2 import stitching
+from dp2bench.inpainting import stitching
 
 META = MethodMeta("test")
 SEED = Seed(0)
@@ -154,7 +154,7 @@ def test_the_short_way_is_the_long_way(make, shift, monkeypatch):
     method = make()
     assert method.inpainter.operator is not None
     a = method.anonymize(image, people, seed=SEED)
-    monkeypatch.setattr("dp2bench.deepprivacy2.anonymizer._fill_directly", lambda *given: False)
+    monkeypatch.setattr("dp2bench.inpainting.anonymizer._fill_directly", lambda *given: False)
     b = method.anonymize(image, people, seed=SEED)
     assert np.array_equal(a.changed, b.changed)
     difference = np.abs(a.image.astype(int) - b.image)

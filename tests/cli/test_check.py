@@ -13,7 +13,7 @@ pytestmark = pytest.mark.e2e
 LEAKY = """
 import numpy as np
 from dp2bench.core.contracts import MethodMeta
-from dp2bench.deepprivacy2.anonymizer import InpaintingAnonymizer
+from dp2bench.inpainting.anonymizer import InpaintingAnonymizer
 from dp2bench.core.types import Anonymized
 
 class Inverts:

@@ -6,8 +6,10 @@ from typer.testing import CliRunner
 
 from dp2bench.cli.main import app
 from dp2bench.core.errors import Dp2benchError
-from dp2bench.deepprivacy2 import generators, weights
-from dp2bench.deepprivacy2.weights import files
+from dp2bench.deepprivacy2 import generator_weights, generators
+from dp2bench.deepprivacy2.generators import files
+from dp2bench.weights import catalogue as weights
+from dp2bench.weights import digests, embedded
 
 pytestmark = pytest.mark.e2e
 
@@ -42,18 +44,19 @@ def test_path_of_what_is_not_there_says_how_to_get_it():
 
 
 def test_the_embedded_detector_has_a_path_and_is_verified(tmp_path, monkeypatch):
-    assert run("path", "embedded").output.strip() == str(weights.EMBEDDED_DETECTOR)
-    for given in ((), ("embedded",)):
+    shipped = embedded.path("embedded-detector")
+    assert run("path", "embedded-detector").output.strip() == str(shipped)
+    for given in ((), ("embedded-detector",)):
         result = run("verify", *given)
         assert result.exit_code == 0, result.output
-        assert "ok embedded: matches the sha256" in result.output
-    assert "mini-face" not in run("verify", "embedded").output
-    changed = tmp_path / "embedded.safetensors"
-    changed.write_bytes(weights.EMBEDDED_DETECTOR.read_bytes()[:-1] + b"?")
-    monkeypatch.setattr(weights, "EMBEDDED_DETECTOR", changed)
-    result = run("verify", "embedded")
+        assert "ok embedded-detector: matches the sha256" in result.output
+    assert "mini-face" not in run("verify", "embedded-detector").output
+    changed = tmp_path / "embedded-detector.safetensors"
+    changed.write_bytes(shipped.read_bytes()[:-1] + b"?")
+    monkeypatch.setattr(embedded, "FOLDER", tmp_path)
+    result = run("verify", "embedded-detector")
     assert result.exit_code == 1
-    assert "bad embedded" in result.output
+    assert "bad embedded-detector" in result.output
     assert "Reinstall dp2bench" in result.output
 
 
@@ -61,22 +64,22 @@ def test_an_official_checkpoint_is_imported_verified_and_used(
     tmp_path, folder, monkeypatch, random_generators
 ):
     """The whole way of a user with a downloaded file, at the size of the small network."""
-    file = weights.describe(random_generators["face"])
+    file = generator_weights.describe(random_generators["face"])
     network, _ = files.load(file)
     source = tmp_path / "downloaded.ckpt"
     torch.save({"EMA_generator": network.state_dict(), "global_step": 7}, source)
     known = dict(weights.catalogue())
-    known["fdf256_stylegan"] = weights.Entry(**{**vars(known["fdf256_stylegan"]), "md5": weights.md5(source)})
+    known["fdf256_stylegan"] = weights.Entry(**{**vars(known["fdf256_stylegan"]), "md5": digests.md5(source)})
     monkeypatch.setattr(weights, "catalogue", lambda: known)
     monkeypatch.setattr(generators, "build", lambda name, b=generators.build: b(file.config))
     result = run("import", source, "--as", "fdf256_stylegan")
     assert result.exit_code == 0, result.exception
     path = folder / "fdf256_stylegan.safetensors"
-    assert weights.sha256(path) in result.output
+    assert digests.sha256(path) in result.output
     assert source.is_file(), "the user's own file stays"
     assert run("path", "fdf256_stylegan").output.strip() == str(path)
     assert "ok fdf256_stylegan: matches its record" in run("verify").output
-    assert weights.resolve("official", "face") == path
+    assert generator_weights.resolve("official", "face") == path
     with path.open("r+b") as stream:
         stream.seek(-1, 2)
         stream.write(b"\x7f")
@@ -130,7 +133,7 @@ def test_a_folder_through_deepprivacy2(tmp_path, random_generators):
 
 
 def test_deepprivacy2_without_weights_is_one_message(tmp_path, monkeypatch):
-    monkeypatch.setattr(weights, "embedded", dict)
+    monkeypatch.setattr(generator_weights, "embedded", dict)
     Pillow.new("RGB", (40, 80)).save(tmp_path / "a.png")
     result = CliRunner().invoke(
         app, ["anonymize", str(tmp_path / "a.png"), str(tmp_path / "b.png"), "-m", "deepprivacy2"]

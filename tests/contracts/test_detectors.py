@@ -12,7 +12,7 @@ from dp2bench.core import registry
 from dp2bench.core.contracts import Detector, bound
 from dp2bench.core.types import SurfaceMap
 from dp2bench.datasets.passersby.coco import PassersbyCoco
-from dp2bench.deepprivacy2.detection import saving
+from dp2bench.detection import export as saving
 
 ELSEWHERE = {
     "centerface": "test_faces: its weights are in a package that is not on every machine",

@@ -3,7 +3,7 @@
 import pytest
 
 from dp2bench.core import conformance, registry
-from dp2bench.deepprivacy2 import weights
+from dp2bench.deepprivacy2 import generator_weights
 
 EXAMPLES = conformance.Examples(template="passersby-13380", vertices=13380)
 NEEDS = {
@@ -47,7 +47,7 @@ EMBEDDED = {
 
 
 def test_every_embedded_generator_is_checked():
-    assert {*EMBEDDED} == {*weights.embedded(), "all of them"}
+    assert {*EMBEDDED} == {*generator_weights.embedded(), "all of them"}
 
 
 @pytest.mark.slow
@@ -56,7 +56,7 @@ def test_conformance_of_embedded_generators(which):
     """As above, with the trained networks in the size and precision in which they are used."""
     method, arguments = EMBEDDED[which]
     made = registry.create("methods", method, arguments)
-    names = weights.embedded() if which == "all of them" else [which]
+    names = generator_weights.embedded() if which == "all of them" else [which]
     assert sorted(w.name for w in made.meta.weights) == sorted(names)
     outcomes = list(conformance.run(lambda: registry.create("methods", method, arguments), EXAMPLES))
     assert [(o.check, o.detail) for o in outcomes if o.status != "pass"] == []

@@ -9,7 +9,7 @@ import pytest
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.images import read_image, write_image
 from dp2bench.datasets.cityscapes import GROUND_TRUTH, Cityscapes
-from dp2bench.engine.ready_made import ReadyMade
+from dp2bench.engine.folder_source import ReadyMade
 
 STEMS = {
     "train": ["aachen_000000_000019", "aachen_000001_000019", "hamburg_000000_103367"],

@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 import torch
 
-from dp2bench.core import conformance, cutting, registry
+from dp2bench.core import conformance, registry
 from dp2bench.core.errors import Dp2benchError, PluginError
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import Category, People, SurfaceMap
-from dp2bench.deepprivacy2 import stitching, weights
-from dp2bench.deepprivacy2.anonymizer import NOBODY
-from dp2bench.deepprivacy2.detection.keypoints import bring
-from dp2bench.deepprivacy2.generators import build, deep_privacy1
-from dp2bench.deepprivacy2.weights import files
+from dp2bench.deepprivacy2 import generator_weights
+from dp2bench.deepprivacy2.generators import build, deep_privacy1, files
+from dp2bench.detection.keypoints import bring
+from dp2bench.inpainting import crops as cutting
+from dp2bench.inpainting import stitching
+from dp2bench.inpainting.anonymizer import NOBODY
+from dp2bench.weights import digests
 
 SEED = Seed(3)
 
@@ -180,7 +182,7 @@ def test_the_meta_holds_what_was_effective(paths):
     assert meta.arguments["generators"]["face"]["truncation"] == "multi-modal"
     assert meta.arguments["generators"]["body"]["precision"] == "float32"
     assert meta.arguments["waiting"] == "blank"
-    assert {w.sha256 for w in meta.weights} == {weights.sha256(p) for p in paths.values()}
+    assert {w.sha256 for w in meta.weights} == {digests.sha256(p) for p in paths.values()}
     assert not meta.deterministic
     assert not meta.sees_hole
     published = {**paths, "truncation": "mean", "psi": 0, "waiting": "visible"}
@@ -221,7 +223,7 @@ def test_weights_for_something_else_are_refused(paths):
 def test_a_file_that_changed_since_it_was_imported_is_refused(paths, tmp_path):
     mine = tmp_path / "mine.safetensors"
     mine.write_bytes(Path(paths["face"]).read_bytes())
-    weights.write_record(mine)
+    digests.write_record(mine)
     registry.create("methods", "deepprivacy2-face", {"face": mine})
     content = bytearray(mine.read_bytes())
     content[-1] ^= 1
@@ -232,7 +234,7 @@ def test_a_file_that_changed_since_it_was_imported_is_refused(paths, tmp_path):
 
 @pytest.mark.parametrize("name", ["deepprivacy2", "deepprivacy2-no-cse", "deepprivacy2-face", "deepprivacy1"])
 def test_without_weights_one_clear_message(name, monkeypatch):
-    monkeypatch.setattr(weights, "embedded", dict)
+    monkeypatch.setattr(generator_weights, "embedded", dict)
     with pytest.raises(Dp2benchError) as error:
         registry.create("methods", name, {})
     assert "dp2bench weights fetch" in error.value.remedy

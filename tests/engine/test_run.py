@@ -26,10 +26,10 @@ from dp2bench.core.types import People, Sample, SampleId
 from dp2bench.datasets.folder import Folder
 from dp2bench.engine import plan, store
 from dp2bench.engine import suite as suites
-from dp2bench.engine.anonymise import measured_coverage
 from dp2bench.engine.executor import LocalExecutor
 from dp2bench.engine.run import keep_evidence, keep_pictures, pool_seeds, pool_units, run_suite
 from dp2bench.engine.store import Store
+from dp2bench.pipelines.anonymize import measured_coverage
 
 
 class Quiet:

@@ -5,8 +5,8 @@ import pytest
 
 from dp2bench.core import registry
 from dp2bench.core.errors import SuiteError
-from dp2bench.deepprivacy2.weights import MissingWeightsError
 from dp2bench.engine import suite
+from dp2bench.weights.catalogue import MissingWeightsError
 
 
 @pytest.mark.parametrize("name", suite.names())

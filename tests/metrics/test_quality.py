@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dp2bench.core.errors import PluginError
-from dp2bench.metrics import efficientnet, features, quality
+from dp2bench.metrics import features, quality
+from dp2bench.networks import efficientnet
 
 
 def sets(n=40, d=12, shift=0.0, seed=0):

@@ -13,7 +13,7 @@ from dp2bench.core.contracts import RunContext
 from dp2bench.core.errors import DatasetError, Dp2benchError
 from dp2bench.core.types import People, SurfaceMap
 from dp2bench.datasets.folder import Folder
-from dp2bench.deepprivacy2.detection.ensemble import Ensemble
+from dp2bench.detection.ensemble import Ensemble
 from dp2bench.tasks.runtime import Runtime, compose
 
 

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from dp2bench.core import cutting
 from dp2bench.core.types import SurfaceMap
 from dp2bench.datasets.crops import Crop
 from dp2bench.datasets.fdh import HEIGHT, TEMPLATE_FILE, WIDTH, members
@@ -16,6 +15,7 @@ from dp2bench.datasets.passersby.making import Arrays, Recipe, cut, join
 from dp2bench.datasets.passersby.portraits import Shot, Size
 from dp2bench.datasets.passersby.template import NAME as TEMPLATE
 from dp2bench.datasets.shards import ShardWriter
+from dp2bench.inpainting import crops as cutting
 
 STREAM = "passersby-fdh"
 SIZES = {

@@ -18,14 +18,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.core import cutting, templates
+from dp2bench.core import templates
 from dp2bench.core.contracts import Dataset, Detector, Progress, bound, no_progress
 from dp2bench.core.errors import Dp2benchError, PictureError
 from dp2bench.core.types import Image, People, SampleId, SurfaceMap
 from dp2bench.datasets.crops import Crop
 from dp2bench.datasets.fdh import HEIGHT, TEMPLATE_FILE, WIDTH, members
 from dp2bench.datasets.shards import ShardWriter, empty_folder
-from dp2bench.deepprivacy2.detection.ensemble import Ensemble
+from dp2bench.detection.ensemble import Ensemble
+from dp2bench.inpainting import crops as cutting
 
 REPORT = "filtered.json"
 

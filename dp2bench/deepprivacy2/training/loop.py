@@ -28,7 +28,7 @@ from dp2bench.core.contracts import Progress, no_progress
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.seeds import derive_seed
 from dp2bench.datasets.crops import Crops
-from dp2bench.deepprivacy2.generators import build
+from dp2bench.deepprivacy2.generators import build, files
 from dp2bench.deepprivacy2.generators.mapping import sample_latents
 from dp2bench.deepprivacy2.training import losses
 from dp2bench.deepprivacy2.training.crops import Batch, Steps, collate, to_batch
@@ -37,7 +37,6 @@ from dp2bench.deepprivacy2.training.encoder import Encoder, divergence
 from dp2bench.deepprivacy2.training.measures import COLUMNS as MEASURES
 from dp2bench.deepprivacy2.training.measures import measure
 from dp2bench.deepprivacy2.training.recipe import Recipe
-from dp2bench.deepprivacy2.weights import files
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.parametrizations import spectral_norm
 
-from dp2bench.metrics import efficientnet
+from dp2bench.networks import efficientnet
 
 STRIDES = (4, 8, 16, 32)
 

@@ -26,14 +26,14 @@ from dp2bench.core.errors import Dp2benchError
 from dp2bench.datasets.crops import Crop, Crops
 from dp2bench.datasets.fdh import members
 from dp2bench.datasets.shards import ShardWriter
-from dp2bench.deepprivacy2 import weights
+from dp2bench.deepprivacy2 import generator_weights
+from dp2bench.deepprivacy2.generators import files
 from dp2bench.deepprivacy2.training import losses
 from dp2bench.deepprivacy2.training.crops import Steps, chosen, collate, pack, resize, to_batch
 from dp2bench.deepprivacy2.training.ema import MovingAverage, decay
 from dp2bench.deepprivacy2.training.encoder import divergence
 from dp2bench.deepprivacy2.training.measures import measure
 from dp2bench.deepprivacy2.training.recipe import load, shipped
-from dp2bench.deepprivacy2.weights import files
 from dp2bench.metrics.features import EfficientNetFeatures
 
 Fabric = pytest.importorskip("lightning_fabric", reason="the extra `train` is not installed").Fabric
@@ -278,14 +278,14 @@ def test_the_trained_file_is_read_as_weights(tmp_path):
     wanted = load(recipe(tmp_path, images=16))
     run = training(wanted, tmp_path / "run")
     path = run.run()
-    found = weights.describe(path)
+    found = generator_weights.describe(path)
     assert found.crop_size == SIZE
     assert tuple(found.templates) == (TEMPLATE,)
     network, _ = files.load(found)
     for a, b in zip(network.parameters(), run.average.network.parameters(), strict=True):
         assert torch.equal(a, b)
     size = path.stat().st_size
-    network, _ = files.load(weights.describe(run.export(half=True)))
+    network, _ = files.load(generator_weights.describe(run.export(half=True)))
     assert path.stat().st_size < 0.7 * size
     for a, b in zip(network.parameters(), run.average.network.parameters(), strict=True):
         assert a.dtype == torch.float32

@@ -1,0 +1,230 @@
+"""A generator as an inpainter: crops to network inputs, seeds to styles, outputs to pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dp2bench.core import templates
+from dp2bench.core.contracts import MethodMeta
+from dp2bench.core.numbers import check_range, check_whole
+from dp2bench.core.seeds import Seed
+from dp2bench.core.types import CropBatch
+from dp2bench.deepprivacy2.generator_weights import GeneratorFile
+from dp2bench.inpainting.crop_boxes import FaceCrop
+from dp2bench.weights.digests import sha256
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+
+Truncation = Literal["none", "mean", "multi-modal"]
+Precision = Literal["auto", "float32", "float16", "bfloat16"]
+CENTRES = 64
+"""Cluster centres of styles where a file has none of its own, found among `SAMPLES` styles."""
+SAMPLES = 10_000
+DEEP_PRIVACY1_KEYPOINTS = 7
+"""The first of COCO's order: nose, eyes, ears, shoulders."""
+
+
+class GeneratorInpainter:
+    """Fills holes with a network of `dp2bench.deepprivacy2.generators`.
+
+    Row i of `fill` depends on crop i and seed i alone, to the last grey level: the network always runs on the same number of
+    crops, the last ones filled up, so that no kernel is chosen by how many people there are.
+
+    Args:
+        file: the generator's weights.
+        meta: what the inpainter declares.
+        truncation: ``none``: each person's own style. ``mean``: styles are drawn to the mean style, ``psi`` 0 gives everybody
+            the same. ``multi-modal``: each is drawn to the nearest of the cluster centres.
+        psi: how much of a person's own style is left, 0 to 1; 1 is no truncation. None takes what the weights recommend:
+            0, as published, and 1 for the embedded ones.
+        device: torch device; None takes a GPU if there is one.
+        precision: of convolutions; ``auto`` is float16 on a GPU and float32 on a CPU. A CPU knows float32 and bfloat16, which is
+            faster on a processor that multiplies it and differs by a few grey levels.
+        batch_size: crops that the network runs on at once; None takes 1 on a CPU, where more is slower, and 8 on a GPU.
+        compile: compile the network with ``torch.compile``.
+
+    """
+
+    def __init__(
+        self,
+        file: GeneratorFile,
+        meta: MethodMeta,
+        *,
+        truncation: Truncation = "multi-modal",
+        psi: float | None = None,
+        device: str | None = None,
+        precision: Precision = "auto",
+        batch_size: int | None = None,
+        compile: bool = False,  # noqa: A002 - as torch calls it
+    ) -> None:
+        if truncation not in {"none", "mean", "multi-modal"}:
+            raise ValueError(f"truncation is none, mean or multi-modal, not {truncation!r}")
+        psi = file.psi if psi is None else psi
+        check_range("psi", psi, 0, 1)
+        if precision not in {"auto", "float32", "float16", "bfloat16"}:
+            raise ValueError(f"precision is auto, float32, float16 or bfloat16, not {precision!r}")
+        if batch_size is not None:
+            check_whole("batch_size", batch_size)
+        self.file, self.meta = file, meta
+        self.crop_size = file.crop_size
+        self.face_crop: FaceCrop = "fdf128" if file.face_crop == "fdf128" else "fdf256"
+        self.uses_conditions = file.role in {"body-cse", "face-keypoints"}
+        self.needs_keypoints = file.role == "face-keypoints"
+        # DeepPrivacy 1 has no styles: its published anonymiser takes z as it is.
+        self.truncation: Truncation = "none" if self.needs_keypoints or psi == 1 else truncation
+        self.psi = 1.0 if self.truncation == "none" else psi
+        self._device, self._precision, self._batch, self._compile = device, precision, batch_size, compile
+        self._loaded: Any = None
+
+    @property
+    def deterministic(self) -> bool:
+        """Everybody gets the mean style: the seed changes nothing."""
+        return self.truncation == "mean" and self.psi == 0
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        import torch
+
+        return torch.device(self._device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+    @property
+    def precision(self) -> str:
+        """Of the convolutions."""
+        if self._precision == "auto":
+            return "float16" if self.device.type == "cuda" else "float32"
+        if self._precision == "float16" and self.device.type == "cpu":
+            raise ValueError("a CPU does not compute in float16: take precision float32 or bfloat16")
+        return self._precision
+
+    @property
+    def batch_size(self) -> int:
+        """Crops that the network runs on at once."""
+        return self._batch or (8 if self.device.type == "cuda" else 1)
+
+    def arguments(self) -> dict[str, Any]:
+        """Effective settings, for `MethodMeta.arguments`."""
+        return {
+            "weights": self.file.name,
+            "truncation": self.truncation,
+            "psi": self.psi,
+            "device": self.device.type,
+            "precision": self.precision,
+            "compiled": self._compile,
+        }
+
+    def knows(self, template: str) -> bool:
+        """Whether the network was trained with this surface template."""
+        return template in self.file.templates
+
+    def network(self) -> Any:
+        """The network, loaded at the first fill and prepared for inference."""
+        if self._loaded is None:
+            import torch
+
+            from dp2bench.deepprivacy2.generators import files
+
+            network, centres = files.load(self.file)
+            network = network.to(self.device)
+            half = None if self.precision == "float32" else getattr(torch, self.precision)
+            network.prepare_for_inference(autocast=half, compile=self._compile)
+            if self.truncation == "multi-modal":
+                style: Any = network.style_net
+                style.w_centers = (style_centres(self.file) if centres is None else centres).to(self.device)
+            self._loaded = network
+        return self._loaded
+
+    def fill(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
+        """(B, h, w, 3) uint8: crops with their holes filled."""
+        import torch
+
+        network, n = self.network(), self.batch_size
+        out = np.empty_like(crops.images)
+        with torch.inference_mode():
+            for start in range(0, len(crops), n):
+                rows = np.minimum(np.arange(start, start + n), len(crops) - 1)
+                made = network(**self._inputs(network, crops, rows, [seeds[i] for i in rows]))["img"]
+                made = made.float().add(1).mul_(127.5).round_().clamp_(0, 255).to(torch.uint8)
+                kept = min(n, len(crops) - start)
+                out[start : start + kept] = made[:kept].permute(0, 2, 3, 1).cpu().numpy()
+        return out
+
+    def _inputs(
+        self, network: Any, crops: CropBatch, rows: NDArray[np.intp], seeds: Sequence[Seed]
+    ) -> dict[str, Tensor]:
+        import torch
+
+        from dp2bench.deepprivacy2.generators.mapping import sample_latents
+
+        images = torch.from_numpy(crops.images[rows]).to(self.device).permute(0, 3, 1, 2).float()
+        mask = torch.from_numpy(~crops.holes[rows])[:, None].to(self.device, torch.float32)
+        given = {"condition": images.div_(127.5).sub_(1) * mask, "mask": mask}
+        z = sample_latents(seeds, network.z_channels).to(self.device)
+        if self.needs_keypoints:
+            given |= {"z": z, "keypoints": self._keypoints(crops, rows)}
+        elif self.truncation == "none":
+            given["z"] = z
+        else:
+            style = network.style_net
+            how = style.truncate if self.truncation == "mean" else style.truncate_multi_modal
+            given["w"] = how(style(z), self.psi)
+        if self.file.role == "body-cse":
+            embedding = torch.from_numpy(self._embedding(crops, rows, network.cse_nc)).to(self.device)
+            given |= {"embedding": embedding[:, :-1], "E_mask": embedding[:, -1:]}
+        return given
+
+    def _embedding(self, crops: CropBatch, rows: NDArray[np.intp], channels: int) -> NDArray[np.float32]:
+        """(B, channels + 1, h, w): the embedding, 0 where there is none, and 1 where there is one."""
+        out = np.zeros((len(rows), channels + 1, *self.crop_size), np.float32)
+        for row, i in enumerate(rows):
+            name = crops.templates[i] if crops.templates else None
+            if crops.surfaces is None or name is None or not self.knows(name):
+                continue
+            vertices = crops.surfaces[i]
+            out[row, :-1] = templates.get(name).embed(vertices).transpose(2, 0, 1)
+            out[row, -1] = vertices >= 0
+        return out
+
+    def _keypoints(self, crops: CropBatch, rows: NDArray[np.intp]) -> Tensor:
+        import torch
+
+        if crops.keypoints is None:
+            raise ValueError(f"{self.file.name} needs keypoints; route people without them elsewhere")
+        h, w = self.crop_size
+        points = crops.keypoints[rows, :DEEP_PRIVACY1_KEYPOINTS, :2] / np.array([w, h], np.float32)
+        return torch.from_numpy(points.clip(0, 1).astype(np.float32)).to(self.device)
+
+
+def style_centres(file: GeneratorFile, *, centres: int = CENTRES, samples: int = SAMPLES) -> Tensor:
+    """(centres, w_dim) cluster centres of styles by k-means, computed once for each weights and kept in the cache.
+
+    Args:
+        file: whose styles.
+        centres: how many.
+        samples: styles of random z that they are found among; the seed is fixed.
+
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from dp2bench.core.paths import cache_root
+    from dp2bench.core.tensors import write_tensors
+    from dp2bench.deepprivacy2.generators import files
+
+    path: Path = cache_root() / "style-centres" / f"{sha256(file.path)[:32]}-{centres}-{samples}.safetensors"
+    try:
+        return load_file(path)["centres"]
+    except (SafetensorError, OSError, KeyError):
+        pass
+    network: Any = files.load(file)[0]
+    made: Tensor = network.style_net.compute_centers(centres, n_samples=samples)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_tensors({"centres": made}, path)
+    return made

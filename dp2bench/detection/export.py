@@ -1,0 +1,263 @@
+"""Detections as files that people edit: COCO JSON, PNG masks of ids, and pictures to look at."""
+
+from __future__ import annotations
+
+import colorsys
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PILImage
+from pycocotools import mask as rle
+
+from dp2bench.core.contracts import ComponentMeta
+from dp2bench.core.errors import DatasetError
+from dp2bench.core.types import Category, Image, People, Sample
+from dp2bench.detection.coco_json import pack_surface
+from dp2bench.detection.matching import masks_of
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+CATEGORIES = ({"id": 1, "name": "person"}, {"id": 2, "name": "face"})
+_ID_FORMATS = {"1", "L", "P", "I", "I;16", "I;16B", "RGB"}
+
+
+class CocoWriter:
+    """Writes a COCO JSON picture by picture, without holding the annotations; `boxes_file.CocoFile` gives back equal people.
+
+    The file is there when it is whole. Annotations have further keys: ``face`` (x, y, width, height, or null), ``surface``,
+    ``track_id``.
+
+    Args:
+        path: of the JSON.
+        info: stored under ``info``: which detector, with what settings.
+
+    """
+
+    def __init__(self, path: Path, info: dict[str, Any]) -> None:
+        self.path = path
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._partial = path.with_name(path.name + ".partial")
+        self._file = self._partial.open("w", encoding="utf-8")
+        self._images: list[str] = []
+        self._next = 1
+        head = json.dumps({"info": info, "categories": CATEGORIES}, indent=1)
+        self._file.write(head[:-2] + ',\n "annotations": [')
+
+    def add(self, name: str, people: People, size: tuple[int, int]) -> None:
+        """The people of a picture of (H, W) pixels; ``name`` is its path within the dataset."""
+        number = len(self._images) + 1
+        self._images.append(
+            json.dumps({"id": number, "file_name": name, "height": size[0], "width": size[1]})
+        )
+        for i in range(len(people)):
+            row = _annotation(people, i) | {"id": self._next, "image_id": number}
+            self._file.write((",\n  " if self._next > 1 else "\n  ") + json.dumps(row))
+            self._next += 1
+
+    def __enter__(self) -> CocoWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._file.write('\n ],\n "images": [\n  ' + ",\n  ".join(self._images) + "\n ]\n}\n")
+        self._file.close()
+        if kind is None:
+            os.replace(self._partial, self.path)
+        else:
+            self._partial.unlink(missing_ok=True)
+
+
+def _annotation(people: People, i: int) -> dict[str, Any]:
+    box = _xywh(people.boxes[i])
+    row: dict[str, Any] = {
+        "category_id": 2 if people.categories[i] == Category.FACE else 1,
+        "bbox": box,
+        "area": box[2] * box[3],
+        "iscrowd": 0,
+        "score": float(people.scores[i]),
+    }
+    if people.masks is not None:
+        packed = rle.encode(np.asfortranarray(people.masks[i], np.uint8))
+        row["segmentation"] = {"size": packed["size"], "counts": packed["counts"].decode()}
+        row["area"] = int(people.masks[i].sum())
+    if people.keypoints is not None:
+        row["keypoints"] = [float(v) for v in people.keypoints[i].ravel()]
+        row["num_keypoints"] = int((people.keypoints[i, :, 2] > 0).sum())
+    if people.faces is not None:
+        face = people.faces[i]
+        row["face"] = _xywh(face) if np.isfinite(face).all() else None
+    surface = people.surfaces[i]
+    if surface is not None:
+        row["surface"] = pack_surface(surface)
+    if people.track_ids is not None:
+        row["track_id"] = int(people.track_ids[i])
+    return row
+
+
+def _xywh(box: NDArray[np.float32]) -> list[float]:
+    # Differences of float32 in double precision are exact, so that adding them up gives the corners again.
+    x0, y0, x1, y1 = (float(v) for v in box)
+    return [x0, y0, x1 - x0, y1 - y0]
+
+
+def id_mask(people: People, size: tuple[int, int]) -> NDArray[np.uint16]:
+    """(H, W): 0 where nobody is, else the person's index plus one; where people overlap, the smaller one.
+
+    Tracked people get their track's id plus one, so that a colour stays with a person.
+    """
+    masks = masks_of(people, size)
+    out = np.zeros(size, np.uint16)
+    names = np.arange(len(people)) if people.track_ids is None else people.track_ids
+    if len(names) and names.max() >= np.iinfo(np.uint16).max:
+        raise DatasetError(
+            f"A PNG of ids holds at most {np.iinfo(np.uint16).max} people.", "Write a .json instead."
+        )
+    for i in sorted(range(len(people)), key=lambda i: -int(masks[i].sum())):
+        out[masks[i]] = names[i] + 1
+    return out
+
+
+def write_id_mask(path: Path, people: People, size: tuple[int, int]) -> None:
+    """`id_mask` as a PNG of 8 bits, or 16 where that is not enough."""
+    ids = id_mask(people, size)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PILImage.fromarray(ids.astype(np.uint8) if ids.max(initial=0) < 256 else ids).save(path)
+
+
+def id_mask_name(sample_id: str) -> str:
+    """The PNG of a picture: the same path with its suffix replaced."""
+    return PurePosixPath(sample_id).with_suffix(".png").as_posix()
+
+
+class IdMasks:
+    """Replays people from a folder of PNGs whose pixels are people's ids, 0 where nobody is.
+
+    The PNG of ``a/b.jpg`` is ``a/b.png``. Read are 1, 8 and 16 bits, palettes (the index counts) and RGB as in COCO's panoptic format
+    (R + 256 G + 65536 B). A PNG shows each pixel as one person's only: what another hides of a person is not in his mask.
+
+    Args:
+        path: the folder.
+        faces: the masks show faces, each a detection of its own, rather than persons.
+
+    """
+
+    def __init__(self, *, path: str | Path | None = None, faces: bool = False) -> None:
+        if path is None or not Path(path).expanduser().is_dir():
+            raise DatasetError(
+                f"The detector 'png-masks' needs a folder of masks, and there is {'none' if path is None else f'no {path}'}.",
+                "Pass the folder's path as the detector's argument `path`.",
+            )
+        self.path = Path(path).expanduser()
+        self.faces = faces
+        digest = hashlib.sha256(b"faces" if faces else b"")
+        for file in sorted(self.path.rglob("*.png")):
+            digest.update(f"{file.relative_to(self.path).as_posix()}\0".encode())
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+        self.meta = ComponentMeta("png-masks", f"1-{digest.hexdigest()[:16]}")
+
+    def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
+        """The people of each picture, in ascending order of their ids."""
+        return [self._people(image, sample) for image, sample in zip(images, samples, strict=True)]
+
+    def _people(self, image: Image, sample: Sample) -> People:
+        path = self.path / id_mask_name(sample.id)
+        ids = read_ids(path, sample.id)
+        if ids.shape != image.shape[:2]:
+            raise DatasetError(
+                f"{path} has {ids.shape[1]}x{ids.shape[0]} pixels, and the picture {sample.id} has {image.shape[1]}x{image.shape[0]}.",
+                "Use the masks of these pictures.",
+            )
+        names = [int(n) for n in np.unique(ids) if n]
+        if not names:
+            return People.none()
+        masks = np.stack([ids == n for n in names])
+        boxes = []
+        for mask in masks:
+            x, y, w, h = cv2.boundingRect(mask.view(np.uint8))
+            boxes.append([x, y, x + w, y + h])
+        if self.faces:
+            faces = np.array(boxes, np.float32)
+            return People.of(boxes, masks=masks, faces=faces, categories=[Category.FACE] * len(boxes))
+        return People.of(boxes, masks=masks)
+
+
+def read_ids(path: Path, wanted_for: str) -> NDArray[np.int64]:
+    """(H, W) ids of a PNG. Raises DatasetError for one that is missing, damaged, or of a kind that is no mask."""
+    try:
+        with PILImage.open(path) as picture:
+            if picture.mode not in _ID_FORMATS:
+                raise DatasetError(
+                    f"{path} is a picture of the kind {picture.mode}, which holds no ids.",
+                    "Use greyscale of 8 or 16 bits, a palette, or RGB as in COCO's panoptic format.",
+                )
+            ids = np.asarray(picture).astype(np.int64)
+    except FileNotFoundError:
+        raise DatasetError(
+            f"There is no mask {path} for the picture {wanted_for}.",
+            "Add it (all zeros if the picture shows nobody): nobody is overlooked silently.",
+        ) from None
+    except (OSError, ValueError, SyntaxError) as error:
+        raise DatasetError(f"The mask {path} cannot be read: {error}.", "Copy or make it again.") from error
+    if ids.ndim == 3:
+        ids = ids @ np.array([1, 256, 65536], np.int64)
+    return np.asarray(ids, np.int64)
+
+
+def overlay(image: Image, people: People) -> Image:
+    """The picture with its people drawn in: a colour each (each track's its own), contour, box, face and what is known of them."""
+    out: Image = image.copy()
+    size = (image.shape[0], image.shape[1])
+    masks = None if people.masks is None else masks_of(people, size)
+    scale = max(0.35, min(size) / 1000)
+    width = max(1, round(2 * scale))
+    for i in range(len(people)):
+        name = i if people.track_ids is None else int(people.track_ids[i])
+        colour = _colour(name)
+        if masks is not None:
+            mask = masks[i]
+            out[mask] = (0.55 * out[mask] + 0.45 * np.array(colour)).astype(np.uint8)
+            contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+            cv2.drawContours(out, contours, -1, colour, width)
+        _rectangle(out, people.boxes[i], colour, width)
+        if people.faces is not None and np.isfinite(people.faces[i]).all():
+            _rectangle(out, people.faces[i], (255, 255, 255), width)
+        if people.keypoints is not None:
+            for x, y, seen in people.keypoints[i]:
+                if seen > 0:
+                    cv2.circle(out, (round(float(x)), round(float(y))), 2 * width, colour, -1)
+        label = f"{name} {Category(int(people.categories[i])).name.lower().replace('_', ' ')} {people.scores[i]:.2f}"
+        _label(out, people.boxes[i], label, colour, scale)
+    return out
+
+
+def _rectangle(image: Image, box: NDArray[np.float32], colour: tuple[int, int, int], width: int) -> None:
+    x0, y0, x1, y1 = (round(float(v)) for v in box)
+    cv2.rectangle(image, (x0, y0), (x1 - 1, y1 - 1), colour, width)
+
+
+def _label(
+    image: Image, box: NDArray[np.float32], text: str, colour: tuple[int, int, int], scale: float
+) -> None:
+    (w, h), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
+    x = int(np.clip(box[0], 0, max(0, image.shape[1] - w)))
+    y = int(np.clip(box[1], h + below, image.shape[0]))
+    cv2.rectangle(image, (x, y - h - below), (x + w, y), colour, -1)
+    cv2.putText(
+        image, text, (x, y - below // 2 - 1), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA
+    )
+
+
+def _colour(name: int) -> tuple[int, int, int]:
+    """A bright colour; names that follow each other get hues far apart."""
+    r, g, b = colorsys.hsv_to_rgb(name * 0.618034 % 1.0, 0.65, 1.0)
+    return round(255 * r), round(255 * g), round(255 * b)

@@ -1,0 +1,245 @@
+"""An anonymiser around inpainters: cut people out, fill the holes, paste them (DeepPrivacy2, section 3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Literal, TypeVar, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dp2bench.core.contracts import Inpainter, MethodMeta
+from dp2bench.core.numbers import check_range, check_whole
+from dp2bench.core.seeds import Seed, derive_seed
+from dp2bench.core.types import Anonymized, Category, CropBatch, Image, Missed, People
+from dp2bench.inpainting import crops as cutting
+from dp2bench.inpainting import stitching
+from dp2bench.inpainting.crop_boxes import SMALLEST_CROP, FaceCrop
+from dp2bench.inpainting.crops import Region
+
+Fallback = Literal["mask-out", "generate", "none"]
+Waiting = Literal["blank", "visible"]
+Part = Literal["body", "face"]
+Route = Callable[[People], Sequence["Inpainter | None"]]
+"""Who fills each person of a picture; None where nobody can."""
+_T = TypeVar("_T")
+NOBODY = "no generator for this kind of detection"
+
+
+class InpaintingAnonymizer:
+    """Recursive stitching: people in ascending order of covered pixels, each filled from the picture with the
+    earlier ones.
+
+    Where ``inpainter.meta.sees_hole`` is False, holes are grey in the picture before a crop is resized: no
+    pixel of the output depends on a pixel in its person's hole, and with ``waiting="blank"`` on a pixel in
+    anybody's hole.
+
+    An inpainter may have more attributes: ``smooth = True`` where its output has no detail, so that its crops
+    can be resized bilinearly; ``uses_conditions = False`` where it has no use for surfaces and keypoints;
+    ``operator`` (see `stitching.apply_operator`) where it is a separable linear filter, for speed;
+    ``face_crop`` where it was made for another definition of the crop around a face.
+
+    Args:
+        inpainter: fills the holes.
+        meta: what the whole declares; the inpainter's own where omitted. Its scope must be ``body`` or
+            ``face``.
+        route: sends each person to one of several inpainters, which replace the face or the body as the scope
+            of their meta says; everybody goes to ``inpainter`` where omitted. All must agree on ``sees_hole``.
+        fallback: a body whose crop is under 32x32 pixels, which the published code leaves as it is, and who is
+            routed to nobody: ``mask-out`` paints the dilated mask (the face box) grey, ``none`` reports them as
+            missed; ``generate`` fills small bodies like all others and paints who is routed to nobody. A person
+            without a visible face is missed in scope ``face`` either way: there is no face to replace.
+        waiting: what an inpainter that does not see holes gets of other people not yet replaced: ``blank``
+            makes them part of the crop's hole, ``visible`` leaves them in the background, as the published
+            code does.
+        face_crop: definition of the crop around a face.
+        feather: width of a soft edge inside the hole, as a share of the square root of the crop's area in the
+            picture; 0 for a hard edge, as the published code has it. See `stitching.soften`.
+        batch_size: most crops in one call of ``fill``; does not change the output.
+
+    """
+
+    def __init__(
+        self,
+        inpainter: Inpainter,
+        *,
+        meta: MethodMeta | None = None,
+        route: Route | None = None,
+        fallback: Fallback = "mask-out",
+        waiting: Waiting = "blank",
+        face_crop: FaceCrop = "fdf256",
+        feather: float = 0.0,
+        batch_size: int = 16,
+    ) -> None:
+        self.meta = inpainter.meta if meta is None else meta
+        scope = self.meta.scope
+        if scope not in {"body", "face"}:
+            raise ValueError(
+                f"InpaintingAnonymizer replaces bodies or faces, not scope {scope!r} of {self.meta.name}"
+            )
+        if fallback not in get_args(Fallback):
+            raise ValueError(f"fallback is {' or '.join(get_args(Fallback))}, not {fallback!r}")
+        if waiting not in get_args(Waiting):
+            raise ValueError(f"waiting is {' or '.join(get_args(Waiting))}, not {waiting!r}")
+        check_whole("batch_size", batch_size)
+        check_range("feather", feather, 0, 0.5)
+        self.scope: Part = "face" if scope == "face" else "body"
+        self.inpainter = inpainter
+        self.route = route
+        self.fallback = fallback
+        self.waiting = waiting
+        self.face_crop = face_crop
+        self.feather = feather
+        self.batch_size = batch_size
+        self.blank = not inpainter.meta.sees_hole
+
+    def anonymize(self, image: Image, people: People, *, seed: Seed) -> Anonymized:
+        """Replace the people in a picture.
+
+        Each person's seed is derived from ``seed`` and the track id, or the index where there are no tracks.
+        """
+        h, w = image.shape[:2]
+        who = [self.inpainter] * len(people) if self.route is None else list(self.route(people))
+        regions, painted, missed = self._plan(people, who, (h, w))
+        out = image.copy()
+        changed = np.zeros((h, w), np.bool_)
+        for region in (*painted, *regions):
+            stitching.mark(changed, region)
+        for region in painted:
+            stitching.paint(out, region)
+        hidden: NDArray[np.bool_] | None = None
+        if self.blank and self.waiting == "blank":
+            cutting.blank_out(out, changed.view(np.uint8))
+            hidden = changed.copy()
+        for inpainter, chunk in self._chunks(regions, who, out):
+            quick = bool(getattr(inpainter, "smooth", False))
+            seeds = [derive_seed(seed, _who(people, r.person)) for r in chunk]
+            batch = self._crops(out, people, chunk, hidden, inpainter)
+            filled = inpainter.fill(batch, seeds=seeds)
+            if filled.shape != batch.images.shape or filled.dtype != np.uint8:
+                raise ValueError(
+                    f"{inpainter.meta.name} filled {filled.dtype} {filled.shape}, "
+                    f"expected uint8 {batch.images.shape}"
+                )
+            if not quick:
+                # Resizing reads across the rim of the hole, where a fill may hold anything.
+                filled = np.where(batch.holes[..., None], filled, batch.images)
+            for region, crop in zip(chunk, filled, strict=True):
+                stitching.paste(out, region, crop, quick=quick, feather=self.feather, unknown=hidden)
+                if hidden is not None:
+                    hidden[region.slices][region.hole.view(np.bool_)] = False
+        return Anonymized(out, changed, tuple(sorted(missed)))
+
+    def _plan(
+        self, people: People, who: Sequence[Inpainter | None], size: tuple[int, int]
+    ) -> tuple[list[Region], list[Region], list[Missed]]:
+        """Regions to fill in ascending order of covered pixels, regions to paint, and who is missed."""
+        regions: list[Region] = []
+        painted: list[Region] = []
+        missed: list[Missed] = []
+        for inpainter in _distinct(who):
+            indices = [i for i, one in enumerate(who) if one is inpainter]
+            part = self.scope if inpainter is None else _part(inpainter)
+            some, small, gone = cutting.plan(
+                _faces_as_such(people.take(indices)),
+                size,
+                part,
+                (inpainter or self.inpainter).crop_size,
+                smallest=0 if self.fallback == "generate" else SMALLEST_CROP,
+                face_crop=getattr(inpainter, "face_crop", self.face_crop),
+            )
+            some, small = ([replace(r, person=indices[r.person]) for r in rs] for rs in (some, small))
+            missed += [Missed(indices[m.person], m.reason) for m in gone]
+            if inpainter is None:
+                some, small = [], [*some, *small]
+            if self.fallback == "none":
+                missed += [
+                    Missed(r.person, NOBODY if inpainter is None else cutting.TOO_SMALL) for r in small
+                ]
+                small = []
+            regions += some
+            painted += small
+        return (
+            sorted(regions, key=lambda r: (r.pixels, r.person)),
+            sorted(painted, key=lambda r: (r.pixels, r.person)),
+            missed,
+        )
+
+    def _chunks(
+        self, regions: Sequence[Region], who: Sequence[Inpainter | None], out: Image
+    ) -> Iterator[tuple[Inpainter, list[Region]]]:
+        """Regions whose windows do not overlap, by inpainter; what has an ``operator`` is filled on the way."""
+        for layer in stitching.layers(regions):
+            for inpainter in _distinct([cast("Inpainter", who[r.person]) for r in layer]):
+                own = [r for r in layer if who[r.person] is inpainter]
+                cropped = [r for r in own if not _fill_directly(out, r, inpainter)]
+                for start in range(0, len(cropped), self.batch_size):
+                    yield inpainter, cropped[start : start + self.batch_size]
+
+    def _crops(
+        self,
+        image: Image,
+        people: People,
+        regions: Sequence[Region],
+        hidden: NDArray[np.bool_] | None,
+        inpainter: Inpainter,
+    ) -> CropBatch:
+        """The crops of regions whose windows do not overlap."""
+        part, quick = _part(inpainter), bool(getattr(inpainter, "smooth", False))
+        size = (len(regions), *inpainter.crop_size)
+        images = np.empty((*size, 3), np.uint8)
+        holes = np.empty(size, np.bool_)
+        outside = np.empty(size, np.bool_)
+        for i, region in enumerate(regions):
+            images[i] = cutting.cut(image, region, scope=part, blank=self.blank, quick=quick)
+            holes[i] = region.crop_hole
+            outside[i] = region.outside()
+            if hidden is not None:
+                others = cutting.cut_mask(hidden.view(np.uint8), region).view(np.bool_)
+                holes[i] |= others
+                images[i][others] = cutting.GREY
+        # An inpainter that has no use for them says so: sampling a surface costs as much as a cheap fill.
+        conditions = getattr(inpainter, "uses_conditions", True)
+        known = conditions and any(people.surfaces[r.person] is not None for r in regions)
+        surfaces = templates = keypoints = None
+        if known:
+            maps = [people.surfaces[r.person] for r in regions]
+            surfaces = np.stack([cutting.surface_in_crop(m, r) for m, r in zip(maps, regions, strict=True)])
+            templates = tuple(None if m is None else m.template for m in maps)
+        if conditions and people.keypoints is not None:
+            keypoints = np.stack([cutting.keypoints_in_crop(people.keypoints[r.person], r) for r in regions])
+        return CropBatch(images, holes, outside, surfaces, templates or (None,) * len(regions), keypoints)
+
+
+def _distinct(inpainters: Sequence[_T]) -> list[_T]:
+    """Each object once, in order."""
+    return list({id(one): one for one in inpainters}.values())
+
+
+def _part(inpainter: Inpainter) -> Part:
+    return "face" if inpainter.meta.scope == "face" else "body"
+
+
+def _fill_directly(image: Image, region: Region, inpainter: Inpainter) -> bool:
+    """Fill an enlarged region by the inpainter's ``operator``, if it has one."""
+    operator: stitching.Operator | None = getattr(inpainter, "operator", None)
+    (h, w), (x0, y0, x1, y1) = inpainter.crop_size, region.box
+    if operator is None or y1 - y0 > h or x1 - x0 > w:
+        return False
+    stitching.apply_operator(image, region, operator, _part(inpainter))
+    return True
+
+
+def _faces_as_such(people: People) -> People:
+    """Detections of faces alone get their box as the face, where the detector has not said so."""
+    alone = people.categories == Category.FACE
+    faces = np.full((len(people), 4), np.nan, np.float32) if people.faces is None else people.faces
+    without = alone & ~np.isfinite(faces).all(1)
+    if not without.any():
+        return people
+    return replace(people, faces=np.where(without[:, None], people.boxes, faces))
+
+
+def _who(people: People, person: int) -> int:
+    return person if people.track_ids is None else int(people.track_ids[person])

@@ -1,0 +1,392 @@
+"""Anonymise a video: find people, link them from frame to frame, replace them; can be stopped anywhere and goes on from there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from dp2bench.core.contracts import Anonymizer, Detector, Progress, no_progress
+from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.hashing import content_sha256
+from dp2bench.core.people_io import load_people, save_people
+from dp2bench.core.seeds import Seed, derive_seed
+from dp2bench.core.types import Image, People, Sample, SampleId
+from dp2bench.datasets.video import Frame, SegmentWriter, Video, VideoError, encoder_for, join
+from dp2bench.detection import tracking
+from dp2bench.detection.tracking import FrameBoxes, Tracks
+
+CHUNK = 16
+"""Frames that are stored at once: what an interruption costs at most."""
+BATCH = 8
+"""Frames handed to a detector at once."""
+GREY = 127
+_GAP = 0.5
+FORMAT = 1
+
+
+def sample_of(path: Path, index: int) -> Sample:
+    """What a detector is told about a frame: its name is ``clip.mp4/00000012``."""
+    return Sample(SampleId(f"{path.name}/{index:08d}"), path)
+
+
+class Found(NamedTuple):
+    """What was found in a video.
+
+    Attributes:
+        size: (H, W).
+        times: seconds of each frame.
+        failed: reasons by frame, of frames that are damaged or in which detection failed.
+        tracks: who is who.
+        store: the folder of the detections.
+
+    """
+
+    size: tuple[int, int]
+    times: tuple[float, ...]
+    failed: Mapping[int, str]
+    tracks: Tracks
+    store: Path
+
+    def people(self, index: int) -> People:
+        """The tracked people of a frame, with those whom no detector saw."""
+        bridges = self.tracks.bridges[index]
+        sources = [[(_detected(self.store, f), i) for f, i in b.sources] for b in bridges]
+        return tracking.at(
+            _detected(self.store, index),
+            self.tracks.ids[index],
+            self.tracks.faces[index],
+            bridges,
+            sources,
+            self.size,
+        )
+
+
+def _quiet(title: str) -> Progress:
+    del title
+    return no_progress
+
+
+def find_people(
+    video: Video,
+    detector: Detector,
+    store: Path,
+    *,
+    bridge: int = 15,
+    trail: int = 3,
+    progress: Progress = no_progress,
+) -> Found:
+    """Detect and track. Chunks of frames that ``store`` holds already are not detected again.
+
+    A frame that is damaged, or in which detection fails unexpectedly, is noted in ``failed``; a `Dp2benchError` of the detector ends
+    the work, for it would be the same in every frame.
+    """
+    store.mkdir(parents=True, exist_ok=True)
+    notes: list[dict[str, Any]] = []
+    frames = iter(video)
+    for chunk in _chunks(frames, store, notes):
+        notes.append(_detect_chunk(video, detector, chunk, store, len(notes), progress))
+    rows = [row for note in notes for row in note["frames"]]
+    rate, base = float(video.info.rate), video.info.time_base
+    times = tuple(float(row["pts"] * base) for row in rows)
+    boxes = [
+        FrameBoxes(
+            np.array(row["boxes"], np.float32).reshape(-1, 4),
+            np.array(row["kinds"], np.int8),
+            np.array([[np.nan] * 4 if f is None else f for f in row["faces"]], np.float32).reshape(-1, 4),
+        )
+        for row in rows
+    ]
+    size = (video.info.height, video.info.width)
+    given = [row["tracks"] for row in rows]
+    if any(given) and all(t is not None and min(t, default=0) >= 0 for t in given):
+        # Detections that were tracked before and perhaps corrected by hand are taken as they are.
+        tracks = Tracks([np.array(t, np.int64) for t in given], [b.faces for b in boxes], [[] for _ in boxes])
+    else:
+        tracks = tracking.track(boxes, size, times=[t * rate for t in times], bridge=bridge, trail=trail)
+    failed = {i: row["failed"] for i, row in enumerate(rows) if row["failed"]}
+    return Found(size, times, failed, tracks, store)
+
+
+def key_of(source: Path, detector: Detector, settings: Mapping[str, Any]) -> str:
+    """Name of the folder of a video's detections: changes with the video, the detector and its settings."""
+    given = {"format": FORMAT, "source": content_sha256(source), "settings": dict(settings)}
+    return f"found-{_key(given | {'detector': repr(detector.meta)})}"
+
+
+def anonymise_video(
+    source: Path,
+    detector: Detector,
+    method: Anonymizer,
+    target: Path,
+    run_seed: int,
+    *,
+    bridge: int = 15,
+    trail: int = 3,
+    audio: bool = True,
+    keep_readable: bool = False,
+    settings: Mapping[str, Any] | None = None,
+    progress_of: Callable[[str], Progress] = _quiet,
+) -> dict[str, Any]:
+    """Write ``target`` and, beside it, a report of who was anonymised; returns the report.
+
+    One seed for the whole video: with the track it gives each person one latent. A frame that is damaged, or whose detection or
+    anonymisation fails, is written grey. Intermediate results lie in a hidden folder beside ``target`` until it is whole; the same call
+    goes on from them.
+
+    Args:
+        source: the video.
+        detector: finds the people.
+        method: replaces them.
+        target: a name that `encoder_for` knows.
+        run_seed: of random methods.
+        bridge: see `tracking.track`.
+        trail: see `tracking.track`.
+        audio: copy the sound.
+        keep_readable: of a video that is broken or cut off take the frames before; the report says so.
+        settings: whatever else changes the outcome; intermediate results of other settings are not used.
+        progress_of: title to `Progress`.
+
+    """
+    encoder = encoder_for(target)
+    video = Video(source, keep_readable=keep_readable)
+    work = target.with_name(f".{target.name}.work")
+    store = work / key_of(source, detector, settings or {})
+    found = find_people(
+        video, detector, store, bridge=bridge, trail=trail, progress=progress_of("find people")
+    )
+    given = {
+        "found": store.name,
+        "method": repr(method.meta),
+        "seed": run_seed,
+        "bridge": bridge,
+        "trail": trail,
+        "encoder": encoder,
+    }
+    parts = work / f"made-{_key(given)}"
+    parts.mkdir(parents=True, exist_ok=True)
+    seed = derive_seed(run_seed, source.name)
+    progress = progress_of(f"anonymise with {method.meta.name}")
+    notes: list[dict[str, Any]] = []
+    for chunk in _chunks(iter(video), parts, notes):
+        notes.append(
+            _anonymise_chunk(video, chunk, found, method, seed, parts, len(notes), encoder, progress)
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    segments = [parts / f"{k:06d}.nut" for k in range(len(notes))]
+    join(
+        segments,
+        target,
+        video.info,
+        sound_of=source if audio and video.info.audio else None,
+        sound_until=found.times[-1] + 1 / float(video.info.rate) if video.broken else math.inf,
+    )
+    report = _report(source, video, detector, method, run_seed, found, notes, audio=audio)
+    _write_json(target.with_name(target.name + ".json"), report)
+    shutil.rmtree(work)
+    return report
+
+
+def _chunks(frames: Iterator[Frame], folder: Path, notes: list[dict[str, Any]]) -> Iterator[list[Frame]]:
+    """The frames in groups of `CHUNK`; the notes of groups that ``folder`` holds already are appended to ``notes`` instead."""
+    while True:
+        path = folder / f"{len(notes):06d}.json"
+        done = _read_json(path)
+        group: list[Frame] = []
+        for frame in frames:
+            group.append(frame if done is None else replace(frame, image=_NOTHING))
+            if len(group) == CHUNK:
+                break
+        if not group:
+            return
+        if done is not None and len(done["frames"]) == len(group):
+            notes.append(done)
+        else:
+            if done is not None:
+                raise VideoError(
+                    f"The intermediate results in {folder} are of another video.",
+                    "Delete the folder and run again.",
+                )
+            yield group
+
+
+_NOTHING = np.zeros((0, 0, 3), np.uint8)
+
+
+def _detect_chunk(
+    video: Video, detector: Detector, chunk: Sequence[Frame], store: Path, number: int, progress: Progress
+) -> dict[str, Any]:
+    people: dict[str, People] = {}
+    rows: list[dict[str, Any]] = []
+    for start in range(0, len(chunk), BATCH):
+        batch = chunk[start : start + BATCH]
+        for frame, (some, failed) in zip(batch, _detect(video, detector, batch), strict=True):
+            people[str(frame.index)] = some
+            faces = FrameBoxes.of(some).faces
+            rows.append(
+                {
+                    "pts": frame.pts,
+                    "failed": "damaged" if frame.damaged else failed,
+                    "boxes": some.boxes.tolist(),
+                    "kinds": FrameBoxes.of(some).kinds.tolist(),
+                    "faces": [f.tolist() if np.isfinite(f).all() else None for f in faces],
+                    # A frame without anybody does not say whether its detector tracks.
+                    "tracks": some.track_ids.tolist()
+                    if some.track_ids is not None
+                    else []
+                    if not len(some)
+                    else None,
+                }
+            )
+        progress(batch[-1].index + 1, max(video.info.expected_frames, batch[-1].index + 1))
+    save_people(store / f"{number:06d}.npz", people.items())
+    note = {"frames": rows}
+    _write_json(store / f"{number:06d}.json", note)
+    return note
+
+
+def _detect(video: Video, detector: Detector, frames: Sequence[Frame]) -> list[tuple[People, str]]:
+    """(people, reason of failure or '') of each frame; after a failure of the group, one by one."""
+    try:
+        found = detector.detect([f.image for f in frames], [sample_of(video.path, f.index) for f in frames])
+    except Dp2benchError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a third party's detector may raise anything; its frames are then blanked
+        if len(frames) == 1:
+            return [(People.none(), f"detection failed: {type(error).__name__}: {error}")]
+        return [row for frame in frames for row in _detect(video, detector, [frame])]
+    return [(people, "") for people in found]
+
+
+def _anonymise_chunk(
+    video: Video,
+    chunk: Sequence[Frame],
+    found: Found,
+    method: Anonymizer,
+    seed: Seed,
+    parts: Path,
+    number: int,
+    encoder: str,
+    progress: Progress,
+) -> dict[str, Any]:
+    rows: list[dict[str, Any]] = []
+    with SegmentWriter(parts / f"{number:06d}.nut", video.info, encoder) as writer:
+        for frame in chunk:
+            image, row = _anonymise(frame, found, method, seed)
+            writer.write(image, frame.pts)
+            rows.append(row)
+            progress(frame.index + 1, len(found.times))
+    note = {"frames": rows}
+    _write_json(parts / f"{number:06d}.json", note)
+    return note
+
+
+def _anonymise(frame: Frame, found: Found, method: Anonymizer, seed: Seed) -> tuple[Image, dict[str, Any]]:
+    blank = np.full_like(frame.image, GREY)
+    if frame.index in found.failed:
+        return blank, {"people": 0, "missed": [], "blank": found.failed[frame.index]}
+    people = found.people(frame.index)
+    try:
+        result = method.anonymize(frame.image, people, seed=seed)
+        if result.image.shape != frame.image.shape or result.image.dtype != np.uint8:
+            raise ValueError(f"it returned {result.image.dtype} {result.image.shape}")
+    except Dp2benchError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a method raises, the frame must not go out as it is
+        return blank, {
+            "people": len(people),
+            "missed": [],
+            "blank": f"{method.meta.name} failed: {type(error).__name__}: {error}",
+        }
+    return result.image, {"people": len(people), "missed": [m.reason for m in result.missed], "blank": ""}
+
+
+def _report(
+    source: Path,
+    video: Video,
+    detector: Detector,
+    method: Anonymizer,
+    run_seed: int,
+    found: Found,
+    notes: Sequence[Mapping[str, Any]],
+    *,
+    audio: bool,
+) -> dict[str, Any]:
+    rows = [row for note in notes for row in note["frames"]]
+    shown = [row for row in rows if not row["blank"]]
+    reasons = Counter(reason for row in shown for reason in row["missed"])
+    blank: dict[str, list[int]] = {}
+    for index, row in enumerate(rows):
+        if row["blank"]:
+            blank.setdefault(row["blank"], []).append(index)
+    people = sum(row["people"] for row in shown)
+    return {
+        "source": source.name,
+        "source_sha256": content_sha256(source),
+        "method": method.meta.name,
+        "detector": detector.meta.name,
+        "seed": run_seed,
+        "frames": len(rows),
+        "broken": video.broken,
+        "gaps": _gaps(found.times),
+        "tracks": found.tracks.count,
+        "people_in_frames": people,
+        "bridged": sum(len(b) for i, b in enumerate(found.tracks.bridges) if not rows[i]["blank"]),
+        "anonymised": people - sum(reasons.values()),
+        "missed": sum(reasons.values()),
+        "missed_reasons": dict(sorted(reasons.items())),
+        "frames_with_missed": [i for i, row in enumerate(rows) if row["missed"]],
+        "frames_without_people": [i for i, row in enumerate(rows) if not row["blank"] and not row["people"]],
+        "blanked_frames": blank,
+        "sound": "copied, not anonymised" if audio and video.info.audio else "none",
+    }
+
+
+def _gaps(times: Sequence[float]) -> list[tuple[float, float]]:
+    """Seconds between which there is no picture for much longer than usual: where a damaged file lost frames, nothing else tells."""
+    steps = np.diff(times)
+    usual = float(np.median(steps)) if len(steps) else 0.0
+    return [
+        (round(times[i], 3), round(times[i + 1], 3))
+        for i in np.flatnonzero(steps > max(_GAP, 5 * usual)).tolist()
+    ]
+
+
+@lru_cache(maxsize=4)
+def _people_file(path: Path) -> Any:
+    return load_people(path)
+
+
+@lru_cache(maxsize=8)
+def _detected(store: Path, index: int) -> People:
+    found: People = _people_file(store / f"{index // CHUNK:06d}.npz")[str(index)]
+    return found
+
+
+def _key(given: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(given, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(content, indent=1))
+    os.replace(partial, path)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise VideoError(f"{path} is damaged: {error}.", "Delete its folder and run again.") from error

