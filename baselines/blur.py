@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.baselines.picture_level import PictureLevel, Window
+from dp2bench.baselines.image_level import ImageLevel, Window
 from dp2bench.core.contracts import MethodMeta
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import CropBatch, Image
@@ -39,14 +39,14 @@ class BlurFill:
     crop_size: tuple[int, int]
     sigma: float = 7.0
     uses_conditions: bool = False
-    smooth: bool = True
+    low_frequency: bool = True
 
     @cached_property  # the same object every time: what is computed from it is kept by it
     def operator(self) -> stitching.Operator | None:
         """The blur along one axis; None where the kernel depends on the crop's width."""
         return partial(_blur_matrix, sigma=self.sigma) if min(self.crop_size) >= int(self.sigma * 3) else None
 
-    def fill(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
+    def inpaint(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
         """(B, h, w, 3) uint8: the whole crops, blurred."""
         # OpenCV takes odd kernels only; torchvision, the reference, refuses even ones.
         size = min(int(self.sigma * 3), crops.images.shape[2])
@@ -73,7 +73,7 @@ def blur_face() -> InpaintingAnonymizer:
     return InpaintingAnonymizer(BlurFill(meta, (256, 256)))
 
 
-def blur_picture(*, strength: float = 0.1) -> PictureLevel:
+def blur_image(*, strength: float = 0.1) -> ImageLevel:
     """Blur at picture level.
 
     Sigma is ``strength`` times sqrt(area) of the person's box, in pixels of the picture. Above 4 pixels the
@@ -81,9 +81,9 @@ def blur_picture(*, strength: float = 0.1) -> PictureLevel:
     variance, and enlarged bilinearly: within 3 grey levels of the full filter at a fraction of its cost.
     """
     if not strength > 0:
-        raise ValueError(f"strength of blur-picture must be positive, got {strength}")
+        raise ValueError(f"strength of blur-image must be positive, got {strength}")
     meta = MethodMeta(
-        "blur-picture",
+        "blur-image",
         description="Gaussian blur of every person, sigma a tenth of the square root of the box's area.",
     )
 
@@ -91,7 +91,7 @@ def blur_picture(*, strength: float = 0.1) -> PictureLevel:
         bx0, by0, bx1, by1 = region.body
         return blur_window(image, window, strength * math.sqrt((bx1 - bx0) * (by1 - by0)))
 
-    return PictureLevel(meta, effect)
+    return ImageLevel(meta, effect)
 
 
 def blur_window(image: Image, window: Window, sigma: float) -> NDArray[np.uint8]:

@@ -31,20 +31,22 @@ class MaskOut:
         out = image.copy()
         changed = np.zeros((h, w), np.bool_)
         for region in regions:
-            stitching.paint(out, region)
+            stitching.fill_grey(out, region)
             stitching.mark(changed, region)
         return Anonymized(out, changed, tuple(missed))
 
 
 def mask_out_body() -> MaskOut:
     """Mid-grey over the dilated masks of people."""
-    meta = MethodMeta("mask-out", sees_hole=False, description="Mid-grey over every person's dilated mask.")
+    meta = MethodMeta(
+        "mask-out", uses_masked_pixels=False, description="Mid-grey over every person's dilated mask."
+    )
     return MaskOut(meta, (288, 160))
 
 
 def mask_out_face() -> MaskOut:
     """Mid-grey over face boxes."""
     meta = MethodMeta(
-        "mask-out-face", scope="face", sees_hole=False, description="Mid-grey over every face box."
+        "mask-out-face", scope="face", uses_masked_pixels=False, description="Mid-grey over every face box."
     )
     return MaskOut(meta, (256, 256))

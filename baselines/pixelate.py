@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.baselines.picture_level import PictureLevel, Window
+from dp2bench.baselines.image_level import ImageLevel, Window
 from dp2bench.core.contracts import MethodMeta
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import CropBatch, Image
@@ -65,14 +65,14 @@ class PixelateFill:
     crop_size: tuple[int, int]
     blocks: int
     uses_conditions: bool = False
-    smooth: bool = True
+    low_frequency: bool = True
 
     @cached_property  # the same object every time: what is computed from it is kept by it
     def operator(self) -> stitching.Operator:
         """The resize along one axis, there and back."""
         return partial(_pixelate_matrix, blocks=self.blocks)
 
-    def fill(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
+    def inpaint(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
         """(B, h, w, 3) uint8: the whole crops, pixelated."""
         n = self.blocks
         h, w = crops.images.shape[1:3]
@@ -99,7 +99,7 @@ def _crop_level(
     return InpaintingAnonymizer(PixelateFill(meta, size, blocks), fallback=fallback)
 
 
-def _picture_level(name: str, blocks: int) -> PictureLevel:
+def _image_level(name: str, blocks: int) -> ImageLevel:
     meta = MethodMeta(
         name,
         description=f"Block means, {blocks} blocks across the shorter side of every person's box, of 2 pixels or more.",
@@ -110,7 +110,7 @@ def _picture_level(name: str, blocks: int) -> PictureLevel:
         # Blocks of one pixel would leave somebody of fewer pixels than blocks as he was.
         return block_means(image, window, max(2, math.ceil(min(x1 - x0, y1 - y0) / blocks)))
 
-    return PictureLevel(meta, effect)
+    return ImageLevel(meta, effect)
 
 
 def block_means(image: Image, window: Window, block: int) -> NDArray[np.uint8]:
@@ -140,9 +140,9 @@ def pixelate_8_face() -> InpaintingAnonymizer:
     return _crop_level("pixelate-8-face", 8, face=True)
 
 
-def pixelate_8_picture() -> PictureLevel:
+def pixelate_8_image() -> ImageLevel:
     """Eight blocks of means across each person's box."""
-    return _picture_level("pixelate-8-picture", 8)
+    return _image_level("pixelate-8-image", 8)
 
 
 def pixelate_16_body(*, fallback: Fallback = "mask-out") -> InpaintingAnonymizer:
@@ -155,6 +155,6 @@ def pixelate_16_face() -> InpaintingAnonymizer:
     return _crop_level("pixelate-16-face", 16, face=True)
 
 
-def pixelate_16_picture() -> PictureLevel:
+def pixelate_16_image() -> ImageLevel:
     """Sixteen blocks of means across each person's box."""
-    return _picture_level("pixelate-16-picture", 16)
+    return _image_level("pixelate-16-image", 16)

@@ -50,7 +50,7 @@ def average_precision(
     return out
 
 
-class Tally:
+class CoverageCounter:
     """Counts of everybody."""
 
     def __init__(self) -> None:
@@ -127,7 +127,7 @@ def main() -> None:
     dataset = registry.create("datasets", given.dataset, {"size": given.size})
     dataset.prepare()
     detector = deepprivacy2(weights=given.weights)
-    tally, rows, ids = Tally(), [], []
+    counter, rows, ids = CoverageCounter(), [], []
     samples = dataset.samples(given.split)[: given.pictures]
     spent = 0.0
     for sample in samples:
@@ -135,7 +135,7 @@ def main() -> None:
         start = time.perf_counter()
         got = detector.detect([image], [sample])[0]
         spent += time.perf_counter() - start
-        tally.add(dataset.people(sample), got)
+        counter.add(dataset.people(sample), got)
         if given.preview is not None:
             write_image(given.preview / f"{Path(sample.id).name}.jpg", overlay(image, got))
         if "image_id" not in sample.labels:
@@ -158,28 +158,28 @@ def main() -> None:
     )
     print(f"{detector.meta.weights[0].sha256}")
     print(
-        f"{dataset.meta.name} {dataset.meta.version} {given.split}: {len(samples)} pictures, {sum(tally.people.values())} people"
+        f"{dataset.meta.name} {dataset.meta.version} {given.split}: {len(samples)} pictures, {sum(counter.people.values())} people"
     )
     if rows:
         for name, value in average_precision(dataset, given.split, rows, ids).items():
             print(f"{name:22} {100 * value:6.1f}")
     for name, (low, high) in SIZES.items():
         print(
-            f"recall {name:15} {_percent(tally.found[name], tally.people[name])}  ({low:.0f} to {high:.0f} pixels)"
+            f"recall {name:15} {_percent(counter.found[name], counter.people[name])}  ({low:.0f} to {high:.0f} pixels)"
         )
-    total = sum(tally.people.values())
-    print(f"{'recall':22} {_percent(sum(tally.found.values()), total)}")
-    print(f"{'pixels covered':22} {_percent(tally.covered, tally.pixels)}")
-    print(f"{'face recall':22} {_percent(tally.faces_found, tally.faces)}")
+    total = sum(counter.people.values())
+    print(f"{'recall':22} {_percent(sum(counter.found.values()), total)}")
+    print(f"{'pixels covered':22} {_percent(counter.covered, counter.pixels)}")
+    print(f"{'face recall':22} {_percent(counter.faces_found, counter.faces)}")
     print(
-        f"faces without a face   {_percent(tally.faces_alone, tally.faces_alone + tally.faces_found)} of the boxes"
+        f"faces without a face   {_percent(counter.faces_alone, counter.faces_alone + counter.faces_found)} of the boxes"
     )
-    print(f"boxes without a person {_percent(tally.nobody, tally.detections)} of the boxes")
+    print(f"boxes without a person {_percent(counter.nobody, counter.detections)} of the boxes")
     print(
-        f"surfaces: right part   {_percent(tally.parts[True], sum(tally.parts.values()))} of the pixels with a vertex"
+        f"surfaces: right part   {_percent(counter.parts[True], sum(counter.parts.values()))} of the pixels with a vertex"
     )
     for name in ("surface", "mask only", "face only", "missed"):
-        print(f"share {name:16} {_percent(tally.share[name], total)}")
+        print(f"share {name:16} {_percent(counter.share[name], total)}")
     print(f"seconds a picture      {spent / max(1, len(samples)):6.2f}")
 
 

@@ -26,7 +26,7 @@ from dp2bench.metrics.keypoints import evaluate_keypoints
 
 def learn_masks(out: Path) -> Mapping[str, float]:
     """Train on the train split unless ``out`` holds the network, and evaluate on the val split."""
-    dataset, recipe = PassersbyCityscapes("mini"), instances.Recipe()
+    dataset, recipe = PassersbyCityscapes("mini"), instances.InstanceConfig()
     if not (out / "model.safetensors").exists():
         instances.train(dataset, recipe, out, seed=0)
     instances.predict(out, dataset, "val", recipe, out / "predictions")
@@ -37,7 +37,7 @@ def learn_masks(out: Path) -> Mapping[str, float]:
 
 def learn_keypoints(out: Path) -> Mapping[str, float]:
     """The same of key points."""
-    dataset, recipe = PassersbyCoco("mini"), keypoints.Recipe()
+    dataset, recipe = PassersbyCoco("mini"), keypoints.KeypointConfig()
     dataset.prepare()
     if not (out / "model.safetensors").exists():
         keypoints.train(dataset, recipe, out, seed=0)

@@ -94,7 +94,7 @@ def without_people(size: str, splits: dict[str, list[Sample]], root: Path) -> di
 
 
 def network(
-    splits: dict[str, list[Sample]], recipe: reid.Recipe, seed: int, out: Path, embedded: str = ""
+    splits: dict[str, list[Sample]], recipe: reid.ReidConfig, seed: int, out: Path, embedded: str = ""
 ) -> Result:
     """Search with the attacker of `market1501-reid`: the one that comes with the package for ``embedded`` data, or trained here."""
     out.mkdir(parents=True)
@@ -134,7 +134,7 @@ def main() -> None:
     for name, feature in HISTOGRAMS.items():
         q, g = (np.stack([feature(read_image(s.path)) for s in splits[k]]) for k in ("query", "gallery"))
         rows[name] = score(splits["query"], splits["gallery"], q, g)
-    recipe = reid.Recipe(epochs=arguments.epochs)
+    recipe = reid.ReidConfig(epochs=arguments.epochs)
     data = f"{dataset.meta.name} {dataset.meta.version}"
     with tempfile.TemporaryDirectory() as scratch:
         for seed in arguments.seeds:

@@ -2,7 +2,7 @@
 
     python benchmarks/throughput.py [--seconds 4] [--methods blur mask-out]
 
-The floor reads and writes with the project's own functions; a method's rate is read + anonymise + write. Two
+The floor reads and writes with the project's own functions; a method's rate is read + anonymize + write. Two
 cases: 64x128 pictures of one person (as Market-1501) and 640x480 pictures of four. Exit status 1 where a baseline of the
 paper or at picture level is slower than half of the floor.
 """

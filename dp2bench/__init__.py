@@ -1,4 +1,4 @@
-"""Privacy evaluation and benchmarking of the anonymisation of people in pictures, and DeepPrivacy2.
+"""Privacy evaluation and benchmarking of the anonymization of people in pictures, and DeepPrivacy2.
 
 Importing this package imports no torch; the parts that compute import it when they run.
 """

@@ -17,7 +17,7 @@ import numpy as np
 
 from dp2bench.core.results import Result, Score
 from dp2bench.reports import tables
-from dp2bench.reports.load import Evidence, Report
+from dp2bench.reports.load import Artifacts, Report
 from dp2bench.reports.tables import Column, Group
 
 # Okabe and Ito: told apart by colour-blind readers. The page has lighter ones for dark mode, under the same names.
@@ -486,7 +486,7 @@ def _scenarios(objects: Iterable[Mapping[str, Any]], main: str | None) -> list[s
     return sorted(names, key=lambda n: (n != first, n == "clear-clear"))
 
 
-def _curves(group: Group, evidence: Sequence[Evidence]) -> dict[str, list[Mapping[str, Any]]]:
+def _curves(group: Group, evidence: Sequence[Artifacts]) -> dict[str, list[Mapping[str, Any]]]:
     """``reid.json`` of every seed by method's label; methods that may not be shown are left out."""
     found = {}
     for i in _visible(group.results):
@@ -508,7 +508,7 @@ def _mean(objects: Sequence[Mapping[str, Any]], scenario: str, key: str) -> Any:
 _RANKS = 20
 
 
-def match_curves(group: Group, evidence: Sequence[Evidence], anchor: str) -> Chart | None:
+def match_curves(group: Group, evidence: Sequence[Artifacts], anchor: str) -> Chart | None:
     """CMC: share of queries whose person is among the first k answers."""
     by_method = _curves(group, evidence)
     if not by_method:
@@ -611,7 +611,7 @@ def _overlap(mated: Any, other: Any) -> float:
     return float(np.minimum(mated, other).sum())
 
 
-def pair_distances(group: Group, evidence: Sequence[Evidence], anchor: str) -> Chart | None:
+def pair_distances(group: Group, evidence: Sequence[Artifacts], anchor: str) -> Chart | None:
     """Histograms of the attacker's distances: pictures of one person against pictures of two."""
     by_method = _curves(group, evidence)
     main = group.main_score.name if group.main_score is not None else None
@@ -720,7 +720,7 @@ def _last(shares: Sequence[Any]) -> int:
     return min(max(filled) + 1, len(shares[0]) - 1)
 
 
-OF_ARTEFACT: Mapping[str, Sequence[Callable[[Group, Sequence[Evidence], str], Chart | None]]] = {
+OF_ARTEFACT: Mapping[str, Sequence[Callable[[Group, Sequence[Artifacts], str], Chart | None]]] = {
     "reid.json": (match_curves, pair_distances)
 }
 """By a file that tasks leave in their artefacts: the charts it gives."""

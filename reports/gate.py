@@ -10,7 +10,7 @@ from typing import Literal
 from xml.etree import ElementTree as ET
 
 from dp2bench.core.results import Coverage, Result, Score, canonical_json
-from dp2bench.reports.load import Evidence, Run
+from dp2bench.reports.load import Artifacts, Run
 from dp2bench.reports.policy import GateError, Policy, matches
 from dp2bench.reports.spread import Pair, Variance, margin, seed_variances, strength_shift, unit_variance
 from dp2bench.reports.tables import _markdown_cell, failure_text, kind_of, needs_coverage
@@ -127,7 +127,7 @@ class _Side:
     """One run's result and where its single units lie."""
 
     result: Result
-    evidence: Evidence | None
+    evidence: Artifacts | None
 
     def units(self, score: str) -> Mapping[str, float]:
         found = self.evidence.units().get(score) if self.evidence else None
@@ -140,7 +140,7 @@ def _names(result: Result) -> Names:
 
 def _by_name(run: Run, which: str) -> dict[Names, _Side]:
     found: dict[Names, _Side] = {}
-    evidence = [Evidence(p, r.spec.seeds) for p, r in zip(run.paths, run.results, strict=bool(run.paths))]
+    evidence = [Artifacts(p, r.spec.seeds) for p, r in zip(run.paths, run.results, strict=bool(run.paths))]
     for i, result in enumerate(run.results):
         names, scores = _names(result), [s.name for s in result.scores]
         if names in found:
@@ -181,16 +181,16 @@ def _changes(base: Result, head: Result) -> list[str]:
 def _coverage_rows(names: Names, base: Coverage | None, head: Coverage | None) -> list[Row]:
     """Coverage is counted, not sampled: any step back fails, without tolerance."""
     if head is None or head.share is None:
-        return [Row(*names, "coverage", "missing", "HEAD does not say who was anonymised")]
+        return [Row(*names, "coverage", "missing", "HEAD does not say who was anonymized")]
     if base is None or base.share is None:
-        return [Row(*names, "coverage", "changed", "BASE does not say who was anonymised")]
-    if base.unfound is not None and head.unfound is None:
+        return [Row(*names, "coverage", "changed", "BASE does not say who was anonymized")]
+    if base.undetected is not None and head.undetected is None:
         return [Row(*names, "coverage", "missing", "HEAD does not say how many people were not found")]
     if base.pictures != head.pictures:
         return [Row(*names, "coverage", "changed", f"{base.pictures} pictures → {head.pictures}")]
-    if base.unfound is None and head.unfound is not None:
+    if base.undetected is None and head.undetected is not None:
         # those nobody counted before would look like a step back
-        base = base.model_copy(update={"unfound": head.unfound})
+        base = base.model_copy(update={"unfound": head.undetected})
 
     def row(name: str, old: float, new: float, sign: int, why: str, unit: str) -> Row:
         gain = sign * (new - old)
@@ -204,15 +204,15 @@ def _coverage_rows(names: Names, base: Coverage | None, head: Coverage | None) -
             base.share or 0.0,
             head.share or 0.0,
             1,
-            "a smaller share of people is anonymised",
+            "a smaller share of people is anonymized",
             "fraction",
         ),
         row("failed-open", base.failed_open, head.failed_open, -1, "more people stay recognisable", "people"),
     ]
-    if head.unfound is None:
+    if head.undetected is None:
         # without ground truth a detector that finds fewer people leaves the share as it was
         rows.append(
-            row("anonymised", base.anonymised, head.anonymised, 1, "fewer people are anonymised", "people")
+            row("anonymized", base.anonymized, head.anonymized, 1, "fewer people are anonymized", "people")
         )
     if head.unreadable != base.unreadable:
         rows.append(

@@ -104,7 +104,7 @@ def load_run(folder: Path) -> Run:
 
 
 @dataclass(frozen=True)
-class Evidence:
+class Artifacts:
     """What lies beside one result: the values of single queries or pictures, and the files its task left for each seed.
 
     Nothing of it is needed: results of older runs have none.
@@ -152,10 +152,10 @@ class Report:
         return tuple(name for run, name in zip(self.runs, self.run_names, strict=True) for _ in run.results)
 
     @property
-    def evidence(self) -> tuple[Evidence, ...]:
+    def evidence(self) -> tuple[Artifacts, ...]:
         """Of each result."""
         return tuple(
-            Evidence(path, result.spec.seeds)
+            Artifacts(path, result.spec.seeds)
             for run in self.runs
             for path, result in zip(run.paths, run.results, strict=True)
         )

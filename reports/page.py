@@ -16,7 +16,7 @@ from markupsafe import Markup
 from dp2bench.core.results import Result, canonical_json
 from dp2bench.reports import beside, charts, pictures, tables
 from dp2bench.reports.charts import Chart
-from dp2bench.reports.load import Evidence, Report, Run
+from dp2bench.reports.load import Artifacts, Report, Run
 from dp2bench.reports.tables import Group
 
 PEOPLE_FOUND = 4
@@ -102,7 +102,7 @@ def _coverage(report: Report) -> list[Table]:
             if result.coverage is not None:
                 found.setdefault((group.dataset, result.spec.detector), {}).setdefault(label, result)
     header = [
-        "method", "pictures", "people known", "anonymised", "share", "left as they are", "never found", "failed open",
+        "method", "pictures", "people known", "anonymized", "share", "left as they are", "never found", "failed open",
         "unreadable files", "why",
     ]  # fmt: skip
     sections = []
@@ -115,8 +115,8 @@ def _coverage(report: Report) -> list[Table]:
             share = "–" if c.share is None else f"{int(1000 * c.share) / 10:.1f} %"
             reasons = "; ".join(f"{k}: {v}" for k, v in sorted(c.missed_reasons.items()))
             texts = [
-                label, c.pictures, tables.known_people(c), c.anonymised, share, c.missed,
-                "unknown" if c.unfound is None else c.unfound, c.failed_open, c.unreadable, reasons or "–",
+                label, c.pictures, tables.known_people(c), c.anonymized, share, c.missed,
+                "unknown" if c.undetected is None else c.undetected, c.failed_open, c.unreadable, reasons or "–",
             ]  # fmt: skip
             rows.append([str(text) for text in texts])
         sections.append(_plain(header, rows, f"{dataset}, people found by {detector}"))
@@ -132,7 +132,7 @@ class Found:
     people: Sequence[Mapping[str, Any]]
 
 
-def _people_found(group: Group, evidence: Sequence[Evidence], budget: int) -> list[Found]:
+def _people_found(group: Group, evidence: Sequence[Artifacts], budget: int) -> list[Found]:
     chosen: list[tuple[str, str, Path, list[Mapping[str, Any]]]] = []
     for label, result, kept in zip(group.labels, group.results, evidence, strict=True):
         scenario = (result.main_score or "").rpartition(".")[0]

@@ -137,7 +137,7 @@ def print_table(
             guessed = group.chance_of(name)
             if guessed:
                 table.add_column("chance", justify="right", no_wrap=True)
-            table.add_column("anonymised", justify="right", no_wrap=True)
+            table.add_column("anonymized", justify="right", no_wrap=True)
             table.add_column("open", justify="right", no_wrap=True)
             unknown = False
             for label, result in zip(group.labels, group.results, strict=True):
@@ -152,9 +152,9 @@ def print_table(
                     cells[0] = tables.format_score(result, score)
                 people = "–"
                 if coverage is not None and coverage.share is not None:
-                    people = f"{coverage.anonymised}/{tables.known_people(coverage)}"
-                    cells[1] = f"{coverage.failed_open}{'+?' if coverage.unfound is None else ''}"
-                    unknown |= coverage.unfound is None
+                    people = f"{coverage.anonymized}/{tables.known_people(coverage)}"
+                    cells[1] = f"{coverage.failed_open}{'+?' if coverage.undetected is None else ''}"
+                    unknown |= coverage.undetected is None
                 chance = [tables.format_chance(score)] if guessed else []
                 table.add_row(*map(Text, (label, cells[0], *chance, people, cells[1])))
             console.print(table)

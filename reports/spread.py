@@ -113,7 +113,7 @@ def _common_freedom(residuals: Sequence[NDArray[np.float64]], freedoms: Sequence
 def strength_shift(pair: Pair) -> float:
     """How much of the difference (HEAD minus BASE, in the score's unit) is put down to stronger or weaker attackers.
 
-    An attacker that finds people more easily in clear pictures finds them more easily in anonymised ones. Clear pictures are the same
+    An attacker that finds people more easily in clear pictures finds them more easily in anonymized ones. Clear pictures are the same
     in both runs, so what moved there is the attackers' doing, and is taken off: a difference in differences with a slope that is
     fixed beforehand. Equal runs differ by 0 on average whatever the true slope is; a wrong one costs power alone. 0 where the
     attackers' clear scores are not known seed by seed.

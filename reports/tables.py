@@ -29,11 +29,11 @@ def kind_of(result: Result) -> str:
 
 
 def needs_coverage(name: str) -> bool:
-    """Whether a score of this name says something about anonymised pictures.
+    """Whether a score of this name says something about anonymized pictures.
 
     Only scores of scenarios that touch clear pictures alone (``clear-clear.mAP``) do not. A score without a
     scenario counts as
-    one of anonymised pictures: printing too little is the safe side.
+    one of anonymized pictures: printing too little is the safe side.
     """
     scenario, dot, _ = name.rpartition(".")
     return not dot or any(part != "clear" for part in scenario.split("-"))
@@ -41,7 +41,7 @@ def needs_coverage(name: str) -> bool:
 
 def known_people(coverage: Coverage) -> int:
     """People the dataset or the detector knows of."""
-    return coverage.found + (coverage.unfound or 0)
+    return coverage.found + (coverage.undetected or 0)
 
 
 def printable(result: Result, score: Score) -> bool:
@@ -86,7 +86,7 @@ def format_chance(score: Score | None) -> str:
 
 
 def format_coverage(coverage: Coverage | None) -> str:
-    """``99.0 % (812/820), 8 open``: anonymised of the known people, and how many failed open.
+    """``99.0 % (812/820), 8 open``: anonymized of the known people, and how many failed open.
 
     Without ground truth nobody knows how many people were not found, and the text says so.
     """
@@ -94,9 +94,9 @@ def format_coverage(coverage: Coverage | None) -> str:
         return NO_COVERAGE
     # 99.96 % is not "100.0 %": only a full count may print as full
     known = known_people(coverage)
-    share = 1000 * coverage.anonymised // known / 10
-    unknown = " (unfound unknown)" if coverage.unfound is None else ""
-    return f"{share:.1f} % ({coverage.anonymised}/{known}), {coverage.failed_open} open{unknown}"
+    share = 1000 * coverage.anonymized // known / 10
+    unknown = " (unfound unknown)" if coverage.undetected is None else ""
+    return f"{share:.1f} % ({coverage.anonymized}/{known}), {coverage.failed_open} open{unknown}"
 
 
 def failure_text(result: Result, limit: int = 160) -> str:
@@ -247,7 +247,7 @@ def overview(
     for g in gathered:
         if any(r.coverage is not None for r in g.results):
             people.setdefault(g.dataset, g)
-    columns += [Column("coverage", f"{d}: people anonymised", d, None, g) for d, g in people.items()]
+    columns += [Column("coverage", f"{d}: people anonymized", d, None, g) for d, g in people.items()]
     columns.sort(key=lambda c: KINDS.index(c.kind))
     titles = [c.title for c in columns]
     columns = [
@@ -341,7 +341,7 @@ def footer(group: Group, command: str = "") -> list[str]:
 
 NOTES = (
     "Fractions in percent; [95 % bootstrap interval]; chance: an attacker who knows nothing; "
-    "people: anonymised/known, and how many failed open (still recognisable)."
+    "people: anonymized/known, and how many failed open (still recognisable)."
 )
 
 
@@ -432,7 +432,7 @@ def markdown(
 CSV_COLUMNS = (
     "dataset", "dataset_version", "task", "settings", "kind", "method", "run", "status", "score", "value", "ci95_low", "ci95_high",
     "chance", "unit",
-    "higher_is_better", "n", "seeds", "anonymised", "known", "failed_open", "unfound", "note", "command",
+    "higher_is_better", "n", "seeds", "anonymized", "known", "failed_open", "unfound", "note", "command",
 )  # fmt: skip
 
 
@@ -459,10 +459,12 @@ def csv(results: Sequence[Result], command: str = "", runs: Sequence[str] = ()) 
             }
             if result.coverage is not None:
                 base |= {
-                    "anonymised": result.coverage.anonymised,
+                    "anonymized": result.coverage.anonymized,
                     "known": known_people(result.coverage),
                     "failed_open": result.coverage.failed_open,
-                    "unfound": "unknown" if result.coverage.unfound is None else result.coverage.unfound,
+                    "unfound": "unknown"
+                    if result.coverage.undetected is None
+                    else result.coverage.undetected,
                 }
             if result.status != "ok":
                 writer.writerow(base | {"note": failure_text(result)})

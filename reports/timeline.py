@@ -33,7 +33,7 @@ class TimedScore(Protocol):
     @property
     def people(self) -> int | None: ...
     @property
-    def anonymised(self) -> int | None: ...
+    def anonymized(self) -> int | None: ...
     @property
     def commit(self) -> str: ...
 
@@ -41,7 +41,7 @@ class TimedScore(Protocol):
 def draw(points: Sequence[TimedScore], path: Path) -> None:
     """One panel for each dataset, task and score, one line for each method; the axis names commits, evenly spaced.
 
-    Points are in the order given. Scores of anonymised pictures without a coverage are left out, as everywhere; a coverage below
+    Points are in the order given. Scores of anonymized pictures without a coverage are left out, as everywhere; a coverage below
     100 % stands at its point.
 
     Raises:
@@ -72,11 +72,11 @@ def draw(points: Sequence[TimedScore], path: Path) -> None:
                     )
                 if (
                     p.people
-                    and p.anonymised is not None
-                    and p.anonymised < p.people
+                    and p.anonymized is not None
+                    and p.anonymized < p.people
                     and needs_coverage(p.score)
                 ):
-                    note = f"{100 * p.anonymised / p.people:.0f} % covered"
+                    note = f"{100 * p.anonymized / p.people:.0f} % covered"
                     axes.annotate(note, (i, value), (4, 4), textcoords="offset points", fontsize=6)
         step = max(1, len(moments) // 12)
         axes.set_xticks(

@@ -1,4 +1,4 @@
-"""What keypoint networks lose when they learn from anonymised pictures: train on the anonymised split, test on the original one."""
+"""What keypoint networks lose when they learn from anonymized pictures: train on the anonymized split, test on the original one."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ CONTROL = "predictions.json"
 
 
 class CocoKeypoints(Task):
-    """OKS average precision on the original val split, of a network trained on the anonymised train split.
+    """OKS average precision on the original val split, of a network trained on the anonymized train split.
 
     ``clear.*`` are the same numbers of the network trained on clear pictures, the positive control, which all methods share;
-    ``difference.*`` is what training on anonymised pictures changes, paired by picture.
+    ``difference.*`` is what training on anonymized pictures changes, paired by picture.
 
     Args:
         model: ``small`` (embedded tiers; boxes are given), ``keypoint-rcnn`` (paper tier: torchvision's R50-FPN), or
             ``detectron2-keypoint-rcnn`` (the same of an installed detectron2).
-        predictions: a file of COCO keypoint results made elsewhere by a network trained on the anonymised pictures; nothing is
+        predictions: a file of COCO keypoint results made elsewhere by a network trained on the anonymized pictures; nothing is
             trained then, and there is no control.
         clear_predictions: the same of a network trained on clear pictures, for the control.
-        recipe: fields of the model's recipe: `dp2bench.downstream.keypoints.Recipe`, `dp2bench.downstream.rcnn.Recipe` or
-            `dp2bench.downstream.detectron.Recipe`.
+        recipe: fields of the model's recipe: `dp2bench.downstream.keypoints.KeypointConfig`, `dp2bench.downstream.rcnn.RcnnConfig` or
+            `dp2bench.downstream.detectron.Detectron2Config`.
 
     """
 
@@ -47,8 +47,8 @@ class CocoKeypoints(Task):
         kind="utility",
         main_score="AP",
         layouts=("coco",),
-        description="Keypoint AP on original pictures after training on anonymised ones, beside training on clear ones.",
-        reference="Lin et al., ECCV 2014 (COCO); DeepPrivacy2, WACV 2023, training on anonymised data.",
+        description="Keypoint AP on original pictures after training on anonymized ones, beside training on clear ones.",
+        reference="Lin et al., ECCV 2014 (COCO); DeepPrivacy2, WACV 2023, training on anonymized data.",
     )
 
     def __init__(
@@ -82,18 +82,18 @@ class CocoKeypoints(Task):
             **self._model.effective(self.recipe),
         }
 
-    def reads(self, dataset: Dataset) -> Sequence[str]:
-        """See `Task.reads`: what the network learns from. It is tested on clear pictures."""
+    def splits(self, dataset: Dataset) -> Sequence[str]:
+        """See `Task.splits`: what the network learns from. It is tested on clear pictures."""
         return ("train",)
 
     def trainings(self) -> tuple[Training, ...]:
-        """One network on the clear train split, shared by every method, and one on the anonymised."""
+        """One network on the clear train split, shared by every method, and one on the anonymized."""
         if self.predictions:
             return ()
         recipe = {"model": self.model, **self._model.effective(self.recipe)}
         return (
             Training(role="clear", on="clear", arguments=recipe),
-            Training(role="anonymised", on="anonymised", arguments=recipe),
+            Training(role="anonymized", on="anonymized", arguments=recipe),
         )
 
     def train(self, training: Training, dataset: Dataset, out: Path, context: RunContext) -> None:
@@ -110,9 +110,9 @@ class CocoKeypoints(Task):
         partial.write_text(json.dumps(rows), "utf-8")
         partial.replace(out)
 
-    def run(self, clear: Dataset, anonymised: Dataset, context: RunContext) -> list[Score]:
+    def run(self, clear: Dataset, anonymized: Dataset, context: RunContext) -> list[Score]:
         """See `Task.run`. What each picture weighs goes to ``context.units``, predictions to the artefacts."""
-        ours = self._evaluate("anonymised", self.predictions, clear, context)
+        ours = self._evaluate("anonymized", self.predictions, clear, context)
         control = None
         if not self.predictions or self.clear_predictions:
             control = self._evaluate("clear", self.clear_predictions, clear, context)

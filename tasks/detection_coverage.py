@@ -1,4 +1,4 @@
-"""Who was found, who was anonymised, and who failed open: by category, by size, against the annotated people where there are any."""
+"""Who was found, who was anonymized, and who failed open: by category, by size, against the annotated people where there are any."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from dp2bench.metrics.intervals import bootstrap_interval
 
 
 class DetectionCoverage(Task):
-    """Shares of people. Someone counts as anonymised who was found and whom the method did not report as missed.
+    """Shares of people. Someone counts as anonymized who was found and whom the method did not report as missed.
 
     Without annotations the known people are the found ones, and nobody can tell who was never found.
 
     Args:
-        split: one of the dataset's; all of them by default, as all are anonymised.
+        split: one of the dataset's; all of them by default, as all are anonymized.
         iou: overlap of boxes from which a detection stands for an annotated person.
 
     """
@@ -30,9 +30,9 @@ class DetectionCoverage(Task):
         name="detection-coverage",
         version="1",
         kind="coverage",
-        main_score="anonymised",
+        main_score="anonymized",
         layouts=("market1501", "coco", "cityscapes", "fdh", "fdf256", "fdf128", "folder"),
-        description="Shares of people found, anonymised and failed open, by category and size.",
+        description="Shares of people found, anonymized and failed open, by category and size.",
         reference="DeepPrivacy2, WACV 2023, section 3.1 (categories); COCO (sizes).",
     )
 
@@ -47,16 +47,16 @@ class DetectionCoverage(Task):
         """See `Task.arguments`."""
         return {"split": self.split, "iou": self.iou}
 
-    def reads(self, dataset: Dataset) -> Sequence[str]:
-        """See `Task.reads`."""
+    def splits(self, dataset: Dataset) -> Sequence[str]:
+        """See `Task.splits`."""
         return (self.split,) if self.split else dataset.meta.splits
 
-    def run(self, clear: Dataset, anonymised: Dataset, context: RunContext) -> list[Score]:
+    def run(self, clear: Dataset, anonymized: Dataset, context: RunContext) -> list[Score]:
         """See `Task.run`. One value a person goes to ``context.units``, one row a person to ``people.csv``."""
         rows: list[dict[str, Any]] = []
         extra = 0
         annotated_at_all = False
-        splits = self.reads(clear)
+        splits = self.splits(clear)
         for split in splits:
             for sample in clear.samples(split):
                 found = context.people.get(split, {}).get(sample.id)
@@ -75,7 +75,7 @@ class DetectionCoverage(Task):
                 "Choose another detector, or a dataset with people.",
             )
         with (context.artefacts / "people.csv").open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, ["person", "size", "category", "found", "anonymised", "reason"])
+            writer = csv.DictWriter(file, ["person", "size", "category", "found", "anonymized", "reason"])
             writer.writeheader()
             writer.writerows(rows)
         return _scores(rows, extra, annotated_at_all, context)
@@ -97,7 +97,7 @@ def _rows(
                 "size": size_of(area),
                 "category": Category(int(found.categories[j])).name.lower() if j >= 0 else "",
                 "found": int(j >= 0),
-                "anonymised": int(j >= 0 and j not in missed),
+                "anonymized": int(j >= 0 and j not in missed),
                 "reason": "not found" if j < 0 else missed.get(j, ""),
             }
         )
@@ -124,8 +124,8 @@ def _scores(rows: list[dict[str, Any]], extra: int, annotated: bool, context: Ru
 
     groups = {"": rows} | {f".{size}": [r for r in rows if r["size"] == size] for size in SIZES}
     for suffix, group in groups.items():
-        add(f"anonymised{suffix}", {r["person"]: float(r["anonymised"]) for r in group}, True)
-        add(f"failed_open{suffix}", {r["person"]: 1.0 - r["anonymised"] for r in group}, False)
+        add(f"anonymized{suffix}", {r["person"]: float(r["anonymized"]) for r in group}, True)
+        add(f"failed_open{suffix}", {r["person"]: 1.0 - r["anonymized"] for r in group}, False)
         if annotated:
             add(f"found{suffix}", {r["person"]: float(r["found"]) for r in group}, True)
     there = [r for r in rows if r["found"]]
@@ -133,7 +133,7 @@ def _scores(rows: list[dict[str, Any]], extra: int, annotated: bool, context: Ru
         label = category.name.lower()
         add(f"share.{label}", {r["person"]: float(r["category"] == label) for r in there}, True)
         same = [r for r in there if r["category"] == label]
-        add(f"missed.{label}", {r["person"]: 1.0 - r["anonymised"] for r in same}, False)
+        add(f"missed.{label}", {r["person"]: 1.0 - r["anonymized"] for r in same}, False)
     if annotated and (there or extra):
         scores.append(
             Score(

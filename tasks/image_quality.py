@@ -1,4 +1,4 @@
-"""How far anonymised pictures are from the clear ones, as sets (Fréchet and kernel distance) and one by one (perceptual distance)."""
+"""How far anonymized pictures are from the clear ones, as sets (Fréchet and kernel distance) and one by one (perceptual distance)."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ CHUNK = 256
 """The most pictures in memory at once, and features in one file of the cache."""
 CHUNK_BYTES = 1 << 26
 """Where the pictures of a chunk take more than this, it ends: pictures of 2048x1024 come by 11."""
-Version = Literal["clear", "anonymised"]
-VERSIONS: tuple[Version, ...] = ("clear", "anonymised")
+Version = Literal["clear", "anonymized"]
+VERSIONS: tuple[Version, ...] = ("clear", "anonymized")
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class _Unit:
 
     name: str
     clear: tuple[Dataset, Sample]
-    anonymised: tuple[Dataset, Sample]
+    anonymized: tuple[Dataset, Sample]
     box: tuple[int, int, int, int] | None
 
 
@@ -70,7 +70,7 @@ class ImageQuality(Task):
         kind="quality",
         main_score="crops.kd_efficientnet",
         layouts=("market1501", "coco", "cityscapes", "fdh", "fdf256", "fdf128", "folder"),
-        description="Distance of anonymised from clear pictures: kernel, Fréchet and perceptual; FID, KID, LPIPS, PPL with their weights.",
+        description="Distance of anonymized from clear pictures: kernel, Fréchet and perceptual; FID, KID, LPIPS, PPL with their weights.",
         reference="Heusel et al., NeurIPS 2017 (FID); Bińkowski et al., ICLR 2018 (KID); Zhang et al., CVPR 2018 (LPIPS); "
         "Karras et al., CVPR 2019 (PPL).",
     )
@@ -138,11 +138,11 @@ class ImageQuality(Task):
             **brought,
         }
 
-    def reads(self, dataset: Dataset) -> Sequence[str]:
-        """See `Task.reads`."""
+    def splits(self, dataset: Dataset) -> Sequence[str]:
+        """See `Task.splits`."""
         return (test_split(dataset, self.split),)
 
-    def run(self, clear: Dataset, anonymised: Dataset, context: RunContext) -> list[Score]:
+    def run(self, clear: Dataset, anonymized: Dataset, context: RunContext) -> list[Score]:
         """See `Task.run`. Per-crop and per-picture perceptual distances go to ``context.units``."""
         from dp2bench.metrics.features import LPIPS, EfficientNetFeatures, InceptionFeatures
 
@@ -156,7 +156,7 @@ class ImageQuality(Task):
         regions = [r for r in self.regions if r == "crops" or clear.layout not in CROPPED_LAYOUTS]
         scores: list[Score] = []
         for region in regions:
-            units = self._units(region, clear, anonymised, context)
+            units = self._units(region, clear, anonymized, context)
             for extractor, size in extractors:
                 scores += _set_scores(region, units, extractor, size, context)
             for name, network, size in distances:
@@ -169,9 +169,9 @@ class ImageQuality(Task):
             scores += path_lengths(clear, test_split(clear, self.split), self.paths, lengths, context)
         return scores
 
-    def _units(self, region: Region, clear: Dataset, anonymised: Dataset, context: RunContext) -> list[_Unit]:
+    def _units(self, region: Region, clear: Dataset, anonymized: Dataset, context: RunContext) -> list[_Unit]:
         split = test_split(clear, self.split)
-        others = {s.id: (anonymised, s) for s in anonymised.samples(split)}
+        others = {s.id: (anonymized, s) for s in anonymized.samples(split)}
         samples = [s for s in clear.samples(split) if s.id in others]
         if region == "pictures" or clear.layout in CROPPED_LAYOUTS:
             units = [_Unit(s.id, (clear, s), others[s.id], None) for s in samples]
@@ -184,7 +184,7 @@ class ImageQuality(Task):
         if len(units) < FEWEST:
             raise DatasetError(
                 f"The split {split} of {clear.meta.name} has {len(units)} {region} to compare, fewer than {FEWEST}.",
-                "Check that the anonymised folder holds the same pictures, and that people were found.",
+                "Check that the anonymized folder holds the same pictures, and that people were found.",
             )
         if len(units) > self.limit:
             units = [units[i] for i in np.linspace(0, len(units) - 1, self.limit).round().astype(int)]

@@ -19,8 +19,8 @@ from dp2bench.core.types import Sample
 from dp2bench.metrics.intervals import bootstrap_interval
 from dp2bench.metrics.ranking import ChanceScores, RankingScores, chance, distance_histograms, rank
 
-SCENARIOS = ("clear-clear", "clear-anonymised", "anonymised-anonymised")
-"""query-gallery. The first is the control: what the attacker does with nothing anonymised."""
+SCENARIOS = ("clear-clear", "clear-anonymized", "anonymized-anonymized")
+"""query-gallery. The first is the control: what the attacker does with nothing anonymized."""
 RANKS = (1, 5, 10)
 EASIEST = 6
 """People kept for the report: those who were found most easily, each with the pictures that came first."""
@@ -34,7 +34,7 @@ class Market1501ReID(Task):
         name="market1501-reid",
         version="1",
         kind="privacy",
-        main_score="clear-anonymised.mAP",
+        main_score="clear-anonymized.mAP",
         layouts=("market1501",),
         description="Re-identification by an attacker trained on clear pictures: mAP and rank-1/5/10.",
         reference="Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015; DeepPrivacy2, WACV 2023, re-identification table.",
@@ -60,13 +60,13 @@ class Market1501ReID(Task):
         """See `Task.arguments`."""
         return {"scenarios": list(self.scenarios), "permutations": self.permutations, **asdict(self.recipe)}
 
-    def reads(self, dataset: Dataset) -> Sequence[str]:
-        """See `Task.reads`: query and gallery as far as a scenario has them anonymised. The attacker learns from clear pictures."""
+    def splits(self, dataset: Dataset) -> Sequence[str]:
+        """See `Task.splits`: query and gallery as far as a scenario has them anonymized. The attacker learns from clear pictures."""
         sides = {"query": 0, "gallery": 1}
         return [
             split
             for split, i in sides.items()
-            if any(s.split("-")[i] == "anonymised" for s in self.scenarios)
+            if any(s.split("-")[i] == "anonymized" for s in self.scenarios)
         ]
 
     def trainings(self) -> tuple[Training, ...]:
@@ -83,7 +83,7 @@ class Market1501ReID(Task):
 
         data = f"{dataset.meta.name} {dataset.meta.version}"
         if self.recipe.weights:
-            reid.take(self.recipe, out, seed=context.seed, data=data)
+            reid.load_pretrained(self.recipe, out, seed=context.seed, data=data)
             return
         reid.train(
             dataset.samples("train"),
@@ -95,7 +95,7 @@ class Market1501ReID(Task):
             progress=context.progress,
         )
 
-    def run(self, clear: Dataset, anonymised: Dataset, context: RunContext) -> list[Score]:
+    def run(self, clear: Dataset, anonymized: Dataset, context: RunContext) -> list[Score]:
         """See `Task.run`. Per-query values go to ``context.units``.
 
         ``reid.json`` in ``context.artefacts`` holds by scenario the CMC curve and its chance floor, the histograms of distances
@@ -111,14 +111,14 @@ class Market1501ReID(Task):
         vectors: dict[tuple[str, str], Any] = {}
         for split, versions in used.items():
             for version in sorted(versions):
-                dataset = clear if version == "clear" else anonymised
+                dataset = clear if version == "clear" else anonymized
                 kept = [
                     s for s in dataset.samples(split) if s.labels["identity"] >= 0
                 ]  # junk is in no ranking
                 if not kept:
                     raise DatasetError(
                         f"The {version} {split} split of {clear.meta.name} is empty.",
-                        "Check that the anonymised folder holds the same pictures as the clear one.",
+                        "Check that the anonymized folder holds the same pictures as the clear one.",
                     )
                 samples[split, version] = kept
                 vectors[split, version] = reid.features(

@@ -96,14 +96,14 @@ def _crops(
     known: set[int] = set()
 
     def watch(inpainter: Any) -> None:
-        original = inpainter.fill
+        original = inpainter.inpaint
 
-        def fill(crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
+        def inpaint(crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
             asked.extend((inpainter, _row(crops, i)) for i in range(len(crops)))
             filled: NDArray[np.uint8] = original(crops, seeds=seeds)
             return filled
 
-        inpainter.fill = fill
+        inpainter.inpaint = inpaint
         known.add(id(inpainter))
 
     samples = clear.samples(split)
@@ -113,7 +113,9 @@ def _crops(
         people = found.get(sample.id)
         if people is None or not len(people):
             continue
-        for inpainter in [method.inpainter] if method.route is None else method.route(people):
+        for inpainter in (
+            [method.inpainter] if method.select_inpainter is None else method.select_inpainter(people)
+        ):
             if _has_styles(inpainter) and id(inpainter) not in known:
                 watch(inpainter)
         asked.clear()
@@ -128,7 +130,7 @@ def _row(crops: CropBatch, i: int) -> CropBatch:
 
     return CropBatch(
         one(crops.images),
-        one(crops.holes),
+        one(crops.masks),
         one(crops.outside),
         one(crops.surfaces),
         crops.templates[i : i + 1] if crops.templates else crops.templates,

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta, looks_up
+from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta, uses_annotations
 from dp2bench.core.errors import DatasetError, Dp2benchError
 from dp2bench.core.results import Score
 from dp2bench.core.seeds import Seed
@@ -31,14 +31,14 @@ WIDTH, HEIGHT = 1280, 720
 PERSON = 240
 """About how tall people are in them, in pixels."""
 COLUMNS = 10
-STAGES = ("detect", "crop", "fill", "stitch", "anonymise")
+STAGES = ("detect", "crop", "fill", "stitch", "anonymize")
 
 
 class Runtime(Task):
     """Times the method on 1280x720 pictures composed of the dataset's annotated people.
 
-    Stages of a method that fills crops: ``crop``, ``fill`` (its network) and ``stitch`` (everything else); other methods have one,
-    ``anonymise``. ``detect`` is timed where the run's detector is a network and not a look-up.
+    Stages of a method that fills crops: ``crop``, ``inpaint`` (its network) and ``stitch`` (everything else); other methods have one,
+    ``anonymize``. ``detect`` is timed where the run's detector is a network and not a look-up.
 
     Args:
         people: numbers of people in a picture, 1 to 20.
@@ -54,7 +54,7 @@ class Runtime(Task):
         layouts=("market1501", "coco", "cityscapes"),
         description="Seconds a picture by number of people and stage, and peak memory; measured, so never the same twice.",
         reference="DeepPrivacy2, WACV 2023: about 2.8 s for a picture with 12 people on a GTX 1080 8 GB.",
-        alone=True,
+        exclusive=True,
     )
 
     def __init__(self, *, people: Sequence[int] = (1, 4, 12, 20), repeats: int = 3) -> None:
@@ -73,11 +73,11 @@ class Runtime(Task):
         """See `Task.arguments`."""
         return {"people": list(self.people), "repeats": self.repeats}
 
-    def reads(self, dataset: Dataset) -> Sequence[str]:
-        """See `Task.reads`: the people that pictures to time are made of."""
+    def splits(self, dataset: Dataset) -> Sequence[str]:
+        """See `Task.splits`: the people that pictures to time are made of."""
         return (test_split(dataset, None),)
 
-    def run(self, clear: Dataset, anonymised: Dataset, context: RunContext) -> list[Score]:
+    def run(self, clear: Dataset, anonymized: Dataset, context: RunContext) -> list[Score]:
         """See `Task.run`. Every repeat goes to ``runtime.csv``, the curve to ``runtime.png``."""
         method = None if context.method is None else context.method()
         if method is None or context.detector is None or method.meta.name == "ready-made":
@@ -86,7 +86,7 @@ class Runtime(Task):
                 "Leave the task runtime out.",
             )
         detector = context.detector()
-        looked_up = looks_up(detector)
+        looked_up = uses_annotations(detector)
         clock = Clock(context.device)
         pieces = _pieces(clear, max(self.people))
         rows: list[dict[str, Any]] = []
@@ -103,7 +103,7 @@ class Runtime(Task):
                     if not looked_up:
                         with clock.stage("detect"):
                             detector.detect([image], [sample])
-                    with clock.stage("anonymise"):
+                    with clock.stage("anonymize"):
                         method.anonymize(image, people, seed=Seed(repeat))
                     rows.append({"people": n, "repeat": repeat, **_stages(clock.spent)})
                 context.progress(i + 1, len(self.people))
@@ -188,13 +188,13 @@ def instrumented(method: Any, clock: Clock) -> Iterator[None]:
     def watch(inpainter: Any) -> Any:
         if inpainter is not None and id(inpainter) not in known:
             known.add(id(inpainter))
-            inpainter.fill = clock.wrap("fill", inpainter.fill)
+            inpainter.inpaint = clock.wrap("fill", inpainter.inpaint)
         return inpainter
 
     watch(method.inpainter)
-    route = getattr(method, "route", None)
-    if route is not None:
-        method.route = lambda people: [watch(one) for one in route(people)]
+    select_inpainter = getattr(method, "route", None)
+    if select_inpainter is not None:
+        method.select_inpainter = lambda people: [watch(one) for one in select_inpainter(people)]
     changed: Any = method
     changed._crops = clock.wrap("crop", method._crops)
     operator = stitching.apply_operator
@@ -208,10 +208,10 @@ def instrumented(method: Any, clock: Clock) -> Iterator[None]:
 def _stages(spent: Mapping[str, float]) -> dict[str, float]:
     """Stages that add up to ``total``; what cropping and filling leave of the whole is stitching."""
     stages = dict.fromkeys(STAGES, 0.0) | dict(spent)
-    whole = stages["anonymise"]
+    whole = stages["anonymize"]
     if "fill" in spent:
         stages["stitch"] = whole - stages["crop"] - stages["fill"]
-        stages["anonymise"] = 0.0
+        stages["anonymize"] = 0.0
     return {"total": whole + stages["detect"], **stages}
 
 

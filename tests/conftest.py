@@ -71,7 +71,7 @@ def tiny_suite(tmp_path: Path, market: Path) -> Path:
         f"""schema_version: 1
 name: tiny
 seeds: [0, 1]
-detector: whole-picture
+detector: full-image
 datasets:
   - {{name: market1501, arguments: {{root: "{market}", official: false}}}}
 methods: [identity, mask-out]

@@ -26,20 +26,20 @@ from dp2bench.core.images import read_image
 from dp2bench.core.seeds import derive_seed, generator
 from dp2bench.core.tensors import write_tensors
 from dp2bench.core.types import Sample
-from dp2bench.networks.fitting import CHECKPOINT, keep, resume, write_curve
+from dp2bench.networks.fitting import CHECKPOINT, load_checkpoint, save_checkpoint, write_curve
 from dp2bench.weights import embedded
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 EMBEDDED = "embedded"
-"""As `Recipe.weights`: the attackers that come with the package."""
+"""As `ReidConfig.weights`: the attackers that come with the package."""
 EMBEDDED_SEEDS = (0, 1)
 """Of the attackers that come with the package."""
 
 
 @dataclass(frozen=True)
-class Recipe:
+class ReidConfig:
     """How an attacker is trained; every field changes the outcome.
 
     ``weights`` spares the training: `EMBEDDED`, or the ``model.safetensors`` of an earlier one, which must be of this recipe.
@@ -57,9 +57,9 @@ class Recipe:
     weights: str = ""
 
 
-def recipe(arguments: Mapping[str, Any]) -> Recipe:
+def recipe(arguments: Mapping[str, Any]) -> ReidConfig:
     """From what a suite or a command line gives; raises Dp2benchError naming what is unknown or of the wrong kind."""
-    known: dict[str, Any] = {f.name: f.default for f in fields(Recipe)}
+    known: dict[str, Any] = {f.name: f.default for f in fields(ReidConfig)}
     if unknown := sorted(set(arguments) - set(known)):
         raise Dp2benchError(
             f"An attacker's training has no argument {', '.join(unknown)}.", f"It takes: {', '.join(known)}."
@@ -79,7 +79,7 @@ def recipe(arguments: Mapping[str, Any]) -> Recipe:
                 f"Give {f'a number from {lowest} up' if kind in (int, float) else 'true or false' if kind is bool else 'a name'}, "
                 f"as in {name}: {known[name]}.",
             )
-    return Recipe(**checked)
+    return ReidConfig(**checked)
 
 
 def load_pictures(samples: Sequence[Sample], height: int, width: int) -> torch.Tensor:
@@ -105,7 +105,7 @@ def _normalise(batch: torch.Tensor) -> torch.Tensor:
     return (batch.float() - mean) / std
 
 
-def build(recipe: Recipe, identities: int) -> torch.nn.Module:
+def build(recipe: ReidConfig, identities: int) -> torch.nn.Module:
     """The untrained network (or with ImageNet weights, which torchreid downloads) for that many training identities."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Cython evaluation")  # the ranking is ours
@@ -128,7 +128,7 @@ def build(recipe: Recipe, identities: int) -> torch.nn.Module:
     return model
 
 
-def weights_sha256(recipe: Recipe) -> dict[str, str]:
+def weights_sha256(recipe: ReidConfig) -> dict[str, str]:
     """By seed (or ``any``) the sha256 of the weights that spare the training; empty where there is a training."""
     if recipe.weights == EMBEDDED:
         return {
@@ -139,7 +139,7 @@ def weights_sha256(recipe: Recipe) -> dict[str, str]:
     return {"any": content_sha256(_given(recipe, 0))} if recipe.weights else {}
 
 
-def _given(recipe: Recipe, seed: int) -> Path:
+def _given(recipe: ReidConfig, seed: int) -> Path:
     if recipe.weights != EMBEDDED:
         path = Path(recipe.weights)
         if not path.is_file():
@@ -156,16 +156,16 @@ def _given(recipe: Recipe, seed: int) -> Path:
     if _embedded_name(recipe, seed) not in embedded.manifest():
         raise Dp2benchError(
             f"No attacker {recipe.model} comes with dp2bench.",
-            f"Use {Recipe.model}, or leave `weights: {EMBEDDED}` out, so that it is trained.",
+            f"Use {ReidConfig.model}, or leave `weights: {EMBEDDED}` out, so that it is trained.",
         )
     return embedded.path(_embedded_name(recipe, seed))
 
 
-def _embedded_name(recipe: Recipe, seed: int) -> str:
+def _embedded_name(recipe: ReidConfig, seed: int) -> str:
     return f"{recipe.model}-{seed}"
 
 
-def take(recipe: Recipe, out: Path, *, seed: int, data: str) -> None:
+def load_pretrained(recipe: ReidConfig, out: Path, *, seed: int, data: str) -> None:
     """Put the attacker that ``recipe.weights`` names into ``out``, in place of a training.
 
     Raises Dp2benchError where the file is missing, damaged, or of another recipe, and where an embedded attacker learned other ``data``.
@@ -200,7 +200,7 @@ def take(recipe: Recipe, out: Path, *, seed: int, data: str) -> None:
 
 def train(
     samples: Sequence[Sample],
-    recipe: Recipe,
+    recipe: ReidConfig,
     out: Path,
     *,
     seed: int,
@@ -232,7 +232,7 @@ def train(
     scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs)
     criterion = torch.nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-    curve = resume(out, parts, device)
+    curve = load_checkpoint(out, parts, device)
     batch = min(recipe.batch_size, len(samples))
     steps = len(samples) // batch  # a last, smaller batch is dropped: batch normalisation suffers from it
     for epoch in range(len(curve), recipe.epochs):
@@ -265,7 +265,7 @@ def train(
             progress(epoch * steps + step + 1, recipe.epochs * steps)
         scheduler.step()
         curve.append((epoch + 1, total / steps, correct / steps))
-        keep(out, parts, curve)
+        save_checkpoint(out, parts, curve)
     write_tensors(
         {k: v.half() if half and v.is_floating_point() else v for k, v in model.state_dict().items()},
         out / "model.safetensors",
@@ -276,10 +276,12 @@ def train(
     (out / CHECKPOINT).unlink(missing_ok=True)
 
 
-def load(folder: Path, recipe: Recipe, device: str = "cpu") -> torch.nn.Module:
+def load(folder: Path, recipe: ReidConfig, device: str = "cpu") -> torch.nn.Module:
     """The trained network, ready to extract features."""
     weights = load_file(folder / "model.safetensors")
-    model = build(Recipe(**{**asdict(recipe), "pretrained": False}), weights["classifier.weight"].shape[0])
+    model = build(
+        ReidConfig(**{**asdict(recipe), "pretrained": False}), weights["classifier.weight"].shape[0]
+    )
     model.load_state_dict(weights)  # float16 becomes float32
     return model.to(device).eval()
 
@@ -288,7 +290,7 @@ def load(folder: Path, recipe: Recipe, device: str = "cpu") -> torch.nn.Module:
 def features(
     model: torch.nn.Module,
     samples: Sequence[Sample],
-    recipe: Recipe,
+    recipe: ReidConfig,
     *,
     device: str = "cpu",
     progress: Progress = no_progress,

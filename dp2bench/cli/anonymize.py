@@ -30,7 +30,7 @@ def anonymize(
         Path | None,
         typer.Argument(
             metavar="OUT",
-            help="Where the anonymised picture, video, folder or dataset goes. Must not exist yet as a folder with files, but for those "
+            help="Where the anonymized picture, video, folder or dataset goes. Must not exist yet as a folder with files, but for those "
             "of the same command, stopped.",
             show_default=False,
         ),
@@ -50,7 +50,7 @@ def anonymize(
         str | None,
         typer.Option(
             help="Who finds the people (`dp2bench list detectors`). By default a method's own; else for a dataset its annotations or, "
-            "where it has none, whole-picture; else the embedded deepprivacy2.",
+            "where it has none, full-image; else the embedded deepprivacy2.",
             show_default=False,
         ),
     ] = None,
@@ -82,14 +82,14 @@ def anonymize(
         typer.Option(help="Folder for pictures of before (people drawn in) and after.", show_default=False),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of random methods.")] = 0,
-    bridge: Annotated[
+    max_gap: Annotated[
         int,
         typer.Option(
             min=0, help="Video: a person whom no detector sees for up to so many frames is still there."
         ),
     ] = 15,
     no_audio: Annotated[
-        bool, typer.Option("--no-audio", help="Video: leave the sound out. Voices are not anonymised.")
+        bool, typer.Option("--no-audio", help="Video: leave the sound out. Voices are not anonymized.")
     ] = False,
     keep_readable: Annotated[
         bool,
@@ -99,7 +99,7 @@ def anonymize(
         ),
     ] = False,
 ) -> None:
-    """Anonymise a picture, a video, a folder, or a dataset.
+    """Anonymize a picture, a video, a folder, or a dataset.
 
     Files that are no picture are reported and left out, never copied through; video frames that fail are written grey. Exit code 1
     when anything was left out or anybody missed. A folder or video that was stopped goes on when the same command is given again.
@@ -108,7 +108,7 @@ def anonymize(
 
     dp2bench anonymize street.png safe.png --method deepprivacy2
 
-    dp2bench anonymize photos/ anonymised/ --method blur-face --detector centerface
+    dp2bench anonymize photos/ anonymized/ --method blur-face --detector centerface
 
     dp2bench anonymize clip.mp4 --out safe.mp4 --method mask-out --detector mask-rcnn -d weights=model.pkl
 
@@ -151,7 +151,7 @@ def anonymize(
             who,
             how,
             seed,
-            bridge,
+            max_gap,
             preview,
             settings,
             audio=not no_audio,
@@ -170,7 +170,7 @@ def anonymize(
 
 
 def _opened(source: Path, dataset: str | None, *, subset: bool) -> Dataset:
-    """The pictures to anonymise; a named dataset is verified."""
+    """The pictures to anonymize; a named dataset is verified."""
     from dp2bench.cli.arguments import of_any_number
     from dp2bench.core import registry
     from dp2bench.datasets.folder import Folder
@@ -187,7 +187,7 @@ def _opened(source: Path, dataset: str | None, *, subset: bool) -> Dataset:
 def _usual_detector(dataset: Dataset) -> str:
     """The detector of a dataset's pictures where none is named: its annotations, or none of a network for crops of people."""
     first = next((sample for split in dataset.meta.splits for sample in dataset.samples(split)), None)
-    return "whole-picture" if first is None or dataset.people(first) is None else "annotations"
+    return "full-image" if first is None or dataset.people(first) is None else "annotations"
 
 
 def _pictures(
@@ -206,10 +206,10 @@ def _pictures(
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.datasets.folder import Folder
     from dp2bench.datasets.video import is_video_name
-    from dp2bench.pipelines.anonymize import Journal, anonymise_dataset
+    from dp2bench.pipelines.anonymize import ResumeLog, anonymize_dataset
 
     alone = isinstance(opened, Folder) and source.is_dir()
-    journal = Journal(target, settings) if alone else None
+    journal = ResumeLog(target, settings) if alone else None
     if journal:
         console.print(f"Going on: {len(journal)} pictures are finished.", highlight=False)
     if not alone and source.is_dir() and target.is_dir() and any(target.iterdir()):
@@ -219,11 +219,11 @@ def _pictures(
         )
     if preview is not None:
         shared: list[Sample] = []
-        who, how = _Noting(who, shared), _Previewing(how, shared, preview)
+        who, how = _RecordingDetector(who, shared), _Previewing(how, shared, preview)
     with TerminalObserver(console) as observer:
         try:
-            tally = anonymise_dataset(
-                opened, who, how, target, seed, observer.progress(f"anonymise with {method}"), journal
+            counter = anonymize_dataset(
+                opened, who, how, target, seed, observer.progress(f"anonymize with {method}"), journal
             )
         except KeyboardInterrupt:
             observer.bars.stop()
@@ -233,12 +233,12 @@ def _pictures(
                 else "delete it or choose another OUT to start again."
             )
             console.print(
-                f"Stopped. What is in {target} is anonymised and whole; {rest}",
+                f"Stopped. What is in {target} is anonymized and whole; {rest}",
                 soft_wrap=True,
                 highlight=False,
             )
             raise typer.Exit(130) from None
-    for problem in tally.unreadable:
+    for problem in counter.unreadable:
         console.print(f"[yellow]left out:[/] {problem}", highlight=False, soft_wrap=True)
     videos = [p for p in sorted(source.rglob("*")) if is_video_name(p)] if alone else []
     if videos:
@@ -247,9 +247,9 @@ def _pictures(
             highlight=False,
             soft_wrap=True,
         )
-    coverage = tally.coverage()
+    coverage = counter.coverage()
     summary = (
-        f"{coverage.pictures} pictures, {coverage.found} people found by {who.meta.name}, {coverage.anonymised} anonymised, "
+        f"{coverage.pictures} pictures, {coverage.found} people found by {who.meta.name}, {coverage.anonymized} anonymized, "
         f"{coverage.missed} missed; {coverage.pictures_without_detection} pictures without anybody found, "
         f"{coverage.unreadable} files left out."
     )
@@ -267,7 +267,7 @@ def _video(
     who: Detector,
     how: Anonymizer,
     seed: int,
-    bridge: int,
+    max_gap: int,
     preview: Path | None,
     settings: dict[str, Any],
     *,
@@ -277,17 +277,17 @@ def _video(
     from rich.markup import escape
 
     from dp2bench.cli.progress import TerminalObserver
-    from dp2bench.pipelines.video import anonymise_video
+    from dp2bench.pipelines.video import anonymize_video
 
     with TerminalObserver(console) as observer:
         try:
-            report = anonymise_video(
+            report = anonymize_video(
                 source,
                 who,
                 how,
                 target,
                 seed,
-                bridge=bridge,
+                max_gap=max_gap,
                 audio=audio,
                 keep_readable=keep_readable,
                 settings=settings,
@@ -302,7 +302,7 @@ def _video(
     blank = sum(map(len, report["blanked_frames"].values()))
     console.print(
         f"{report['frames']} frames, {report['tracks']} tracks, {report['people_in_frames']} people in frames found by {who.meta.name} "
-        f"({report['bridged']} of them bridged), {report['anonymised']} anonymised, {report['missed']} missed; "
+        f"({report['bridged']} of them bridged), {report['anonymized']} anonymized, {report['missed']} missed; "
         f"{len(report['frames_without_people'])} frames without anybody found, {blank} frames written grey. Sound: {report['sound']}.",
         highlight=False,
         soft_wrap=True,
@@ -347,17 +347,17 @@ def _video_preview(source: Path, target: Path, folder: Path) -> None:
             write_image(folder / f"{a.index:08d}.jpg", np.concatenate((a.image, b.image), 1))
 
 
-class _Noting:
+class _RecordingDetector:
     """A detector that says which picture it was asked about last."""
 
     def __init__(self, detector: Detector, noted: list[Sample]) -> None:
         self._detector, self._noted = detector, noted
         self.meta: ComponentMeta = detector.meta
 
-    def for_dataset(self, dataset: Dataset) -> _Noting:
-        from dp2bench.core.contracts import bound
+    def for_dataset(self, dataset: Dataset) -> _RecordingDetector:
+        from dp2bench.core.contracts import bind_detector
 
-        return _Noting(bound(self._detector, dataset), self._noted)
+        return _RecordingDetector(bind_detector(self._detector, dataset), self._noted)
 
     def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
         self._noted[:] = samples

@@ -38,7 +38,7 @@ def check(
     examples = conformance.Examples(body.name, len(body))
     told = getattr(made, "meta", None)
     if told is not None:
-        claim = "may see what it replaces" if told.sees_hole else "does not see what it replaces"
+        claim = "may see what it replaces" if told.uses_masked_pixels else "does not see what it replaces"
         seeded = "the seed changes nothing" if told.deterministic else "the seed decides"
         console.print(
             f"{escape(told.name)}: scope {told.scope}; says that it {claim}; {seeded}.", highlight=False

@@ -25,7 +25,7 @@ def compare(
 ) -> None:
     """Compare two runs: noise passes, a leak fails.
 
-    Exit code 1 when a score is worse beyond tolerance and noise, something is missing, fewer people are anonymised, or dataset or
+    Exit code 1 when a score is worse beyond tolerance and noise, something is missing, fewer people are anonymized, or dataset or
     task changed; 2 when the input cannot be used.
 
     Example: dp2bench compare golden dp2bench-runs/mini --markdown comment.md

@@ -44,7 +44,7 @@ def detect(
         Path | None,
         typer.Option(help="Folder for pictures (or the video) with the people drawn in.", show_default=False),
     ] = None,
-    bridge: Annotated[
+    max_gap: Annotated[
         int,
         typer.Option(
             min=0, help="Video: a person whom no detector sees for up to so many frames is still there."
@@ -83,7 +83,7 @@ def detect(
     with TerminalObserver(console) as observer, ExitStack() as stack:
         progress = observer.progress(f"detect with {detector}")
         if source.is_file() and is_video_name(source):
-            rows = _frames(source, out, who, bridge, preview, progress, arguments)
+            rows = _frames(source, out, who, max_gap, preview, progress, arguments)
         else:
             rows = _pictures(source, who, progress, unreadable, preview)
         put = _writer(
@@ -110,7 +110,7 @@ def detect(
 def _pictures(
     source: Path, who: Detector, progress: Progress, unreadable: list[str], preview: Path | None
 ) -> Iterator[tuple[str, Image, People]]:
-    from dp2bench.core.contracts import bound
+    from dp2bench.core.contracts import bind_detector
     from dp2bench.core.errors import PictureError
     from dp2bench.core.images import read_image, write_image
     from dp2bench.datasets.folder import Folder
@@ -118,7 +118,7 @@ def _pictures(
 
     folder = Folder(source)
     samples = folder.samples("all")
-    finder = bound(who, folder)
+    finder = bind_detector(who, folder)
     for done, sample in enumerate(samples, 1):
         try:
             image = read_image(sample.path)
@@ -136,7 +136,7 @@ def _frames(
     source: Path,
     out: Path,
     who: Detector,
-    bridge: int,
+    max_gap: int,
     preview: Path | None,
     progress: Progress,
     arguments: dict[str, Any],
@@ -148,7 +148,7 @@ def _frames(
 
     video = Video(source)
     work = out.with_name(f".{out.name}.work")
-    found = find_people(video, who, work / key_of(source, who, arguments), bridge=bridge, progress=progress)
+    found = find_people(video, who, work / key_of(source, who, arguments), max_gap=max_gap, progress=progress)
     if found.failed:
         index, reason = next(iter(found.failed.items()))
         raise Dp2benchError(

@@ -27,7 +27,7 @@ FURTHER: dict[str, dict[str, str]] = {
 """What some settings of a task need beyond the package, by task and setting; without them it runs on what is embedded."""
 
 EXTRAS = {
-    "video": "to anonymise videos",
+    "video": "to anonymize videos",
     "train": "to train generators on several GPUs",
     "postgres": "for a history in PostgreSQL",
     "lpips": "for the score lpips, and PPL",

@@ -10,13 +10,13 @@ from typing import Annotated, Optional
 import typer
 
 CONTROL = "identity"
-"""The method whose row the anonymised folder is compared with."""
+"""The method whose row the anonymized folder is compared with."""
 
 
 def evaluate(
     clear: Annotated[Path, typer.Option(help="The dataset's folder with the original pictures.")],
-    anonymised: Annotated[
-        Path, typer.Option(help="The same folder, anonymised by any tool, with the same file names.")
+    anonymized: Annotated[
+        Path, typer.Option(help="The same folder, anonymized by any tool, with the same file names.")
     ],
     task: Annotated[
         str, typer.Option("--task", "-t", help="A task (`dp2bench list tasks`).")
@@ -27,12 +27,12 @@ def evaluate(
     label: Annotated[
         str | None,
         typer.Option(
-            help="The method's name in the table. [default: the anonymised folder's name]", show_default=False
+            help="The method's name in the table. [default: the anonymized folder's name]", show_default=False
         ),
     ] = None,
     detector: Annotated[
-        str, typer.Option(help="Who finds the people that should be anonymised, for the coverage.")
-    ] = "whole-picture",
+        str, typer.Option(help="Who finds the people that should be anonymized, for the coverage.")
+    ] = "full-image",
     argument: Annotated[
         list[str] | None,
         typer.Option("--argument", "-a", help="A setting of the task, e.g. -a epochs=30; may be repeated."),
@@ -44,20 +44,20 @@ def evaluate(
     threads: Annotated[Optional[int], typer.Option(min=1, help="Processor threads.")] = None,  # noqa: UP045
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
 ) -> None:
-    """Score a folder that any other tool anonymised.
+    """Score a folder that any other tool anonymized.
 
     Coverage is measured by comparing the two folders inside each person: somebody whose pixels look unchanged counts as failed open.
 
-    Example: dp2bench evaluate --clear Market-1501 --anonymised Market-1501-mine -a epochs=30
+    Example: dp2bench evaluate --clear Market-1501 --anonymized Market-1501-mine -a epochs=30
     """
     from pydantic import ValidationError
 
     from dp2bench.cli.arguments import key_values, of_any_number
-    from dp2bench.cli.run import carry_out
+    from dp2bench.cli.run import execute_suite
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.engine.suite import Component, Suite, TaskChoice
 
-    for folder in (clear, anonymised):
+    for folder in (clear, anonymized):
         if not folder.is_dir():
             raise Dp2benchError(f"The folder {folder} is not there.", "Give the dataset's folder.")
     if label is not None and label.casefold() == CONTROL:
@@ -77,8 +77,8 @@ def evaluate(
                 Component(name=CONTROL),
                 Component(
                     name="dp2bench.engine.folder_source:ReadyMade",
-                    label=label or _label_of(anonymised),
-                    arguments={"root": str(anonymised.resolve())},
+                    label=label or _label_of(anonymized),
+                    arguments={"root": str(anonymized.resolve())},
                 ),
             ),
         )
@@ -88,10 +88,10 @@ def evaluate(
             f"This cannot be evaluated: {said}.",
             "Correct --task, --dataset, --detector, --label or --argument, whichever is named.",
         ) from error
-    carry_out(
+    execute_suite(
         suite,
         out,
-        command=f"dp2bench evaluate --clear {clear} --anonymised {anonymised} --task {task}",
+        command=f"dp2bench evaluate --clear {clear} --anonymized {anonymized} --task {task}",
         threads=threads,
         device=device,
     )
@@ -102,8 +102,8 @@ def _label_of(folder: Path) -> str:
     name = unicodedata.normalize("NFC", folder.resolve().name)
     label = re.sub(r"[^\w.-]+", "-", name).strip("-.")
     if not any(c.isalnum() for c in label):
-        return "anonymised"
-    return f"{label}-anonymised" if label.casefold() == CONTROL else label
+        return "anonymized"
+    return f"{label}-anonymized" if label.casefold() == CONTROL else label
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -48,7 +48,7 @@ def history(
     method: Annotated[str | None, typer.Option("--method", "-m", help="Only this method.")] = None,
     dataset: Annotated[str | None, typer.Option(help="Only this dataset.")] = None,
     metric: Annotated[
-        str | None, typer.Option(help="A score, e.g. clear-anonymised.mAP. [default: each task's main score]")
+        str | None, typer.Option(help="A score, e.g. clear-anonymized.mAP. [default: each task's main score]")
     ] = None,
     plot: Annotated[
         Path | None, typer.Option(help="Draw the scores over time here (.svg, .pdf or .png).")
@@ -98,10 +98,10 @@ def _tables(points: Sequence[Point]) -> Iterator[object]:
         unit = "percent" if same[0].unit == "fraction" else same[0].unit
         title = Text(f"{method} · {dataset}: {task} · {score} ({unit})", style="bold")
         table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left")
-        for name in ("recorded (UTC)", "commit", "dp2bench", "value", "anonymised"):
-            table.add_column(name, justify="right" if name in ("value", "anonymised") else "left")
+        for name in ("recorded (UTC)", "commit", "dp2bench", "value", "anonymized"):
+            table.add_column(name, justify="right" if name in ("value", "anonymized") else "left")
         for point in same:
-            covered = f"{point.anonymised:,} of {point.people:,}" if point.people else "unknown"
+            covered = f"{point.anonymized:,} of {point.people:,}" if point.people else "unknown"
             cells = (f"{point.recorded_at:%Y-%m-%d %H:%M}", point.commit, point.dp2bench or "–", _value(point), covered)  # fmt: skip
             table.add_row(*map(Text, cells))
         yield table

@@ -27,13 +27,21 @@ from dp2bench.cli import (
 from dp2bench.core.errors import Dp2benchError, disk_error
 from dp2bench.core.memory import keep_freed_memory
 
+RENAMED_FLAGS = {"anonymised": "anonymized", "bridge": "max-gap"}
+"""Flags of earlier versions, which still work and are not shown."""
+
+
+def _current_flag(name: str) -> str:
+    return RENAMED_FLAGS.get(name, name)
+
+
 app = typer.Typer(
     name="dp2bench",
-    help="How much identity is left in anonymised pictures of people, and how much use is lost.\n\nStart with: dp2bench run",
+    help="How much identity is left in anonymized pictures of people, and how much use is lost.\n\nStart with: dp2bench run",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _current_flag},
 )
 
 

@@ -42,7 +42,7 @@ def run(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
 ) -> None:
-    """Run a suite: anonymise, attack, score, and print the table.
+    """Run a suite: anonymize, attack, score, and print the table.
 
     Finished steps are cached by content: stop with Ctrl-C and run the same command again to go on; run it twice and the second run
     takes seconds. Exit code 1 when a result is missing.
@@ -58,7 +58,7 @@ def run(
             f"The folder {data_root} given as --data-root is not there.",
             "Give the folder that holds the dataset.",
         )
-    carry_out(
+    execute_suite(
         specification,
         out or Path("dp2bench-runs") / specification.name,
         command=f"dp2bench run {suite}",
@@ -69,7 +69,7 @@ def run(
     )
 
 
-def carry_out(
+def execute_suite(
     suite: Suite,
     folder: Path,
     *,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
     from dp2bench.weights.catalogue import Entry
 
 app = typer.Typer(
@@ -73,9 +76,7 @@ def fetch(
         console.print(f"{known.name}: licence: {known.licence}", highlight=False, soft_wrap=True)
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task(known.name, total=None)
-            path = bring(
-                known, _install, lambda done, total, t=task, b=bar: b.update(t, completed=done, total=total)
-            )  # type: ignore[misc]
+            path = bring(known, _install, partial(_update, bar, task))
         console.print(f"{known.name}: {path}", highlight=False, soft_wrap=True)
         console.print(f"  sha256 {sha256(path)}", highlight=False, soft_wrap=True)
 
@@ -166,6 +167,10 @@ def path(
     if found is None:
         raise Dp2benchError(f"The weights {name!r} are not on this machine.", weights.how_to_get(name))
     typer.echo(str(found))
+
+
+def _update(bar: Progress, task: TaskID, done: int, total: int | None) -> None:
+    bar.update(task, completed=done, total=total)
 
 
 def _install(raw: Path, known: Entry) -> Path:

@@ -1,4 +1,4 @@
-"""What every anonymisation method must hold, as checks that anybody can run on a method of his own.
+"""What every anonymization method must hold, as checks that anybody can run on a method of his own.
 
 `run` makes the method afresh for each check, so that nothing carries over. The pictures are small and made here; people in them
 have masks, faces, keypoints and, where `Examples` is given a template, surfaces.
@@ -181,7 +181,7 @@ def declaration(make: Make, examples: Examples) -> None:
     assert isinstance(meta, MethodMeta)
     _must(isinstance(method, Anonymizer), "it has no method `anonymize`")
     _must(bool(meta.name.strip()), "its name is empty")
-    _must(meta.scope in {"none", "face", "body", "picture"}, f"its scope is {meta.scope!r}")
+    _must(meta.scope in {"none", "face", "body", "image"}, f"its scope is {meta.scope!r}")
     _must(
         bool(meta.description.strip()) and "\n" not in meta.description,
         "its description is empty or longer than a line",
@@ -260,7 +260,7 @@ def others(make: Make, examples: Examples) -> None:
     Track ids stay with their people, as seeds follow them.
     """
     method = make()
-    if method.meta.scope in {"none", "picture"}:
+    if method.meta.scope in {"none", "image"}:
         raise NotApplicable(f"its scope is {method.meta.scope}")
     rng = np.random.default_rng(8)
     image = rng.integers(0, 256, (160, 420, 3), np.uint8)
@@ -301,7 +301,7 @@ def coverage(make: Make, examples: Examples) -> None:
 def limits(make: Make, examples: Examples) -> None:
     """Tiny, cut off, stacked and very many people.
 
-    Each is anonymised or missed, and nothing is raised.
+    Each is anonymized or missed, and nothing is raised.
     """
     method = make()
     for name, image, people in examples.awkward():
@@ -326,7 +326,7 @@ def nobody(make: Make, examples: Examples) -> None:
     image, _ = examples.street(6)
     got = method.anonymize(image, People.none(), seed=SEED)
     _must(got.missed == (), "it misses people where there are none")
-    if method.meta.scope != "picture":
+    if method.meta.scope != "image":
         _must(np.array_equal(got.image, image), "it changed a picture without people")
         _must(not got.changed.any(), "it declares changes in a picture without people")
 
@@ -350,7 +350,7 @@ def information_flow(make: Make, examples: Examples) -> None:
     With other pixels in the holes nothing changes by one grey level, where a method claims not to see them.
     """
     method = make()
-    if method.meta.sees_hole:
+    if method.meta.uses_masked_pixels:
         raise NotApplicable("it declares that its output may depend on what it replaces")
     cases = [examples.street(seed) for seed in (5, 9)]
     cases += [

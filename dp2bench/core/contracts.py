@@ -1,4 +1,4 @@
-"""The contracts a plug-in fulfils: detector, anonymiser, inpainter, dataset, task."""
+"""The contracts a plug-in fulfils: detector, anonymizer, inpainter, dataset, task."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dp2bench.core.results import Score
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import Anonymized, CropBatch, Image, People, Sample, SampleId
 
-Scope = Literal["none", "face", "body", "picture"]
+Scope = Literal["none", "face", "body", "image"]
 TaskKind = Literal["privacy", "utility", "quality", "coverage", "cost"]
 
 
@@ -40,12 +40,12 @@ class ComponentMeta:
 
 @dataclass(frozen=True)
 class MethodMeta(ComponentMeta):
-    """What an anonymiser declares.
+    """What an anonymizer declares.
 
     Attributes:
         scope: what it replaces: nothing, faces, bodies, or the picture.
         deterministic: the output does not depend on the seed.
-        sees_hole: the fill may depend on the pixels it replaces (blur, pixelation). A method that says False never receives them.
+        uses_masked_pixels: the fill may depend on the pixels it replaces (blur, pixelation). A method that says False never receives them.
         detector: name of its own detector, or None to take the run's shared detections.
         description: one line for `dp2bench list methods`.
         arguments: every effective setting, defaults filled in, as plain values; part of the cache key and of the provenance.
@@ -54,7 +54,7 @@ class MethodMeta(ComponentMeta):
 
     scope: Scope = "body"
     deterministic: bool = True
-    sees_hole: bool = True
+    uses_masked_pixels: bool = True
     detector: str | None = None
     description: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
@@ -84,7 +84,7 @@ class Training:
     """
 
     role: str
-    on: Literal["clear", "anonymised"]
+    on: Literal["clear", "anonymized"]
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -92,7 +92,7 @@ class Training:
 class TaskMeta:
     """What a task declares. ``layouts`` are the dataset layouts it can read (``market1501``, ``coco``, ``cityscapes``).
 
-    ``alone``: it measures time, so that nothing else of a run should work beside it.
+    ``exclusive``: it measures time, so that nothing else of a run should work beside it.
     """
 
     name: str
@@ -102,7 +102,7 @@ class TaskMeta:
     layouts: tuple[str, ...]
     description: str = ""
     reference: str = ""
-    alone: bool = False
+    exclusive: bool = False
 
 
 Progress = Callable[[int, int], None]
@@ -127,7 +127,7 @@ class RunContext:
         units: per-unit values behind a score, {score name: {unit id: value}}; lets the engine pool seeds into one
             bootstrap interval and lets later comparisons be paired.
         people: what the run's detector found, by split and sample id.
-        missed: who of them is still recognisable in the anonymised dataset: reason by person index, by split and sample id;
+        missed: who of them is still recognisable in the anonymized dataset: reason by person index, by split and sample id;
             pictures without such people are left out.
         method: makes the method that is scored, for tasks that measure the method itself. Not for a folder made elsewhere.
         detector: makes the run's detector, bound to the clear dataset.
@@ -160,17 +160,17 @@ class Detector(Protocol):
         ...
 
 
-def bound(detector: Detector, dataset: Dataset) -> Detector:
+def bind_detector(detector: Detector, dataset: Dataset) -> Detector:
     """The detector for one dataset: one that looks people up there has a method ``for_dataset``, others stay as they are."""
     bind = getattr(detector, "for_dataset", None)
     out: Detector = detector if bind is None else bind(dataset)
     return out
 
 
-def looks_up(detector: Detector) -> bool:
-    """Whether people are looked up in a dataset's annotations, so that the time it takes says nothing; see `bound`.
+def uses_annotations(detector: Detector) -> bool:
+    """Whether people are looked up in a dataset's annotations, so that the time it takes says nothing; see `bind_detector`.
 
-    A detector that has ``for_dataset`` for the sake of its parts says by an attribute ``looks_up`` whether one of them does.
+    A detector that has ``for_dataset`` for the sake of its parts says by an attribute ``uses_annotations`` whether one of them does.
     """
     return bool(getattr(detector, "looks_up", hasattr(detector, "for_dataset")))
 
@@ -194,7 +194,7 @@ class Inpainter(Protocol):
     crop_size: tuple[int, int]
     """Height and width of the crops it wants, in pixels."""
 
-    def fill(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
+    def inpaint(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
         """(B, h, w, 3) uint8; only pixels inside ``crops.holes`` are used. Row i depends on crop i and seed i alone."""
         ...
 
@@ -251,7 +251,7 @@ class Dataset(ABC):
         return None
 
     def open(self, root: Path) -> Dataset:
-        """The same kind of dataset at another root (e.g. one anonymised by another tool)."""
+        """The same kind of dataset at another root (e.g. one anonymized by another tool)."""
         raise NotImplementedError(f"{type(self).__name__} cannot be opened at another folder")
 
 
@@ -265,8 +265,8 @@ class Task(ABC):
     def arguments(self) -> Mapping[str, Any]:
         """Every effective setting, defaults filled in; part of the cache key and of the provenance."""
 
-    def reads(self, dataset: Dataset) -> Sequence[str]:
-        """Splits whose people or anonymised pictures `train` and `run` look at: no others are anonymised for this task."""
+    def splits(self, dataset: Dataset) -> Sequence[str]:
+        """Splits whose people or anonymized pictures `train` and `run` look at: no others are anonymized for this task."""
         return dataset.meta.splits
 
     def trainings(self) -> tuple[Training, ...]:
@@ -278,5 +278,5 @@ class Task(ABC):
         raise NotImplementedError(f"{type(self).__name__} declares a training and does not implement it")
 
     @abstractmethod
-    def run(self, clear: Dataset, anonymised: Dataset, context: RunContext) -> list[Score]:
+    def run(self, clear: Dataset, anonymized: Dataset, context: RunContext) -> list[Score]:
         """Score one method for one seed."""

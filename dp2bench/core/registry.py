@@ -16,6 +16,17 @@ from dp2bench.core.errors import Dp2benchError, PluginError
 Kind = Literal["methods", "tasks", "datasets", "detectors", "templates"]
 
 
+RENAMED: Mapping[str, Mapping[str, str]] = {
+    "detectors": {"whole-picture": "full-image"},
+    "methods": {
+        "blur-picture": "blur-image",
+        "pixelate-8-picture": "pixelate-8-image",
+        "pixelate-16-picture": "pixelate-16-image",
+    },
+}
+"""Names of earlier versions, which still work."""
+
+
 @lru_cache
 def _entries(kind: Kind) -> Mapping[str, tuple[EntryPoint, ...]]:
     found: dict[str, dict[str, EntryPoint]] = defaultdict(dict)
@@ -29,6 +40,11 @@ def _entries(kind: Kind) -> Mapping[str, tuple[EntryPoint, ...]]:
 def names(kind: Kind) -> list[str]:
     """The registered names, sorted."""
     return list(_entries(kind))
+
+
+def current_name(kind: Kind, name: str) -> str:
+    """The name as it is today; a plug-in that was renamed is still found by its old name."""
+    return RENAMED.get(kind, {}).get(name, name)
 
 
 def load(kind: Kind, name: str) -> Callable[..., Any]:
@@ -58,7 +74,7 @@ def load(kind: Kind, name: str) -> Callable[..., Any]:
                 f"Correct the module {module}, so that `python -m {module}` runs without this error.",
             ) from error
         return found
-    entries = _entries(kind).get(name, ())
+    entries = _entries(kind).get(current_name(kind, name), ())
     if not entries:
         near = difflib.get_close_matches(name, names(kind), n=3)
         hint = f"Did you mean {' or '.join(near)}?" if near else f"There are: {', '.join(names(kind))}."
@@ -113,7 +129,7 @@ def create(kind: Kind, name: str, arguments: Mapping[str, Any]) -> Any:
 
 
 def _module(kind: Kind, name: str) -> str:
-    return name.partition(":")[0] if ":" in name else _entries(kind)[name][0].module
+    return name.partition(":")[0] if ":" in name else _entries(kind)[current_name(kind, name)][0].module
 
 
 def _package(module: str) -> str:

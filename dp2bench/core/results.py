@@ -46,29 +46,29 @@ class Score(_Closed):
 class Coverage(_Closed):
     """What became of the people of a dataset.
 
-    ``found`` = ``anonymised`` + ``missed``. ``unfound`` are annotated people no detection covers (None without ground truth):
+    ``found`` = ``anonymized`` + ``missed``. ``undetected`` are annotated people no detection covers (None without ground truth):
     they failed open, like the ``missed``. ``unreadable`` counts files that are no picture; they are not in the output.
     """
 
     pictures: int = Field(ge=0)
     found: int = Field(ge=0)
-    anonymised: int = Field(ge=0)
+    anonymized: int = Field(ge=0)
     missed: int = Field(ge=0)
     missed_reasons: Mapping[str, int] = Field(default_factory=dict)
     pictures_without_detection: int = Field(ge=0)
-    unfound: int | None = None
+    undetected: int | None = None
     unreadable: int = Field(default=0, ge=0)
 
     @property
     def failed_open(self) -> int:
         """People who are recognisable in the output as far as anybody can tell: found and missed, or never found."""
-        return self.missed + (self.unfound or 0)
+        return self.missed + (self.undetected or 0)
 
     @property
     def share(self) -> float | None:
-        """Anonymised people of all people known, or None where nobody is known."""
-        known = self.found + (self.unfound or 0)
-        return self.anonymised / known if known else None
+        """Anonymized people of all people known, or None where nobody is known."""
+        known = self.found + (self.undetected or 0)
+        return self.anonymized / known if known else None
 
 
 class Provenance(_Closed):

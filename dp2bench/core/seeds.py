@@ -1,4 +1,4 @@
-"""Seeds that depend on who is anonymised, never on the order in which it happens."""
+"""Seeds that depend on who is anonymized, never on the order in which it happens."""
 
 from __future__ import annotations
 

@@ -137,7 +137,7 @@ class Missed(NamedTuple):
 
 
 class Anonymized(NamedTuple):
-    """What an anonymiser returns for one picture.
+    """What an anonymizer returns for one picture.
 
     Attributes:
         image: (H, W, 3) uint8, same size as the input.
@@ -173,7 +173,7 @@ class CropBatch:
 
     Attributes:
         images: (B, h, w, 3) uint8 RGB. Holes are grey (127) unless the method declares that it sees them.
-        holes: (B, h, w) bool, True where the pixel is to be synthesised.
+        masks: (B, h, w) bool, True where the pixel is to be synthesised.
         outside: (B, h, w) bool, True where the crop reaches out of the picture (padding).
         surfaces: (B, h, w) int32 vertex ids, -1 where unknown, or None.
         templates: the vertex numbering of each crop, None where there is no surface.
@@ -182,7 +182,7 @@ class CropBatch:
     """
 
     images: NDArray[np.uint8]
-    holes: NDArray[np.bool_]
+    masks: NDArray[np.bool_]
     outside: NDArray[np.bool_]
     surfaces: NDArray[np.int32] | None = None
     templates: tuple[str | None, ...] = ()

@@ -34,7 +34,7 @@ DEEP_PRIVACY1_KEYPOINTS = 7
 class GeneratorInpainter:
     """Fills holes with a network of `dp2bench.deepprivacy2.generators`.
 
-    Row i of `fill` depends on crop i and seed i alone, to the last grey level: the network always runs on the same number of
+    Row i of `inpaint` depends on crop i and seed i alone, to the last grey level: the network always runs on the same number of
     crops, the last ones filled up, so that no kernel is chosen by how many people there are.
 
     Args:
@@ -77,7 +77,7 @@ class GeneratorInpainter:
         self.face_crop: FaceCrop = "fdf128" if file.face_crop == "fdf128" else "fdf256"
         self.uses_conditions = file.role in {"body-cse", "face-keypoints"}
         self.needs_keypoints = file.role == "face-keypoints"
-        # DeepPrivacy 1 has no styles: its published anonymiser takes z as it is.
+        # DeepPrivacy 1 has no styles: its published anonymizer takes z as it is.
         self.truncation: Truncation = "none" if self.needs_keypoints or psi == 1 else truncation
         self.psi = 1.0 if self.truncation == "none" else psi
         self._device, self._precision, self._batch, self._compile = device, precision, batch_size, compile
@@ -141,7 +141,7 @@ class GeneratorInpainter:
             self._loaded = network
         return self._loaded
 
-    def fill(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
+    def inpaint(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
         """(B, h, w, 3) uint8: crops with their holes filled."""
         import torch
 
@@ -164,7 +164,7 @@ class GeneratorInpainter:
         from dp2bench.deepprivacy2.generators.mapping import sample_latents
 
         images = torch.from_numpy(crops.images[rows]).to(self.device).permute(0, 3, 1, 2).float()
-        mask = torch.from_numpy(~crops.holes[rows])[:, None].to(self.device, torch.float32)
+        mask = torch.from_numpy(~crops.masks[rows])[:, None].to(self.device, torch.float32)
         given = {"condition": images.div_(127.5).sub_(1) * mask, "mask": mask}
         z = sample_latents(seeds, network.z_channels).to(self.device)
         if self.needs_keypoints:

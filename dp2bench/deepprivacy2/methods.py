@@ -15,12 +15,12 @@ from dp2bench.core.types import Category, People
 from dp2bench.deepprivacy2 import generator_weights as _weights
 from dp2bench.deepprivacy2.generator_weights import Role
 from dp2bench.deepprivacy2.inpainter import GeneratorInpainter, Precision, Truncation
-from dp2bench.inpainting.anonymizer import Fallback, InpaintingAnonymizer, Waiting
+from dp2bench.inpainting.anonymizer import Fallback, InpaintingAnonymizer, Pending
 from dp2bench.weights.catalogue import MissingWeightsError
 from dp2bench.weights.digests import check_record
 
 if TYPE_CHECKING:
-    from dp2bench.inpainting.anonymizer import Route
+    from dp2bench.inpainting.anonymizer import InpainterSelector
 
 Mode = Literal["body+face", "body", "face"]
 Source = str | Path | None
@@ -50,7 +50,7 @@ def _deepprivacy2(
     truncation: Truncation = "multi-modal",
     psi: float | None = None,
     fallback: Fallback = "mask-out",
-    waiting: Waiting = "blank",
+    pending: Pending = "masked",
     feather: float = 0.0,
     device: str | None = None,
     precision: Precision = "auto",
@@ -73,7 +73,7 @@ def _deepprivacy2(
         truncation: see `GeneratorInpainter`.
         psi: see `GeneratorInpainter`.
         fallback: see `InpaintingAnonymizer`.
-        waiting: see `InpaintingAnonymizer`; ``visible`` is the published behaviour, and lets people who are not yet replaced
+        pending: see `InpaintingAnonymizer`; ``visible`` is the published behaviour, and lets people who are not yet replaced
             be seen by the generators of others.
         feather: see `InpaintingAnonymizer`.
         device: see `GeneratorInpainter`.
@@ -125,14 +125,19 @@ def _deepprivacy2(
     effective = {
         "mode": mode,
         "generators": {role: one.arguments() for role, one in made.items()},
-        **_stitching(fallback, waiting, feather),
+        **_stitching(fallback, pending, feather),
     }
-    route = _route(made.get("body-cse"), made.get("body"), made.get("face"), mode)
+    select_inpainter = _route(made.get("body-cse"), made.get("body"), made.get("face"), mode)
     first = next(iter(made.values()))
-    declared = _declare(meta, list(made.values()), effective, waiting)
+    declared = _declare(meta, list(made.values()), effective, pending)
     declared = replace(declared, scope="face" if mode == "face" else "body")
     return InpaintingAnonymizer(
-        first, meta=declared, route=route, fallback=fallback, waiting=waiting, feather=feather
+        first,
+        meta=declared,
+        select_inpainter=select_inpainter,
+        fallback=fallback,
+        pending=pending,
+        feather=feather,
     )
 
 
@@ -156,7 +161,7 @@ def _deepprivacy1(
     *,
     weights: Source = None,
     fallback: Fallback = "mask-out",
-    waiting: Waiting = "blank",
+    pending: Pending = "masked",
     feather: float = 0.0,
     device: str | None = None,
     precision: Precision = "auto",
@@ -165,7 +170,7 @@ def _deepprivacy1(
 ) -> InpaintingAnonymizer:
     """DeepPrivacy (Hukkelas et al. 2019): faces, guided by seven keypoints of the body.
 
-    The published anonymiser leaves a face whose keypoints it does not find; here it goes to ``fallback``.
+    The published anonymizer leaves a face whose keypoints it does not find; here it goes to ``fallback``.
     """
     path = _weights.resolve(weights, "face-keypoints")
     one = _inpainter(
@@ -175,16 +180,21 @@ def _deepprivacy1(
         {"device": device, "precision": precision, "batch_size": batch_size, "compile": compile},
     )
 
-    def route(people: People) -> Sequence[Inpainter | None]:
+    def select_inpainter(people: People) -> Sequence[Inpainter | None]:
         if people.keypoints is None:
             return [None] * len(people)
         seen = np.all(people.keypoints[:, :3, 2] > 0, axis=1)  # nose and eyes place the face
         return [one if known else None for known in seen.tolist()]
 
-    effective = {"generators": {"face-keypoints": one.arguments()}, **_stitching(fallback, waiting, feather)}
-    declared = _declare(meta, [one], effective, waiting)
+    effective = {"generators": {"face-keypoints": one.arguments()}, **_stitching(fallback, pending, feather)}
+    declared = _declare(meta, [one], effective, pending)
     return InpaintingAnonymizer(
-        one, meta=declared, route=route, fallback=fallback, waiting=waiting, feather=feather
+        one,
+        meta=declared,
+        select_inpainter=select_inpainter,
+        fallback=fallback,
+        pending=pending,
+        feather=feather,
     )
 
 
@@ -213,24 +223,24 @@ def _inpainter(method: str, path: Path, role: Role, settings: dict[str, Any]) ->
             f"{path} is a generator for {file.role!r}, and {method} needs one for {role!r}.",
             "Give other weights (`dp2bench weights list`).",
         )
-    meta = MethodMeta(method, scope=part, deterministic=False, sees_hole=False)
+    meta = MethodMeta(method, scope=part, deterministic=False, uses_masked_pixels=False)
     return GeneratorInpainter(file, meta, **settings)
 
 
 def _declare(
-    meta: MethodMeta, made: Sequence[GeneratorInpainter], effective: dict[str, Any], waiting: Waiting
+    meta: MethodMeta, made: Sequence[GeneratorInpainter], effective: dict[str, Any], pending: Pending
 ) -> MethodMeta:
     return replace(
         meta,
         weights=tuple(one.file.weights() for one in made),
         deterministic=all(one.deterministic for one in made),
-        sees_hole=waiting == "visible",  # people not yet replaced are in the background of others
+        uses_masked_pixels=pending == "visible",  # people not yet replaced are in the background of others
         arguments=effective,
     )
 
 
-def _stitching(fallback: Fallback, waiting: Waiting, feather: float) -> dict[str, Any]:
-    return {"fallback": fallback, "waiting": waiting, "feather": feather}
+def _stitching(fallback: Fallback, pending: Pending, feather: float) -> dict[str, Any]:
+    return {"fallback": fallback, "pending": pending, "feather": feather}
 
 
 def _route(
@@ -238,8 +248,8 @@ def _route(
     person: GeneratorInpainter | None,
     face: GeneratorInpainter | None,
     mode: Mode,
-) -> Route:
-    def route(people: People) -> Sequence[Inpainter | None]:
+) -> InpainterSelector:
+    def select_inpainter(people: People) -> Sequence[Inpainter | None]:
         if mode == "face":
             return [face] * len(people)
         out: list[Inpainter | None] = []
@@ -252,14 +262,14 @@ def _route(
                 out.append(person or cse)
         return out
 
-    return route
+    return select_inpainter
 
 
 deepprivacy2 = Method(
     MethodMeta(
         "deepprivacy2",
         deterministic=False,
-        sees_hole=False,
+        uses_masked_pixels=False,
         description="DeepPrivacy2: bodies, guided by surfaces where they are known, and faces that belong to no body.",
     ),
     _deepprivacy2,
@@ -268,7 +278,7 @@ deepprivacy2_no_cse = Method(
     MethodMeta(
         "deepprivacy2-no-cse",
         deterministic=False,
-        sees_hole=False,
+        uses_masked_pixels=False,
         description="DeepPrivacy2 without surface guidance: the paper's unconditional generator for every body.",
     ),
     _without_surface,
@@ -278,7 +288,7 @@ deepprivacy2_face = Method(
         "deepprivacy2-face",
         scope="face",
         deterministic=False,
-        sees_hole=False,
+        uses_masked_pixels=False,
         description="DeepPrivacy2's face generator for every face.",
     ),
     _faces,
@@ -288,7 +298,7 @@ deepprivacy1 = Method(
         "deepprivacy1",
         scope="face",
         deterministic=False,
-        sees_hole=False,
+        uses_masked_pixels=False,
         description="DeepPrivacy: faces, guided by seven keypoints.",
     ),
     _deepprivacy1,

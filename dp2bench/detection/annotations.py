@@ -34,7 +34,7 @@ class Annotations:
             if people is None:
                 raise DatasetError(
                     f"{self.dataset.meta.name} has no annotations of people ({sample.id}).",
-                    "Choose another detector, e.g. `detector: whole-picture` for person crops.",
+                    "Choose another detector, e.g. `detector: full-image` for person crops.",
                 )
             found.append(people)
         return found

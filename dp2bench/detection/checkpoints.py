@@ -10,7 +10,7 @@ from dp2bench.weights import catalogue
 from dp2bench.weights.digests import check_record, sha256
 
 CSE_LICENCE = "see the DensePose project"
-WITHOUT = "Or choose a detector that needs no download (the embedded `deepprivacy2`, `annotations`, `coco-json`, `whole-picture`)."
+WITHOUT = "Or choose a detector that needs no download (the embedded `deepprivacy2`, `annotations`, `coco-json`, `full-image`)."
 
 
 def find(weights: str | Path | None, detector: str, official: str, *, otherwise: str = WITHOUT) -> Path:

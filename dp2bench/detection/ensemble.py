@@ -10,18 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp2bench.core import registry
-from dp2bench.core.contracts import ComponentMeta, Dataset, Detector, bound, looks_up
+from dp2bench.core.contracts import ComponentMeta, Dataset, Detector, bind_detector, uses_annotations
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.types import Category, Image, People, Sample, SurfaceMap
 from dp2bench.detection import checkpoints, matching
 from dp2bench.detection.compact.detectors import (
     PERSON_SCORE,
+    CompactPredictor,
     EmbeddedFace,
     EmbeddedMask,
     EmbeddedSurface,
-    Eyes,
 )
-from dp2bench.detection.keypoints import WithKeypoints, bring
+from dp2bench.detection.keypoints import WithKeypoints, assign_keypoints
 from dp2bench.detection.rcnn.detectors import CSEDetector, MaskRCNNDetector
 from dp2bench.inpainting import crops as cutting
 from dp2bench.weights.catalogue import MissingWeightsError
@@ -40,7 +40,7 @@ class Ensemble:
         instance: finds persons with masks.
         surface: finds persons with masks and surfaces.
         face: finds faces (``faces``, or ``boxes`` where it gives none).
-        keypoints: finds keypoints, which go to the persons and faces that they belong to; see `keypoints.bring`.
+        keypoints: finds keypoints, which go to the persons and faces that they belong to; see `keypoints.assign_keypoints`.
         iou: from which a mask and a surface detection are one person.
         keep_unmatched: nobody whom any detector found is dropped; False reproduces the published code.
 
@@ -73,11 +73,11 @@ class Ensemble:
         return [d for d in (self.instance, self.surface, self.face, self.keypoints) if d is not None]
 
     @property
-    def looks_up(self) -> bool:
+    def uses_annotations(self) -> bool:
         """Whether a part takes its people from a dataset's annotations, so that the time it takes says nothing."""
-        return any(looks_up(d) for d in self._detectors)
+        return any(uses_annotations(d) for d in self._detectors)
 
-    def having(self, keypoints: Detector) -> Ensemble:
+    def with_keypoint_detector(self, keypoints: Detector) -> Ensemble:
         """The same ensemble with this detector of keypoints."""
         return Ensemble(
             self.instance,
@@ -91,10 +91,10 @@ class Ensemble:
     def for_dataset(self, dataset: Dataset) -> Ensemble:
         """The same detector for one dataset."""
         return Ensemble(
-            bound(self.instance, dataset),
-            None if self.surface is None else bound(self.surface, dataset),
-            None if self.face is None else bound(self.face, dataset),
-            None if self.keypoints is None else bound(self.keypoints, dataset),
+            bind_detector(self.instance, dataset),
+            None if self.surface is None else bind_detector(self.surface, dataset),
+            None if self.face is None else bind_detector(self.face, dataset),
+            None if self.keypoints is None else bind_detector(self.keypoints, dataset),
             iou=self.iou,
             keep_unmatched=self.keep_unmatched,
         )
@@ -121,7 +121,7 @@ class Ensemble:
         """The people of `parts`: those of ``instance`` come first, in its order."""
         size = (image.shape[0], image.shape[1])
         people = combine(instance, surface, face, size, iou=self.iou, keep_unmatched=self.keep_unmatched)
-        return people if self.keypoints is None else bring(people, keypoints)
+        return people if self.keypoints is None else assign_keypoints(people, keypoints)
 
 
 def deepprivacy2(
@@ -135,7 +135,7 @@ def deepprivacy2(
     weights: str | Path | None = None,
     person_score: float | None = None,
     surface_score: float = 0.3,
-    most: int | None = None,
+    max_detections: int | None = None,
     device: str | None = None,
     **given: Any,
 ) -> Ensemble:
@@ -154,7 +154,7 @@ def deepprivacy2(
         person_score: detections of persons must score higher; None is 0.1 for Mask R-CNN's, as in the paper's evaluation, and
             `PERSON_SCORE` for the embedded network's.
         surface_score: CSE's must score higher.
-        most: people that each of the published networks keeps in a picture, all where None; see `MaskRCNNDetector`.
+        max_detections: people that each of the published networks keeps in a picture, all where None; see `MaskRCNNDetector`.
         device: torch device of all but ``face`` and ``keypoints``.
         given: further arguments of `Ensemble`.
 
@@ -162,8 +162,8 @@ def deepprivacy2(
     faces = _named("face", face, face_arguments, "centerface")
     points = _named("keypoints", keypoints, keypoints_arguments, "torchvision-keypoint-rcnn")
     if mask_rcnn is None and cse is None:
-        least = PERSON_SCORE if person_score is None else person_score
-        eyes = Eyes(weights=weights, person_score=least, device=device)
+        score_threshold = PERSON_SCORE if person_score is None else person_score
+        eyes = CompactPredictor(weights=weights, person_score=score_threshold, device=device)
         return Ensemble(
             EmbeddedMask(eyes=eyes),
             EmbeddedSurface(eyes=eyes),
@@ -198,9 +198,11 @@ def deepprivacy2(
             weights=paths[0],
             score_threshold=0.1 if person_score is None else person_score,
             device=device,
-            most=most,
+            max_detections=max_detections,
         ),
-        CSEDetector(weights=paths[1], score_threshold=surface_score, device=device, most=most),
+        CSEDetector(
+            weights=paths[1], score_threshold=surface_score, device=device, max_detections=max_detections
+        ),
         faces,
         points,
         **given,
@@ -290,9 +292,9 @@ def _dilated_boxes(persons: People, size: tuple[int, int]) -> tuple[NDArray[np.i
     """(K,) indices of the persons who get a crop, and (K, 4) the pixels' box of their dilated masks."""
     who, boxes = [], []
     for region in cutting.plan(persons, size, "body", _BODY_CROP).regions:
-        x, y, w, h = cutting.bounds(region.crop_hole)
+        x, y, w, h = cutting.bounds(region.crop_mask)
         x0, y0, x1, y1 = region.box
-        rows, columns = region.crop_hole.shape
+        rows, columns = region.crop_mask.shape
         boxes.append(
             (
                 x0 + x * (x1 - x0) // columns,
@@ -336,4 +338,4 @@ def with_keypoints(
     """
     who: Detector = registry.create("detectors", detector, dict(arguments or {}))
     points: Detector = registry.create("detectors", keypoints, dict(keypoints_arguments or {}))
-    return who.having(points) if isinstance(who, Ensemble) else WithKeypoints(who, points)
+    return who.with_keypoint_detector(points) if isinstance(who, Ensemble) else WithKeypoints(who, points)

@@ -10,10 +10,10 @@ from dp2bench.core.contracts import ComponentMeta
 from dp2bench.core.types import Image, People, Sample
 
 
-class WholePicture:
+class FullImage:
     """The picture's rectangle is the person's box and mask. Nothing of the picture stays, background included."""
 
-    meta = ComponentMeta(name="whole-picture")
+    meta = ComponentMeta(name="full-image")
 
     def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
         """One person for each picture."""

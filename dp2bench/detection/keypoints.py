@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from dp2bench.core.contracts import ComponentMeta, Dataset, Detector, bound, looks_up
+from dp2bench.core.contracts import ComponentMeta, Dataset, Detector, bind_detector, uses_annotations
 from dp2bench.core.types import Category, Image, People, Sample
 from dp2bench.metrics.coverage import box_iou, pair
 
@@ -16,7 +16,7 @@ SAME_PERSON = 0.5
 _NOSE_AND_EYES = slice(0, 3)
 
 
-def bring(people: People, found: People, *, iou: float = SAME_PERSON) -> People:
+def assign_keypoints(people: People, found: People, *, iou: float = SAME_PERSON) -> People:
     """The same people with the keypoints of those in ``found`` who are the same persons; zeros where nobody is.
 
     Whoever has a visible keypoint keeps his own. The others who have a face are matched first, by nose and eyes that lie in it, in the
@@ -58,7 +58,7 @@ def bring(people: People, found: People, *, iou: float = SAME_PERSON) -> People:
 
 
 class WithKeypoints:
-    """The people of one detector, with the keypoints of another; see `bring`.
+    """The people of one detector, with the keypoints of another; see `assign_keypoints`.
 
     Args:
         detector: finds the people.
@@ -76,15 +76,15 @@ class WithKeypoints:
         )
 
     @property
-    def looks_up(self) -> bool:
+    def uses_annotations(self) -> bool:
         """Whether a part takes its people from a dataset's annotations."""
-        return looks_up(self.detector) or looks_up(self.keypoints)
+        return uses_annotations(self.detector) or uses_annotations(self.keypoints)
 
     def for_dataset(self, dataset: Dataset) -> WithKeypoints:
         """The same detector for one dataset."""
-        return WithKeypoints(bound(self.detector, dataset), bound(self.keypoints, dataset))
+        return WithKeypoints(bind_detector(self.detector, dataset), bind_detector(self.keypoints, dataset))
 
     def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
         """The people of each picture, in the order of ``detector``."""
         people, found = self.detector.detect(images, samples), self.keypoints.detect(images, samples)
-        return [bring(p, f) for p, f in zip(people, found, strict=True)]
+        return [assign_keypoints(p, f) for p, f in zip(people, found, strict=True)]

@@ -53,7 +53,7 @@ class FrameBoxes(NamedTuple):
         return FrameBoxes(people.boxes, (people.categories == Category.FACE).astype(np.int8), faces)
 
 
-class Bridge(NamedTuple):
+class InterpolatedBox(NamedTuple):
     """A person whom no detector saw in a frame.
 
     Attributes:
@@ -77,13 +77,13 @@ class Tracks:
     Attributes:
         ids: (N,) int64 track of each person.
         faces: (N, 4) faces, those that were missed for a while filled in.
-        bridges: who is missing in the frame.
+        interpolated: who is missing in the frame.
 
     """
 
     ids: list[NDArray[np.int64]] = field(default_factory=list)
     faces: list[Boxes] = field(default_factory=list)
-    bridges: list[list[Bridge]] = field(default_factory=list)
+    interpolated: list[list[InterpolatedBox]] = field(default_factory=list)
 
     @property
     def count(self) -> int:
@@ -97,27 +97,27 @@ def track(
     *,
     times: Sequence[float] | None = None,
     iou: float = 0.3,
-    bridge: int = 15,
-    trail: int = 3,
+    max_gap: int = 15,
+    extrapolate_frames: int = 3,
 ) -> Tracks:
-    """Link the boxes of a whole video and bridge what was missed; every box belongs to a track.
+    """Link the boxes of a whole video and interpolate what was missed; every box belongs to a track.
 
     Args:
         frames: of the video, in order.
         size: (H, W).
         times: of the frames in units of the usual distance of two frames; 0, 1, 2, … where omitted.
         iou: least intersection over union with the predicted box.
-        bridge: a track that is not seen for more frames has ended. Within a track the missed frames are interpolated.
-        trail: frames before its first and after its last detection in which a person is still taken to be there, at the
+        max_gap: a track that is not seen for more frames has ended. Within a track the missed frames are interpolated.
+        extrapolate_frames: frames before its first and after its last detection in which a person is still taken to be there, at the
             predicted place.
 
     """
-    if bridge < 0 or trail < 0 or not 0 < iou < 1:
+    if max_gap < 0 or extrapolate_frames < 0 or not 0 < iou < 1:
         raise ValueError(
-            f"bridge and trail must not be negative and iou in (0, 1), got {bridge}, {trail}, {iou}"
+            f"max_gap and extrapolate_frames must not be negative and iou in (0, 1), got {max_gap}, {extrapolate_frames}, {iou}"
         )
     steps = np.arange(len(frames), dtype=np.float64) if times is None else np.asarray(times, np.float64)
-    linker = _Linker(iou, bridge, size)
+    linker = _Linker(iou, max_gap, size)
     ids = [
         linker.step(f, t - steps[i - 1] if i else 1.0)
         for i, (f, t) in enumerate(zip(frames, steps, strict=True))
@@ -128,11 +128,11 @@ def track(
         for person, who in enumerate(row.tolist()):
             seen[who].append((number, person))
     for who, places in seen.items():
-        _fill_faces(out, places, steps, bridge)
-        _bridge_gaps(out, who, places, frames, steps)
-        _trail(out, who, places, frames, steps, size, trail)
-    for bridges in out.bridges:
-        bridges.sort(key=lambda b: b.track)
+        _fill_faces(out, places, steps, max_gap)
+        _interpolate_gaps(out, who, places, frames, steps)
+        _trail(out, who, places, frames, steps, size, extrapolate_frames)
+    for interpolated in out.interpolated:
+        interpolated.sort(key=lambda b: b.track)
     return out
 
 
@@ -255,7 +255,7 @@ def at(
     people: People,
     ids: NDArray[np.int64],
     faces: Boxes,
-    bridges: Sequence[Bridge],
+    interpolated: Sequence[InterpolatedBox],
     sources: Sequence[Sequence[tuple[People, int]]],
     size: tuple[int, int],
 ) -> People:
@@ -265,20 +265,20 @@ def at(
         people: detected.
         ids: (N,) their tracks.
         faces: (N, 4) their faces, NaN where none.
-        bridges: who else is there.
-        sources: for each bridge the people of its source frames and the index within.
+        interpolated: who else is there.
+        sources: for each interpolated box the people of its source frames and the index within.
         size: (H, W).
 
     """
-    n, m = len(people), len(bridges)
-    tracked = np.concatenate((ids, np.array([b.track for b in bridges], np.int64)))
-    known = np.concatenate((faces, np.array([b.face for b in bridges], np.float32).reshape(-1, 4)))
-    boxes = np.concatenate((people.boxes, np.array([b.box for b in bridges], np.float32).reshape(-1, 4)))
+    n, m = len(people), len(interpolated)
+    tracked = np.concatenate((ids, np.array([b.track for b in interpolated], np.int64)))
+    known = np.concatenate((faces, np.array([b.face for b in interpolated], np.float32).reshape(-1, 4)))
+    boxes = np.concatenate((people.boxes, np.array([b.box for b in interpolated], np.float32).reshape(-1, 4)))
     masks = None
     if people.masks is not None or any(p.masks is not None for row in sources for p, _ in row):
         masks = np.zeros((n + m, *size), np.bool_)
         masks[:n] = masks_of(people, size)
-        for k, (b, row) in enumerate(zip(bridges, sources, strict=True), n):
+        for k, (b, row) in enumerate(zip(interpolated, sources, strict=True), n):
             for source, i in row:
                 masks[k] |= _moved(masks_of(source.take([i]), size)[0], source.boxes[i], b.box)
     keypoints = None
@@ -293,7 +293,7 @@ def at(
         masks=masks,
         keypoints=keypoints,
         faces=None if np.isnan(known).all() and people.faces is None else known,
-        surfaces=(*people.surfaces, *(None for _ in bridges)),
+        surfaces=(*people.surfaces, *(None for _ in interpolated)),
         categories=np.concatenate((people.categories, np.array(kinds, np.int8))),
         scores=np.concatenate((people.scores, np.zeros(m, np.float32))),
         track_ids=tracked,
@@ -311,18 +311,18 @@ def _moved(mask: NDArray[np.bool_], before: Boxes, after: Boxes) -> NDArray[np.b
 
 
 def _fill_faces(
-    out: Tracks, places: Sequence[tuple[int, int]], steps: NDArray[np.float64], bridge: int
+    out: Tracks, places: Sequence[tuple[int, int]], steps: NDArray[np.float64], max_gap: int
 ) -> None:
-    """Interpolate faces that a track shows before and after, at most ``bridge`` frames apart."""
+    """Interpolate faces that a track shows before and after, at most ``max_gap`` frames apart."""
     with_face = [k for k, (f, p) in enumerate(places) if np.isfinite(out.faces[f][p]).all()]
     for k0, k1 in pairwise(with_face):
         (f0, p0), (f1, p1) = places[k0], places[k1]
-        if f1 - f0 - 1 <= bridge:
+        if f1 - f0 - 1 <= max_gap:
             for f, p in places[k0 + 1 : k1]:
                 out.faces[f][p] = _between(out.faces[f0][p0], out.faces[f1][p1], f0, f, f1, steps)
 
 
-def _bridge_gaps(
+def _interpolate_gaps(
     out: Tracks,
     who: int,
     places: Sequence[tuple[int, int]],
@@ -334,7 +334,7 @@ def _bridge_gaps(
             box = _between(frames[f0].boxes[p0], frames[f1].boxes[p1], f0, f, f1, steps)
             face = _carried(out.faces[f0][p0], frames[f0].boxes[p0], box)
             other = _carried(out.faces[f1][p1], frames[f1].boxes[p1], box)
-            out.bridges[f].append(Bridge(who, box, _hull(face, other), ((f0, p0), (f1, p1))))
+            out.interpolated[f].append(InterpolatedBox(who, box, _hull(face, other), ((f0, p0), (f1, p1))))
 
 
 def _trail(
@@ -344,7 +344,7 @@ def _trail(
     frames: Sequence[FrameBoxes],
     steps: NDArray[np.float64],
     size: tuple[int, int],
-    trail: int,
+    extrapolate_frames: int,
 ) -> None:
     """Go on at the speed of the last detections, in both directions, until out of the picture."""
     for way, end in ((-1, places[:3]), (1, places[-3:][::-1])):
@@ -356,13 +356,15 @@ def _trail(
             if span
             else np.zeros(2)
         )
-        for f in range(f0 + way, f0 + way * (trail + 1), way):
+        for f in range(f0 + way, f0 + way * (extrapolate_frames + 1), way):
             if not 0 <= f < len(frames):
                 break
             box = (here + np.tile(speed, 2) * float(steps[f] - steps[f0])).astype(np.float32)
             if (box[:2] >= size[::-1]).any() or (box[2:] <= 0).any():
                 break
-            out.bridges[f].append(Bridge(who, box, _carried(out.faces[f0][p0], here, box), ((f0, p0),)))
+            out.interpolated[f].append(
+                InterpolatedBox(who, box, _carried(out.faces[f0][p0], here, box), ((f0, p0),))
+            )
 
 
 def _between(a: Boxes, b: Boxes, f0: int, f: int, f1: int, steps: NDArray[np.float64]) -> Boxes:

@@ -1,1 +1,1 @@
-"""Trainers of the models that use anonymised data: keypoints, instances."""
+"""Trainers of the models that use anonymized data: keypoints, instances."""

@@ -36,7 +36,7 @@ START = "start.pth"
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Detectron2Config:
     """What detectron2 is told; everything else is its own.
 
     ``config``: a file of its model zoo; the published control's where empty. ``weights``: a local file to start from (``.pkl`` of the
@@ -63,7 +63,7 @@ def version() -> str:
     return found
 
 
-def configuration(kind: Kind, recipe: Recipe, *, device: str = "cpu") -> Any:
+def configuration(kind: Kind, recipe: Detectron2Config, *, device: str = "cpu") -> Any:
     """detectron2's configuration, without its datasets and with the recipe's options.
 
     Raises:
@@ -182,7 +182,7 @@ def _enter(kind: Kind, dataset: Dataset) -> str:
     return name
 
 
-def _start(cfg: Any, recipe: Recipe, out: Path) -> str:
+def _start(cfg: Any, recipe: Detectron2Config, out: Path) -> str:
     """The file to start from, rewritten so that detectron2 need not unpickle it; empty to begin at random."""
     if recipe.weights == "none":
         return ""
@@ -210,7 +210,7 @@ def _start(cfg: Any, recipe: Recipe, out: Path) -> str:
 def train(
     kind: Kind,
     dataset: Dataset,
-    recipe: Recipe,
+    recipe: Detectron2Config,
     out: Path,
     *,
     seed: int,
@@ -244,7 +244,7 @@ def train(
             progress(self.trainer.iter + 1, self.trainer.max_iter)
 
     trainer = DefaultTrainer(cfg)
-    trainer.resume_or_load(resume=True)
+    trainer.resume_or_load(load_checkpoint=True)
     trainer.register_hooks([Report()])
     try:
         trainer.train()
@@ -262,7 +262,7 @@ def train(
 
 
 def _predictor(
-    kind: Kind, folder: Path, recipe: Recipe, device: str
+    kind: Kind, folder: Path, recipe: Detectron2Config, device: str
 ) -> Callable[[np.ndarray[Any, Any]], Any]:
     cfg = configuration(kind, recipe, device=device)
     from detectron2.engine import DefaultPredictor
@@ -282,7 +282,7 @@ def predict_keypoints(
     folder: Path,
     dataset: Dataset,
     split: str,
-    recipe: Recipe,
+    recipe: Detectron2Config,
     *,
     device: str = "cpu",
     progress: Progress = no_progress,
@@ -304,7 +304,7 @@ def predict_instances(
     folder: Path,
     dataset: Dataset,
     split: str,
-    recipe: Recipe,
+    recipe: Detectron2Config,
     out: Path,
     *,
     device: str = "cpu",

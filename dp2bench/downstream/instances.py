@@ -28,7 +28,7 @@ from dp2bench.core.types import Sample
 from dp2bench.metrics.instances import SMALLEST
 from dp2bench.networks import efficientnet
 from dp2bench.networks.fitting import fit, save
-from dp2bench.networks.frozen_backbone import SmallNet, cut, frozen_maps
+from dp2bench.networks.frozen_backbone import FrozenBackboneDecoder, frozen_maps, warp_crop
 
 CLASSES = (24, 25, 26, 27, 28, 31, 32, 33)
 """Cityscapes' label ids with instances: person, rider, car, truck, bus, train, motorcycle, bicycle."""
@@ -38,7 +38,7 @@ FLIPS = (False, True)
 
 
 @dataclass(frozen=True)
-class Recipe:
+class InstanceConfig:
     """How the small network is trained; every field changes the outcome. ``limit`` is of training only.
 
     ``margin`` is how much more than the box a crop shows; ``class_weight`` weighs the class against the mask.
@@ -75,7 +75,7 @@ class Crop:
 
 
 def crops(
-    dataset: Any, split: str, recipe: Recipe
+    dataset: Any, split: str, recipe: InstanceConfig
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[Crop]]:
     """(N, size, size, 3) crops around annotated instances, (N, size / 2, size / 2) masks from 0 to 255, and what they are.
 
@@ -115,8 +115,8 @@ def crops(
         scale = size / (recipe.margin * np.array([w, h]))
         shift = size / 2 - scale * [x + w / 2, y + h / 2]
         affine = np.column_stack([np.diag(scale), shift])
-        pixels[n] = cut(picture, affine, (size, size))
-        masks[n] = cut(mask * 255, affine / STEP, (size // STEP, size // STEP))
+        pixels[n] = warp_crop(picture, affine, (size, size))
+        masks[n] = warp_crop(mask * 255, affine / STEP, (size // STEP, size // STEP))
         crops.append(Crop(i, (x, y, x + w, y + h), affine, CLASSES.index(value // 1000)))
     return pixels, masks, crops
 
@@ -154,7 +154,7 @@ def balanced(kinds: NDArray[np.int64]) -> NDArray[np.int64]:
 
 def train(
     dataset: Dataset,
-    recipe: Recipe,
+    recipe: InstanceConfig,
     out: Path,
     *,
     seed: int,
@@ -180,7 +180,7 @@ def train(
     columns = [torch.stack(column) for column in zip(*versions, strict=True)]
     picks, wanted = torch.from_numpy(balanced(kinds)), torch.from_numpy(kinds)
     torch.manual_seed(derive_seed(seed, "instances"))
-    model = SmallNet(recipe.channels, 1 + len(CLASSES), 8 // STEP, recipe.dropout).to(device)
+    model = FrozenBackboneDecoder(recipe.channels, 1 + len(CLASSES), 8 // STEP, recipe.dropout).to(device)
 
     def loss_of(chosen: Tensor) -> tuple[Tensor, Tensor]:
         chosen = picks[chosen]
@@ -225,7 +225,7 @@ def predict(
     folder: Path,
     dataset: Dataset,
     split: str,
-    recipe: Recipe,
+    recipe: InstanceConfig,
     out: Path,
     *,
     device: str = "cpu",
@@ -236,7 +236,7 @@ def predict(
     What is said of a crop and its mirror image is averaged; the confidence is the class's probability times the mean of the
     mask's. A mask does not leave its box.
     """
-    model = SmallNet(recipe.channels, 1 + len(CLASSES), 8 // STEP)
+    model = FrozenBackboneDecoder(recipe.channels, 1 + len(CLASSES), 8 // STEP)
     model.load_state_dict(load_file(folder / "model.safetensors"))
     model.to(device).eval()
     network = efficientnet.pretrained(device)

@@ -27,7 +27,7 @@ from dp2bench.core.errors import DatasetError
 from dp2bench.core.seeds import Seed, derive_seed, generator
 from dp2bench.networks import efficientnet
 from dp2bench.networks.fitting import fit, save
-from dp2bench.networks.frozen_backbone import SmallNet, cut, frozen_maps
+from dp2bench.networks.frozen_backbone import FrozenBackboneDecoder, frozen_maps, warp_crop
 
 MIRRORED = (0, 2, 1, 4, 3, 6, 5, 8, 7, 10, 9, 12, 11, 14, 13, 16, 15)
 """COCO's keypoints after a flip."""
@@ -37,7 +37,7 @@ FLIPS = (False, True, False, True)
 
 
 @dataclass(frozen=True)
-class Recipe:
+class KeypointConfig:
     """How the small network is trained; every field changes the outcome. ``limit`` is of training only.
 
     ``versions`` of each crop are learned from, every other one mirrored; ``vary`` scales how far all but the first are turned,
@@ -84,7 +84,7 @@ def annotation_file(dataset: Any, split: str) -> Path:
 
 
 def crops(
-    dataset: Dataset, split: str, recipe: Recipe, *, vary: Seed | None = None
+    dataset: Dataset, split: str, recipe: KeypointConfig, *, vary: Seed | None = None
 ) -> tuple[NDArray[np.uint8], list[Crop]]:
     """(N, height, width, 3) crops around the annotated people with keypoints whose picture is there, and what they show.
 
@@ -115,7 +115,7 @@ def crops(
         if last is None or last[0] != row["image_id"]:
             last = row["image_id"], dataset.read(samples[row["image_id"]])
         affine = _affine(row["bbox"], recipe, None if vary is None else generator(derive_seed(vary, i)))
-        pixels[i] = cut(last[1], affine, (recipe.width, recipe.height))
+        pixels[i] = warp_crop(last[1], affine, (recipe.width, recipe.height))
         keypoints = np.array(row["keypoints"], np.float64).reshape(17, 3)
         # COCO names pixels by whole numbers
         keypoints[:, :2] = (keypoints[:, :2] + 0.5) @ affine[:, :2].T + affine[:, 2]
@@ -123,7 +123,9 @@ def crops(
     return pixels, found
 
 
-def _affine(bbox: Sequence[float], recipe: Recipe, random: np.random.Generator | None) -> NDArray[np.float64]:
+def _affine(
+    bbox: Sequence[float], recipe: KeypointConfig, random: np.random.Generator | None
+) -> NDArray[np.float64]:
     """From the picture to the crop around a box (x, y, width, height)."""
     x, y, w, h = bbox
     scale = recipe.height / (max(h, w * recipe.height / recipe.width, 1) * recipe.margin)
@@ -137,7 +139,7 @@ def _affine(bbox: Sequence[float], recipe: Recipe, random: np.random.Generator |
     return np.concatenate([across, shift[:, None]], 1)
 
 
-def targets(keypoints: Tensor, recipe: Recipe) -> tuple[Tensor, Tensor]:
+def targets(keypoints: Tensor, recipe: KeypointConfig) -> tuple[Tensor, Tensor]:
     """Gaussians (N, 17, H/4 * W/4) that sum to 1, and (N, 17) which keypoints are annotated and in the crop.
 
     ``keypoints`` are (N, 17, 3) in crop pixels, centres at halves.
@@ -170,7 +172,7 @@ def decode(logits: Tensor) -> tuple[Tensor, Tensor]:
 
 def train(
     dataset: Dataset,
-    recipe: Recipe,
+    recipe: KeypointConfig,
     out: Path,
     *,
     seed: int,
@@ -197,7 +199,7 @@ def train(
         versions.append((*frozen_maps(network, pixels, flip, device), *targets(places, recipe)))
     columns = [torch.stack(column) for column in zip(*versions, strict=True)]
     torch.manual_seed(derive_seed(seed, "keypoints"))
-    model = SmallNet(recipe.channels, 17, 2, recipe.dropout).to(device)
+    model = FrozenBackboneDecoder(recipe.channels, 17, 2, recipe.dropout).to(device)
 
     def loss_of(chosen: Tensor) -> tuple[Tensor, Tensor]:
         version = torch.randint(len(versions), (len(chosen),))
@@ -233,7 +235,7 @@ def predict(
     folder: Path,
     dataset: Dataset,
     split: str,
-    recipe: Recipe,
+    recipe: KeypointConfig,
     *,
     device: str = "cpu",
     progress: Progress = no_progress,
@@ -242,7 +244,7 @@ def predict(
 
     Heat maps of a crop and its mirror image are averaged; the score is the mean of the keypoints' masses.
     """
-    model = SmallNet(recipe.channels, 17, 2)
+    model = FrozenBackboneDecoder(recipe.channels, 17, 2)
     model.load_state_dict(load_file(folder / "model.safetensors"))
     model.to(device).eval()
     network = efficientnet.pretrained(device)

@@ -56,10 +56,10 @@ def _content(weights: str) -> str:
 
 
 KEYPOINTS: Mapping[str, Model] = {
-    "small": Model(keypoints.Recipe, keypoints.train, keypoints.predict),
-    "keypoint-rcnn": Model(rcnn.Recipe, partial(rcnn.train, "keypoint-rcnn"), rcnn.predict_keypoints),
+    "small": Model(keypoints.KeypointConfig, keypoints.train, keypoints.predict),
+    "keypoint-rcnn": Model(rcnn.RcnnConfig, partial(rcnn.train, "keypoint-rcnn"), rcnn.predict_keypoints),
     "detectron2-keypoint-rcnn": Model(
-        detectron.Recipe,
+        detectron.Detectron2Config,
         partial(detectron.train, "keypoint-rcnn"),
         detectron.predict_keypoints,
         detectron.version,
@@ -68,10 +68,10 @@ KEYPOINTS: Mapping[str, Model] = {
 """Of ``coco-keypoints``."""
 
 INSTANCES: Mapping[str, Model] = {
-    "small": Model(instances.Recipe, instances.train, instances.predict),
-    "mask-rcnn": Model(rcnn.Recipe, partial(rcnn.train, "mask-rcnn"), rcnn.predict_instances),
+    "small": Model(instances.InstanceConfig, instances.train, instances.predict),
+    "mask-rcnn": Model(rcnn.RcnnConfig, partial(rcnn.train, "mask-rcnn"), rcnn.predict_instances),
     "detectron2-mask-rcnn": Model(
-        detectron.Recipe,
+        detectron.Detectron2Config,
         partial(detectron.train, "mask-rcnn"),
         detectron.predict_instances,
         detectron.version,

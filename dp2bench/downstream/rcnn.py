@@ -24,14 +24,14 @@ from dp2bench.core.seeds import derive_seed, generator
 from dp2bench.core.types import Sample
 from dp2bench.downstream.instances import CLASSES, instance_ids, write_results
 from dp2bench.downstream.keypoints import MIRRORED, PERSON, annotation_file
-from dp2bench.networks.fitting import keep, resume, save, write_curve
+from dp2bench.networks.fitting import load_checkpoint, save, save_checkpoint, write_curve
 
 Kind = Literal["keypoint-rcnn", "mask-rcnn"]
 SAVE_EVERY = 500
 
 
 @dataclass(frozen=True)
-class Recipe:
+class RcnnConfig:
     """How an R-CNN is trained; every field changes the outcome.
 
     ``backbone_weights``: file of ImageNet weights of torchvision's ResNet-50, or ``none`` to begin at random; downloaded where
@@ -56,7 +56,7 @@ class Recipe:
             object.__setattr__(self, name, tuple(getattr(self, name)))
 
 
-def build(kind: Kind, recipe: Recipe, *, pretrained: bool) -> torch.nn.Module:
+def build(kind: Kind, recipe: RcnnConfig, *, pretrained: bool) -> torch.nn.Module:
     """The network, with ImageNet or start weights where ``pretrained``. Dp2benchError where a file of weights is no good."""
     from torchvision.models import ResNet50_Weights, resnet50
     from torchvision.models.detection import KeypointRCNN, MaskRCNN
@@ -172,7 +172,7 @@ def _order(examples: int, seed: int) -> Iterator[tuple[int, bool]]:
 def train(
     kind: Kind,
     dataset: Any,
-    recipe: Recipe,
+    recipe: RcnnConfig,
     out: Path,
     *,
     seed: int,
@@ -210,7 +210,7 @@ def train(
 
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, rate)
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-    curve = resume(out, parts, device)
+    curve = load_checkpoint(out, parts, device)
     first = curve[-1][0] if curve else 0
     order = _order(len(examples), seed)
     for _ in range(first * recipe.batch_size):
@@ -247,7 +247,7 @@ def train(
         if (iteration + 1) % SAVE_EVERY == 0 or iteration + 1 == recipe.iterations:
             curve.append((iteration + 1, summed / ((iteration % SAVE_EVERY) + 1)))
             summed = 0.0
-            keep(out, parts, curve)
+            save_checkpoint(out, parts, curve)
     write_curve(out, ("iteration", "loss"), curve)
     save(model, recipe, out, kind=kind)
 
@@ -260,7 +260,7 @@ def _example(
     return _flipped(picture, known) if flip else (picture, known)
 
 
-def _load(kind: Kind, folder: Path, recipe: Recipe, device: str) -> torch.nn.Module:
+def _load(kind: Kind, folder: Path, recipe: RcnnConfig, device: str) -> torch.nn.Module:
     model = build(kind, recipe, pretrained=False)
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return model.to(device).eval()
@@ -271,7 +271,7 @@ def predict_keypoints(
     folder: Path,
     dataset: Dataset,
     split: str,
-    recipe: Recipe,
+    recipe: RcnnConfig,
     *,
     device: str = "cpu",
     progress: Progress = no_progress,
@@ -303,7 +303,7 @@ def predict_instances(
     folder: Path,
     dataset: Dataset,
     split: str,
-    recipe: Recipe,
+    recipe: RcnnConfig,
     out: Path,
     *,
     device: str = "cpu",

@@ -20,7 +20,7 @@ from dp2bench.core.errors import Dp2benchError, disk_error
 from dp2bench.core.memory import keep_freed_memory
 from dp2bench.core.results import Failure
 from dp2bench.engine.plan import Step
-from dp2bench.engine.steps import KINDS
+from dp2bench.engine.steps import STEP_RUNNERS
 from dp2bench.engine.store import Store
 
 
@@ -62,7 +62,7 @@ class LocalExecutor:
     Args:
         store: where finished steps lie.
         workers: steps at once. Many steps use one processor whatever they are given, so that two at once on one thread each
-            take less time than one after the other on two. A step that measures time (`Step.alone`) has the machine to itself.
+            take less time than one after the other on two. A step that measures time (`Step.exclusive`) has the machine to itself.
 
     """
 
@@ -75,14 +75,14 @@ class LocalExecutor:
             return self._several(steps, observer)
         outcomes: dict[str, Outcome] = {}
         for step in steps:
-            outcome = self._known(step, outcomes) or self.do(step, observer.begin(step))
+            outcome = self._known(step, outcomes) or self.run_step(step, observer.begin(step))
             outcomes[step.key] = outcome
             observer.end(outcome)
         return outcomes
 
     def _several(self, steps: Sequence[Step], observer: Observer) -> dict[str, Outcome]:
         outcomes: dict[str, Outcome] = {}
-        waiting, busy = by_urgency(steps), list[_Worker]()
+        waiting, busy = critical_path_order(steps), list[_Worker]()
         threads = steps[0].payload["threads"]
         idle = [_Worker(self.store, threads) for _ in range(self.workers)]
         try:
@@ -94,7 +94,7 @@ class LocalExecutor:
                     if known is not None:
                         outcomes[step.key] = known
                         observer.end(known)
-                    elif idle and not (busy and (step.alone or busy[0].step.alone)):
+                    elif idle and not (busy and (step.exclusive or busy[0].step.exclusive)):
                         worker = idle.pop()
                         worker.begin(step, observer.begin(step))
                         busy.append(worker)
@@ -121,13 +121,13 @@ class LocalExecutor:
             return Outcome(step, 0.0, failure=broken.failure, skipped=True)
         return Outcome(step, 0.0, cached=True) if self.store.has(step.key) else None
 
-    def do(self, step: Step, progress: Progress) -> Outcome:
+    def run_step(self, step: Step, progress: Progress) -> Outcome:
         """Carry out one step here and now."""
         start = time.perf_counter()
         try:
             with self.store.working(step.key) as out:
                 if not self.store.has(step.key):
-                    KINDS[step.kind](
+                    STEP_RUNNERS[step.kind](
                         step, {role: self.store.path(key) for role, key in step.needs.items()}, out, progress
                     )
         except Exception as error:  # noqa: BLE001 - a step may fail in any way; the rest of the run goes on
@@ -140,11 +140,11 @@ class LocalExecutor:
         return Outcome(step, time.perf_counter() - start)
 
 
-COST = {"train": 8.0, "anonymise": 2.0}
+COST = {"train": 8.0, "anonymize": 2.0}
 """How long kinds of steps take beside the others, roughly."""
 
 
-def by_urgency(steps: Sequence[Step]) -> list[Step]:
+def critical_path_order(steps: Sequence[Step]) -> list[Step]:
     """Steps in the order of what waits for them: first those that begin the longest chain, so that no worker ends up alone with it."""
     after: dict[str, float] = {}
     urgency: dict[str, float] = {}
@@ -231,7 +231,7 @@ def _serve(pipe: Connection, root: Path, threads: int) -> None:
     cv2.setNumThreads(threads)
     torch.set_num_threads(threads)
     while True:
-        pipe.send(executor.do(pipe.recv(), progress))
+        pipe.send(executor.run_step(pipe.recv(), progress))
 
 
 def _die_with_the_run() -> None:

@@ -11,14 +11,14 @@ from dp2bench.core.errors import DatasetError
 from dp2bench.core.images import list_pictures
 
 
-class ReadyMade:
+class FolderSource:
     """Stands for a folder in the dataset's layout. The engine takes the pictures as they are and measures their coverage."""
 
     def __init__(self, root: str) -> None:
         self.root = Path(root)
         if not self.root.is_dir():
             raise DatasetError(
-                f"The folder {root} is not there.", "Give the folder with the anonymised pictures."
+                f"The folder {root} is not there.", "Give the folder with the anonymized pictures."
             )
         digest = hashlib.sha256()
         for path in list_pictures(self.root):
@@ -30,8 +30,8 @@ class ReadyMade:
         self.meta = MethodMeta(
             name="ready-made",
             revision=digest.hexdigest(),
-            scope="picture",
-            description="pictures anonymised by another tool",
+            scope="image",
+            description="pictures anonymized by another tool",
         )
 
     def dataset(self, clear: Dataset, splits: Sequence[str]) -> Dataset:
@@ -44,7 +44,7 @@ class ReadyMade:
             if gone and split != "train":
                 raise DatasetError(
                     f"{self.root} lacks {len(gone)} pictures of the split {split}, e.g. {gone[0]}.",
-                    "Anonymise all of them: a score over fewer pictures compares with nothing.",
+                    "Anonymize all of them: a score over fewer pictures compares with nothing.",
                 )
         return ready
 

@@ -47,7 +47,7 @@ RESULTS = sa.Table(
     sa.Column("git_commit", sa.Text),
     sa.Column("git_dirty", sa.Boolean),
     sa.Column("people", sa.BigInteger),
-    sa.Column("anonymised", sa.BigInteger),
+    sa.Column("anonymized", sa.BigInteger),
     sa.Index("results_by_name", "task", "method", "dataset", "recorded_at"),
 )
 SCORES = sa.Table(
@@ -71,7 +71,7 @@ class HistoryError(Dp2benchError):
 
 @dataclass(frozen=True)
 class Point:
-    """A score at a time. ``people`` and ``anonymised`` are the coverage it must not be shown without (None: unknown).
+    """A score at a time. ``people`` and ``anonymized`` are the coverage it must not be shown without (None: unknown).
 
     ``value`` and ``interval`` are in ``unit`` (a fraction is 0..1); ``recorded_at`` is in UTC.
     """
@@ -85,7 +85,7 @@ class Point:
     unit: str
     interval: tuple[float, float] | None
     people: int | None
-    anonymised: int | None
+    anonymized: int | None
     dp2bench: str | None
     git_commit: str | None
     git_dirty: bool | None
@@ -266,7 +266,7 @@ class History:
             return [
                 Point(
                     _utc(r.recorded_at), r.method, r.dataset, r.task, r.name, r.value, r.unit,
-                    None if r.low is None or r.high is None else (r.low, r.high), r.people, r.anonymised,
+                    None if r.low is None or r.high is None else (r.low, r.high), r.people, r.anonymized,
                     r.dp2bench, r.git_commit, r.git_dirty,
                 )
                 for r in connection.execute(query)
@@ -321,8 +321,8 @@ def _row(result: Result) -> dict[str, object]:
         "dp2bench": _text(made.dp2bench) if made else None,
         "git_commit": _text(made.git_commit) if made else None,
         "git_dirty": made.git_dirty if made else None,
-        "people": people.found + (people.unfound or 0) if people else None,
-        "anonymised": people.anonymised if people else None,
+        "people": people.found + (people.undetected or 0) if people else None,
+        "anonymized": people.anonymized if people else None,
     }
 
 

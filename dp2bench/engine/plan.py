@@ -22,8 +22,8 @@ from dp2bench.engine.suite import Component, Suite
 class Step:
     """One unit of work: plain data, so that any executor can ship it to a worker.
 
-    ``needs`` are the keys of the steps whose folders it reads, by role; ``payload`` is everything else it is told.
-    ``alone``: it measures time, so that nothing else should run beside it.
+    ``needs`` are the keys of the steps whose folders it splits, by role; ``payload`` is everything else it is told.
+    ``exclusive``: it measures time, so that nothing else should run beside it.
     """
 
     kind: str
@@ -31,7 +31,7 @@ class Step:
     key: str
     needs: Mapping[str, str] = field(default_factory=dict)
     payload: Mapping[str, Any] = field(default_factory=dict)
-    alone: bool = False
+    exclusive: bool = False
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Cell:
     method: Component
     task: Component
     detector: str
-    anonymised: Mapping[int, str]
+    anonymized: Mapping[int, str]
     evaluations: Mapping[int, str]
 
 
@@ -136,7 +136,7 @@ def make_plan(
         needs: Mapping[str, str],
         payload: Mapping[str, Any],
         identity: Mapping[str, Any],
-        alone: bool = False,
+        exclusive: bool = False,
     ) -> str:
         key = content_key(
             {
@@ -148,7 +148,8 @@ def make_plan(
             }
         )
         steps.setdefault(
-            key, Step(kind, title, key, dict(needs), {**payload, "threads": threads, "device": device}, alone)
+            key,
+            Step(kind, title, key, dict(needs), {**payload, "threads": threads, "device": device}, exclusive),
         )
         return key
 
@@ -195,12 +196,12 @@ def make_plan(
                     "detector": _component_key(detector_component, detector),
                 },
             )
-            anonymised: dict[int, str] = {}
+            anonymized: dict[int, str] = {}
             for seed in seeds:
                 used = 0 if method.meta.deterministic else seed
-                anonymised[seed] = add(
-                    "anonymise",
-                    f"anonymise {component.label} with {method_component.label}"
+                anonymized[seed] = add(
+                    "anonymize",
+                    f"anonymize {component.label} with {method_component.label}"
                     + ("" if method.meta.deterministic else f", seed {seed}"),
                     {"people": found},
                     {
@@ -222,7 +223,7 @@ def make_plan(
                 task_spec = task_component.model_dump(mode="json")
                 evaluations: dict[int, str] = {}
                 for seed in task_component.seeds or suite.seeds:
-                    needs = {"people": found, "anonymised": anonymised[seed]}
+                    needs = {"people": found, "anonymized": anonymized[seed]}
                     trainings = task.trainings()
                     for training in trainings:
                         needs[f"train:{training.role}"] = _add_training(
@@ -232,7 +233,7 @@ def make_plan(
                             method_component,
                             data,
                             fingerprint,
-                            anonymised[seed],
+                            anonymized[seed],
                             task_component,
                             described,
                             seed,
@@ -250,7 +251,7 @@ def make_plan(
                             "seed": seed,
                         },
                         {"dataset": fingerprint, "task": described, "seed": seed, **hardware},
-                        task.meta.alone,
+                        task.meta.exclusive,
                     )
                 cells.append(
                     Cell(
@@ -258,7 +259,7 @@ def make_plan(
                         method_component,
                         task_component,
                         detector_component.label,
-                        {seed: anonymised[seed] for seed in evaluations},
+                        {seed: anonymized[seed] for seed in evaluations},
                         evaluations,
                     )
                 )
@@ -272,7 +273,7 @@ def make_plan(
 
 def _read_splits(dataset: Dataset, tasks: Sequence[Task]) -> list[str]:
     """The splits that any of the tasks reads, in the dataset's order."""
-    read = {split for task in tasks for split in task.reads(dataset)}
+    read = {split for task in tasks for split in task.splits(dataset)}
     return [split for split in dataset.meta.splits if split in read]
 
 
@@ -289,14 +290,14 @@ def _add_training(
     method: Component,
     data: Mapping[str, Any],
     fingerprint: str,
-    anonymised: str,
+    anonymized: str,
     task: Component,
     described: Mapping[str, Any],
     seed: int,
     hardware: Mapping[str, Any],
 ) -> str:
     clear = training.on == "clear"
-    needs = {} if clear else {"anonymised": anonymised}
+    needs = {} if clear else {"anonymized": anonymized}
     identity = {
         "dataset": fingerprint,
         "task": {k: described[k] for k in ("name", "source")},

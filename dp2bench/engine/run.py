@@ -139,7 +139,7 @@ def _result(
     units = [json.loads((f / "units.json").read_text("utf-8")) for f in folders]
     coverages = [
         Coverage.model_validate_json((store.path(k) / "coverage.json").read_text("utf-8"))
-        for k in cell.anonymised.values()
+        for k in cell.anonymized.values()
     ]
     method = registry.create("methods", cell.method.name, cell.method.arguments)
     task: Task = registry.create("tasks", cell.task.name, cell.task.arguments)
@@ -174,7 +174,7 @@ def _result(
 
 
 def keep_pictures(
-    folder: Path, dataset: Any, label: str, anonymised: Mapping[str, tuple[Path, Sequence[str]]]
+    folder: Path, dataset: Any, label: str, anonymized: Mapping[str, tuple[Path, Sequence[str]]]
 ) -> None:
     """Copy a few pictures, evenly spaced over the people, under every method: what the report's contact sheet shows.
 
@@ -182,12 +182,12 @@ def keep_pictures(
         folder: the run's.
         dataset: the clear one.
         label: the dataset's.
-        anonymised: folder and splits by method; the pictures are of the split that most methods have, rather of a late one.
+        anonymized: folder and splits by method; the pictures are of the split that most methods have, rather of a late one.
 
     """
     names = list(dataset.meta.splits)
     split = max(
-        names, key=lambda s: (sum(s in r for _, r in anonymised.values()), s == "query", names.index(s))
+        names, key=lambda s: (sum(s in r for _, r in anonymized.values()), s == "query", names.index(s))
     )
     samples = dataset.samples(split)
     chosen = (
@@ -195,7 +195,7 @@ def keep_pictures(
         if samples
         else []
     )
-    shown = {method: dataset.open(root) for method, (root, splits) in anonymised.items() if split in splits}
+    shown = {method: dataset.open(root) for method, (root, splits) in anonymized.items() if split in splits}
     for method, opened in {"clear": dataset, **shown}.items():
         source = {s.id: s for s in opened.samples(split)}
         target = folder / "pictures" / method / label / split
@@ -280,7 +280,7 @@ def run_suite(
             c.method.label: (store.path(k) / "dataset", outcomes[k].step.payload["splits"])
             for c in plan.cells
             if c.dataset.label == label
-            for k in list(c.anonymised.values())[:1]
+            for k in list(c.anonymized.values())[:1]
             if store.has(k)
         }
         keep_pictures(out, dataset, label, done)

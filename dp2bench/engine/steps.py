@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from dp2bench.core import registry
-from dp2bench.core.contracts import Anonymizer, Dataset, Progress, RunContext, Task, bound
+from dp2bench.core.contracts import Anonymizer, Dataset, Progress, RunContext, Task, bind_detector
 from dp2bench.core.errors import writing
 from dp2bench.core.paths import cache_root
 from dp2bench.core.people_io import load_people
 from dp2bench.core.provenance import package_versions
 from dp2bench.core.results import content_key
-from dp2bench.engine.folder_source import ReadyMade
+from dp2bench.engine.folder_source import FolderSource
 from dp2bench.engine.plan import Step, make_dataset
 from dp2bench.engine.suite import Component
-from dp2bench.pipelines import anonymize as _anonymise
+from dp2bench.pipelines import anonymize as _anonymize
 
 
 def _create(kind: registry.Kind, spec: Mapping[str, Any]) -> Any:
@@ -48,28 +48,28 @@ def write_json(path: Path, value: Any) -> None:
 def detect(step: Step, needs: Mapping[str, Path], out: Path, progress: Progress) -> None:
     _empty(out)
     detector = _create("detectors", step.payload["detector"])
-    _anonymise.detect(_dataset(step), detector, step.payload["splits"], out, progress)
+    _anonymize.detect(_dataset(step), detector, step.payload["splits"], out, progress)
 
 
-def anonymise(step: Step, needs: Mapping[str, Path], out: Path, progress: Progress) -> None:
+def anonymize(step: Step, needs: Mapping[str, Path], out: Path, progress: Progress) -> None:
     _empty(out)
     dataset = _dataset(step)
     method: Anonymizer = _create("methods", step.payload["method"])
     splits = step.payload["splits"]
     people = {split: load_people(needs["people"] / f"{split}.npz") for split in splits}
-    if isinstance(method, ReadyMade):
+    if isinstance(method, FolderSource):
         ready = method.dataset(dataset, splits)
-        tally = _anonymise.measured_coverage(dataset, ready, people, progress)
+        counter = _anonymize.measured_coverage(dataset, ready, people, progress)
         (out / "dataset").symlink_to(method.root, target_is_directory=True)
     else:
-        tally = _anonymise.Tally()
+        counter = _anonymize.CoverageCounter()
         dataset.rewrite(
             out / "dataset",
-            _anonymise.anonymised_pictures(dataset, people, method, step.payload["seed"], tally, progress),
+            _anonymize.anonymized_pictures(dataset, people, method, step.payload["seed"], counter, progress),
         )
-    write_json(out / "coverage.json", tally.coverage().model_dump(mode="json"))
-    write_json(out / "missed.json", tally.left)
-    write_json(out / "unreadable.json", tally.unreadable)
+    write_json(out / "coverage.json", counter.coverage().model_dump(mode="json"))
+    write_json(out / "missed.json", counter.left)
+    write_json(out / "unreadable.json", counter.unreadable)
 
 
 def _missed(path: Path) -> dict[str, dict[str, dict[int, str]]]:
@@ -100,8 +100,8 @@ def _context(step: Step, needs: Mapping[str, Path], out: Path, progress: Progres
 def train(step: Step, needs: Mapping[str, Path], out: Path, progress: Progress) -> None:
     task: Task = _create("tasks", step.payload["task"])
     dataset = _dataset(step)
-    if "anonymised" in needs:
-        dataset = dataset.open(needs["anonymised"] / "dataset")
+    if "anonymized" in needs:
+        dataset = dataset.open(needs["anonymized"] / "dataset")
     training = next(t for t in task.trainings() if t.role == step.payload["role"])
     task.train(training, dataset, out, _context(step, needs, out, progress))
 
@@ -114,18 +114,18 @@ def evaluate(step: Step, needs: Mapping[str, Path], out: Path, progress: Progres
     artefacts.mkdir()
     context = _context(step, needs, artefacts, progress)
     context.people = {path.stem: load_people(path) for path in needs["people"].glob("*.npz")}
-    context.missed = _missed(needs["anonymised"] / "missed.json")
+    context.missed = _missed(needs["anonymized"] / "missed.json")
     context.method = lambda: _create("methods", step.payload["method"])
-    context.detector = lambda: bound(_create("detectors", step.payload["detector"]), clear)
+    context.detector = lambda: bind_detector(_create("detectors", step.payload["detector"]), clear)
     context.cache = cache_root() / "shared" / content_key(package_versions())
-    scores = task.run(clear, clear.open(needs["anonymised"] / "dataset"), context)
+    scores = task.run(clear, clear.open(needs["anonymized"] / "dataset"), context)
     write_json(out / "scores.json", [s.model_dump(mode="json") for s in scores])
     write_json(out / "units.json", {name: dict(values) for name, values in context.units.items()})
 
 
-KINDS: Mapping[str, Callable[[Step, Mapping[str, Path], Path, Progress], None]] = {
+STEP_RUNNERS: Mapping[str, Callable[[Step, Mapping[str, Path], Path, Progress], None]] = {
     "detect": detect,
-    "anonymise": anonymise,
+    "anonymize": anonymize,
     "train": train,
     "evaluate": evaluate,
 }

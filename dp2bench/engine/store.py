@@ -71,13 +71,13 @@ class Journal:
 
 PACKAGES_OF = {
     "detect": ("core", "datasets", "deepprivacy2"),
-    "anonymise": ("core", "datasets", "deepprivacy2", "baselines"),
+    "anonymize": ("core", "datasets", "deepprivacy2", "baselines"),
     "train": ("core", "datasets", "metrics", "attacks", "downstream", "tasks"),
     "evaluate": ("core", "datasets", "metrics", "attacks", "downstream", "tasks"),
 }
 """Which of our packages a kind of step runs, by the direction of the imports."""
 
-ENGINE = ("anonymise.py", "ready_made.py", "steps.py")
+ENGINE = ("anonymize.py", "ready_made.py", "steps.py")
 """What every step runs of the engine itself; the rest of it only plans, carries out and keeps."""
 
 

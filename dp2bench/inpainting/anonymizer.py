@@ -1,4 +1,4 @@
-"""An anonymiser around inpainters: cut people out, fill the holes, paste them (DeepPrivacy2, section 3)."""
+"""An anonymizer around inpainters: cut people out, fill the holes, paste them (DeepPrivacy2, section 3)."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from dp2bench.inpainting.crop_boxes import SMALLEST_CROP, FaceCrop
 from dp2bench.inpainting.crops import Region
 
 Fallback = Literal["mask-out", "generate", "none"]
-Waiting = Literal["blank", "visible"]
+Pending = Literal["masked", "visible"]
 Part = Literal["body", "face"]
-Route = Callable[[People], Sequence["Inpainter | None"]]
+InpainterSelector = Callable[[People], Sequence["Inpainter | None"]]
 """Who fills each person of a picture; None where nobody can."""
 _T = TypeVar("_T")
 NOBODY = "no generator for this kind of detection"
@@ -31,11 +31,11 @@ class InpaintingAnonymizer:
     """Recursive stitching: people in ascending order of covered pixels, each filled from the picture with the
     earlier ones.
 
-    Where ``inpainter.meta.sees_hole`` is False, holes are grey in the picture before a crop is resized: no
-    pixel of the output depends on a pixel in its person's hole, and with ``waiting="blank"`` on a pixel in
+    Where ``inpainter.meta.uses_masked_pixels`` is False, holes are grey in the picture before a crop is resized: no
+    pixel of the output depends on a pixel in its person's hole, and with ``pending="masked"`` on a pixel in
     anybody's hole.
 
-    An inpainter may have more attributes: ``smooth = True`` where its output has no detail, so that its crops
+    An inpainter may have more attributes: ``low_frequency = True`` where its output has no detail, so that its crops
     can be resized bilinearly; ``uses_conditions = False`` where it has no use for surfaces and keypoints;
     ``operator`` (see `stitching.apply_operator`) where it is a separable linear filter, for speed;
     ``face_crop`` where it was made for another definition of the crop around a face.
@@ -44,19 +44,19 @@ class InpaintingAnonymizer:
         inpainter: fills the holes.
         meta: what the whole declares; the inpainter's own where omitted. Its scope must be ``body`` or
             ``face``.
-        route: sends each person to one of several inpainters, which replace the face or the body as the scope
-            of their meta says; everybody goes to ``inpainter`` where omitted. All must agree on ``sees_hole``.
+        select_inpainter: sends each person to one of several inpainters, which replace the face or the body as the scope
+            of their meta says; everybody goes to ``inpainter`` where omitted. All must agree on ``uses_masked_pixels``.
         fallback: a body whose crop is under 32x32 pixels, which the published code leaves as it is, and who is
             routed to nobody: ``mask-out`` paints the dilated mask (the face box) grey, ``none`` reports them as
             missed; ``generate`` fills small bodies like all others and paints who is routed to nobody. A person
             without a visible face is missed in scope ``face`` either way: there is no face to replace.
-        waiting: what an inpainter that does not see holes gets of other people not yet replaced: ``blank``
+        pending: what an inpainter that does not see holes gets of other people not yet replaced: ``masked``
             makes them part of the crop's hole, ``visible`` leaves them in the background, as the published
             code does.
         face_crop: definition of the crop around a face.
         feather: width of a soft edge inside the hole, as a share of the square root of the crop's area in the
             picture; 0 for a hard edge, as the published code has it. See `stitching.soften`.
-        batch_size: most crops in one call of ``fill``; does not change the output.
+        batch_size: most crops in one call of ``inpaint``; does not change the output.
 
     """
 
@@ -65,9 +65,9 @@ class InpaintingAnonymizer:
         inpainter: Inpainter,
         *,
         meta: MethodMeta | None = None,
-        route: Route | None = None,
+        select_inpainter: InpainterSelector | None = None,
         fallback: Fallback = "mask-out",
-        waiting: Waiting = "blank",
+        pending: Pending = "masked",
         face_crop: FaceCrop = "fdf256",
         feather: float = 0.0,
         batch_size: int = 16,
@@ -80,19 +80,19 @@ class InpaintingAnonymizer:
             )
         if fallback not in get_args(Fallback):
             raise ValueError(f"fallback is {' or '.join(get_args(Fallback))}, not {fallback!r}")
-        if waiting not in get_args(Waiting):
-            raise ValueError(f"waiting is {' or '.join(get_args(Waiting))}, not {waiting!r}")
+        if pending not in get_args(Pending):
+            raise ValueError(f"pending is {' or '.join(get_args(Pending))}, not {pending!r}")
         check_whole("batch_size", batch_size)
         check_range("feather", feather, 0, 0.5)
         self.scope: Part = "face" if scope == "face" else "body"
         self.inpainter = inpainter
-        self.route = route
+        self.select_inpainter = select_inpainter
         self.fallback = fallback
-        self.waiting = waiting
+        self.pending = pending
         self.face_crop = face_crop
         self.feather = feather
         self.batch_size = batch_size
-        self.blank = not inpainter.meta.sees_hole
+        self.blank = not inpainter.meta.uses_masked_pixels
 
     def anonymize(self, image: Image, people: People, *, seed: Seed) -> Anonymized:
         """Replace the people in a picture.
@@ -100,33 +100,39 @@ class InpaintingAnonymizer:
         Each person's seed is derived from ``seed`` and the track id, or the index where there are no tracks.
         """
         h, w = image.shape[:2]
-        who = [self.inpainter] * len(people) if self.route is None else list(self.route(people))
+        who = (
+            [self.inpainter] * len(people)
+            if self.select_inpainter is None
+            else list(self.select_inpainter(people))
+        )
         regions, painted, missed = self._plan(people, who, (h, w))
         out = image.copy()
         changed = np.zeros((h, w), np.bool_)
         for region in (*painted, *regions):
             stitching.mark(changed, region)
         for region in painted:
-            stitching.paint(out, region)
+            stitching.fill_grey(out, region)
         hidden: NDArray[np.bool_] | None = None
-        if self.blank and self.waiting == "blank":
+        if self.blank and self.pending == "masked":
             cutting.blank_out(out, changed.view(np.uint8))
             hidden = changed.copy()
         for inpainter, chunk in self._chunks(regions, who, out):
-            quick = bool(getattr(inpainter, "smooth", False))
+            fast_resize = bool(getattr(inpainter, "smooth", False))
             seeds = [derive_seed(seed, _who(people, r.person)) for r in chunk]
             batch = self._crops(out, people, chunk, hidden, inpainter)
-            filled = inpainter.fill(batch, seeds=seeds)
+            filled = inpainter.inpaint(batch, seeds=seeds)
             if filled.shape != batch.images.shape or filled.dtype != np.uint8:
                 raise ValueError(
                     f"{inpainter.meta.name} filled {filled.dtype} {filled.shape}, "
                     f"expected uint8 {batch.images.shape}"
                 )
-            if not quick:
+            if not fast_resize:
                 # Resizing reads across the rim of the hole, where a fill may hold anything.
-                filled = np.where(batch.holes[..., None], filled, batch.images)
+                filled = np.where(batch.masks[..., None], filled, batch.images)
             for region, crop in zip(chunk, filled, strict=True):
-                stitching.paste(out, region, crop, quick=quick, feather=self.feather, unknown=hidden)
+                stitching.paste(
+                    out, region, crop, fast_resize=fast_resize, feather=self.feather, unknown=hidden
+                )
                 if hidden is not None:
                     hidden[region.slices][region.hole.view(np.bool_)] = False
         return Anonymized(out, changed, tuple(sorted(missed)))
@@ -170,7 +176,7 @@ class InpaintingAnonymizer:
         self, regions: Sequence[Region], who: Sequence[Inpainter | None], out: Image
     ) -> Iterator[tuple[Inpainter, list[Region]]]:
         """Regions whose windows do not overlap, by inpainter; what has an ``operator`` is filled on the way."""
-        for layer in stitching.layers(regions):
+        for layer in stitching.non_overlapping_batches(regions):
             for inpainter in _distinct([cast("Inpainter", who[r.person]) for r in layer]):
                 own = [r for r in layer if who[r.person] is inpainter]
                 cropped = [r for r in own if not _fill_directly(out, r, inpainter)]
@@ -186,18 +192,20 @@ class InpaintingAnonymizer:
         inpainter: Inpainter,
     ) -> CropBatch:
         """The crops of regions whose windows do not overlap."""
-        part, quick = _part(inpainter), bool(getattr(inpainter, "smooth", False))
+        part, fast_resize = _part(inpainter), bool(getattr(inpainter, "smooth", False))
         size = (len(regions), *inpainter.crop_size)
         images = np.empty((*size, 3), np.uint8)
-        holes = np.empty(size, np.bool_)
+        masks = np.empty(size, np.bool_)
         outside = np.empty(size, np.bool_)
         for i, region in enumerate(regions):
-            images[i] = cutting.cut(image, region, scope=part, blank=self.blank, quick=quick)
-            holes[i] = region.crop_hole
+            images[i] = cutting.extract_crop(
+                image, region, scope=part, blank=self.blank, fast_resize=fast_resize
+            )
+            masks[i] = region.crop_mask
             outside[i] = region.outside()
             if hidden is not None:
-                others = cutting.cut_mask(hidden.view(np.uint8), region).view(np.bool_)
-                holes[i] |= others
+                others = cutting.extract_mask(hidden.view(np.uint8), region).view(np.bool_)
+                masks[i] |= others
                 images[i][others] = cutting.GREY
         # An inpainter that has no use for them says so: sampling a surface costs as much as a cheap fill.
         conditions = getattr(inpainter, "uses_conditions", True)
@@ -209,7 +217,7 @@ class InpaintingAnonymizer:
             templates = tuple(None if m is None else m.template for m in maps)
         if conditions and people.keypoints is not None:
             keypoints = np.stack([cutting.keypoints_in_crop(people.keypoints[r.person], r) for r in regions])
-        return CropBatch(images, holes, outside, surfaces, templates or (None,) * len(regions), keypoints)
+        return CropBatch(images, masks, outside, surfaces, templates or (None,) * len(regions), keypoints)
 
 
 def _distinct(inpainters: Sequence[_T]) -> list[_T]:

@@ -33,7 +33,7 @@ class Region:
         box: (x0, y0, x1, y1) crop in the picture; may reach out of it.
         window: ``box`` clipped to the picture.
         hole: (h, w) uint8 of the window, 1 where the picture is replaced.
-        crop_hole: (h, w) uint8 of the crop at crop size, 1 where it is synthesised.
+        crop_mask: (h, w) uint8 of the crop at crop size, 1 where it is synthesised.
         inside: rows and columns of the crop that lie in the picture: y0, y1, x0, x1.
         pixels: covered pixels of the picture, the order of pasting.
 
@@ -44,7 +44,7 @@ class Region:
     box: tuple[int, int, int, int]
     window: tuple[int, int, int, int]
     hole: NDArray[np.uint8]
-    crop_hole: NDArray[np.uint8]
+    crop_mask: NDArray[np.uint8]
     inside: tuple[int, int, int, int]
     pixels: int
 
@@ -56,7 +56,7 @@ class Region:
 
     def outside(self) -> NDArray[np.bool_]:
         """(h, w) bool of the crop, True in the padding."""
-        out = np.ones(self.crop_hole.shape, np.bool_)
+        out = np.ones(self.crop_mask.shape, np.bool_)
         y0, y1, x0, x1 = self.inside
         out[y0:y1, x0:x1] = False
         return out
@@ -123,13 +123,13 @@ def plan(
     return Plan(regions, small, missed)
 
 
-def cut(
+def extract_crop(
     image: Image,
     region: Region,
     *,
     scope: Literal["body", "face"] = "body",
     blank: bool = False,
-    quick: bool = False,
+    fast_resize: bool = False,
 ) -> NDArray[np.uint8]:
     """The crop of a region, (h, w, 3) uint8 at crop size, black in the padding.
 
@@ -140,7 +140,7 @@ def cut(
         image: (H, W, 3).
         region: where.
         scope: whose interpolation.
-        quick: shrink as `halve_then_bilinear` does, for fills that blur what they get anyway.
+        fast_resize: shrink as `halve_then_bilinear` does, for fills that blur what they get anyway.
         blank: set the hole to grey before interpolating, so that nothing of it reaches the crop.
 
     """
@@ -148,7 +148,7 @@ def cut(
     if blank:
         window = window.copy()
         blank_out(window, region.hole)
-    h, w = region.crop_hole.shape
+    h, w = region.crop_mask.shape
     x0, y0, x1, y1 = region.box
     padded = pad(window, region)
     if (y1 - y0, x1 - x0) == (h, w):
@@ -156,19 +156,19 @@ def cut(
     elif y1 - y0 <= h and x1 - x0 <= w:
         how = cv2.INTER_NEAREST if scope == "body" else cv2.INTER_CUBIC
         crop = cv2.resize(padded, (w, h), interpolation=how)
-    elif quick:
+    elif fast_resize:
         crop = halve_then_bilinear(padded, w, h)
     else:
         crop = cv2.resize(padded, (w, h), interpolation=cv2.INTER_AREA)
     if blank:
         crop = np.asarray(crop, np.uint8)
-        blank_out(crop, region.crop_hole)
+        blank_out(crop, region.crop_mask)
     return np.asarray(crop, np.uint8)
 
 
-def cut_mask(mask: NDArray[np.uint8], region: Region) -> NDArray[np.uint8]:
+def extract_mask(mask: NDArray[np.uint8], region: Region) -> NDArray[np.uint8]:
     """(H, W) uint8 mask at crop size, every marked pixel kept and nothing marked in the padding."""
-    crop = _shrink_mask(pad(mask[region.slices], region), region.crop_hole.shape, exact=True)
+    crop = _shrink_mask(pad(mask[region.slices], region), region.crop_mask.shape, exact=True)
     return _only_inside(crop, region.inside)
 
 
@@ -193,7 +193,7 @@ def bounds(mask: NDArray[np.uint8]) -> tuple[int, int, int, int]:
 
 def keypoints_in_crop(keypoints: NDArray[np.float32], region: Region) -> NDArray[np.float32]:
     """(17, 3) keypoints in crop pixels; those outside the crop become absent."""
-    h, w = region.crop_hole.shape
+    h, w = region.crop_mask.shape
     x0, y0, x1, y1 = region.box
     out = keypoints.astype(np.float32)
     out[:, 0] = (out[:, 0] - x0) * np.float32(w / (x1 - x0))
@@ -204,7 +204,7 @@ def keypoints_in_crop(keypoints: NDArray[np.float32], region: Region) -> NDArray
 
 def surface_in_crop(surface: SurfaceMap | None, region: Region) -> NDArray[np.int32]:
     """(h, w) vertex ids of the crop, -1 where unknown or not replaced."""
-    h, w = region.crop_hole.shape
+    h, w = region.crop_mask.shape
     out = np.full((h, w), -1, np.int32)
     if surface is None:
         return out
@@ -214,7 +214,7 @@ def surface_in_crop(surface: SurfaceMap | None, region: Region) -> NDArray[np.in
     r = (rows >= 0) & (rows < surface.vertices.shape[0])
     c = (cols >= 0) & (cols < surface.vertices.shape[1])
     out[np.ix_(r, c)] = surface.vertices[np.ix_(rows[r], cols[c])]
-    out[region.crop_hole == 0] = -1
+    out[region.crop_mask == 0] = -1
     return out
 
 
@@ -261,25 +261,25 @@ def _region(
         min(w, math.ceil((wx1 - bx0) * sx)),
     )
     if scope == "face":
-        crop_hole = np.zeros(crop_size, np.uint8)
+        crop_mask = np.zeros(crop_size, np.uint8)
         top, bottom = math.floor((y0 - by0) * sy), math.ceil((y1 - by0) * sy)
         left, right = math.floor((x0 - bx0) * sx), math.ceil((x1 - bx0) * sx)
-        crop_hole[top:bottom, left:right] = 1
+        crop_mask[top:bottom, left:right] = 1
         hole = np.zeros((wy1 - wy0, wx1 - wx0), np.uint8)
         hole[y0 - wy0 : y1 - wy0, x0 - wx0 : x1 - wx0] = 1
     else:
         placed = np.zeros((bh, bw), np.uint8)
         placed[y0 - by0 : y1 - by0, x0 - bx0 : x1 - bx0] = 1 if mask is None else mask
         radius = dilation_radius(crop_size)
-        crop_hole = _shrink_mask(placed, crop_size, exact=radius == 0)
+        crop_mask = _shrink_mask(placed, crop_size, exact=radius == 0)
         if radius:
-            crop_hole = np.asarray(cv2.dilate(crop_hole, disk(radius)), np.uint8)
-        crop_hole = _only_inside(crop_hole, inside)
-        back = cv2.resize(crop_hole, (bw, bh), interpolation=cv2.INTER_NEAREST)
+            crop_mask = np.asarray(cv2.dilate(crop_mask, disk(radius)), np.uint8)
+        crop_mask = _only_inside(crop_mask, inside)
+        back = cv2.resize(crop_mask, (bw, bh), interpolation=cv2.INTER_NEAREST)
         hole = np.ascontiguousarray(back[wy0 - by0 : wy1 - by0, wx0 - bx0 : wx1 - bx0])
         # Holds but for the last bit of a division; a person's own pixel is never kept.
         cv2.bitwise_or(hole, placed[wy0 - by0 : wy1 - by0, wx0 - bx0 : wx1 - bx0].copy(), hole)
-    return Region(person, body, box, window, hole, crop_hole, inside, pixels)
+    return Region(person, body, box, window, hole, crop_mask, inside, pixels)
 
 
 def _whole_pixels(box: NDArray[np.float32], image_size: tuple[int, int]) -> tuple[int, int, int, int] | None:

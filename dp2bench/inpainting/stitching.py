@@ -18,7 +18,7 @@ Operator = Callable[[int], NDArray[np.float32]]
 """Length of an axis to the (length, length) matrix of a linear filter along it."""
 
 
-def layers(regions: Sequence[Region]) -> list[list[Region]]:
+def non_overlapping_batches(regions: Sequence[Region]) -> list[list[Region]]:
     """Regions grouped so that a group after a group gives the picture that one region after another gives.
 
     A region reads and writes only its window. It is put one layer above every earlier region whose window
@@ -43,13 +43,13 @@ def paste(
     region: Region,
     fill: NDArray[np.uint8],
     *,
-    quick: bool = False,
+    fast_resize: bool = False,
     feather: float = 0.0,
     unknown: NDArray[np.bool_] | None = None,
 ) -> None:
     """Put a filled crop, (h, w, 3) uint8, into the hole of ``image``; no other pixel is touched.
 
-    A crop grows by bicubic interpolation, or bilinear where ``quick`` says that it is smooth. One that shrinks is halved
+    A crop grows by bicubic interpolation, or bilinear where ``fast_resize`` says that it is smooth. One that shrinks is halved
     by means of 2x2 pixels while at least twice too large, then interpolated bilinearly: every pixel counts, as with an
     average over areas, which takes ten times as long.
 
@@ -57,16 +57,16 @@ def paste(
         image: (H, W, 3), changed in place.
         region: where.
         fill: the crop.
-        quick: it is smooth.
+        fast_resize: it is smooth.
         feather: width of a soft edge (`soften`), as a share of the square root of the box's area.
         unknown: (H, W), pixels besides the hole that a soft edge must not read.
 
     """
     x0, y0, x1, y1 = region.box
     wx0, wy0, wx1, wy1 = region.window
-    h, w = region.crop_hole.shape
+    h, w = region.crop_mask.shape
     if (y1 - y0, x1 - x0) != (h, w):
-        if not quick and (x1 - x0 > w or y1 - y0 > h):
+        if not fast_resize and (x1 - x0 > w or y1 - y0 > h):
             fill = np.asarray(cv2.resize(fill, (x1 - x0, y1 - y0), interpolation=cv2.INTER_CUBIC), np.uint8)
         else:
             fill = halve_then_bilinear(fill, x1 - x0, y1 - y0)
@@ -115,7 +115,7 @@ def soften(
 def apply_operator(image: Image, region: Region, operator: Operator, scope: Literal["body", "face"]) -> None:
     """Fill the hole of an enlarged region with a separable linear filter of its crop, without making the crop.
 
-    Enlarging, filtering and shrinking back are one matrix for the rows and one for the columns. Equal to `cutting.cut`, the
+    Enlarging, filtering and shrinking back are one matrix for the rows and one for the columns. Equal to `cutting.extract_crop`, the
     filter and `paste` but for the rounding and clipping in between (4 grey levels).
 
     Args:
@@ -127,7 +127,7 @@ def apply_operator(image: Image, region: Region, operator: Operator, scope: Lite
     """
     x0, y0, x1, y1 = region.box
     wx0, wy0, wx1, wy1 = region.window
-    h, w = region.crop_hole.shape
+    h, w = region.crop_mask.shape
     x, y, width, height = bounds(region.hole)
     top, left = wy0 - y0, wx0 - x0
     # The columns of the padding, which is black, are left out.
@@ -153,7 +153,7 @@ def _through_crop(
     return np.asarray(down @ operator(length) @ up, np.float32)
 
 
-def paint(image: Image, region: Region) -> None:
+def fill_grey(image: Image, region: Region) -> None:
     """Fill the hole of a region with grey."""
     blank_out(image[region.slices], region.hole)
 

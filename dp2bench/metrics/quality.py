@@ -59,9 +59,9 @@ def kernel_inception_distance(
 
 
 def paired_kernel_distance(clear: Features, other: Features) -> float:
-    """Squared maximum mean discrepancy under KID's cubic kernel for sets whose rows belong together, clear and anonymised.
+    """Squared maximum mean discrepancy under KID's cubic kernel for sets whose rows belong together, clear and anonymized.
 
-    The U-statistic, which leaves out a picture's similarity to its own anonymised version: equal sets give 0, and equal
+    The U-statistic, which leaves out a picture's similarity to its own anonymized version: equal sets give 0, and equal
     distributions 0 on average, so that N does not matter. By torch-fidelity's functions.
     """
     from torch_fidelity.metric_kid import kernel_poly, mmd2
@@ -83,7 +83,7 @@ def jackknife_interval(
 ) -> tuple[float, float]:
     """95 % interval around ``value`` by the delete-a-group jackknife over pictures (Efron & Stein, 1981).
 
-    A bootstrap would draw pictures twice, which shrinks the spread of a set and biases both distances. Clear and anonymised
+    A bootstrap would draw pictures twice, which shrinks the spread of a set and biases both distances. Clear and anonymized
     versions of a picture leave together.
     """
     n = len(clear)

@@ -58,7 +58,7 @@ def fit(
         optimizer, learning_rate, total_steps=max(total, 2), pct_start=0.1, cycle_momentum=False
     )
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
-    curve: Curve = resume(out, parts)
+    curve: Curve = load_checkpoint(out, parts)
     for epoch in range(len(curve), epochs):
         order = torch.from_numpy(generator(derive_seed(seed, "order", epoch)).permutation(examples))
         torch.manual_seed(derive_seed(seed, "epoch", epoch))
@@ -79,11 +79,11 @@ def fit(
             summed += torch.stack([loss.detach(), solved.detach()]).cpu()
             progress(epoch * steps + step + 1, total)
         curve.append((epoch + 1, float(summed[0]) / steps, float(summed[1]) / steps))
-        keep(out, parts, curve)
+        save_checkpoint(out, parts, curve)
     write_curve(out, ("epoch", "loss", measure), curve)
 
 
-def resume(out: Path, parts: Mapping[str, Any], device: str = "cpu") -> Curve:
+def load_checkpoint(out: Path, parts: Mapping[str, Any], device: str = "cpu") -> Curve:
     """Put ``parts`` (by name, with state dicts) back to where `keep` left them in ``out``; the curve up to there, empty where it never
     was called.
     """
@@ -95,7 +95,7 @@ def resume(out: Path, parts: Mapping[str, Any], device: str = "cpu") -> Curve:
     return [tuple(row) for row in state["curve"]]
 
 
-def keep(out: Path, parts: Mapping[str, Any], curve: Curve) -> None:
+def save_checkpoint(out: Path, parts: Mapping[str, Any], curve: Curve) -> None:
     """Write the state of a training's ``parts``, and its curve up to here, over the last checkpoint."""
     partial = out / "checkpoint.partial"
     torch.save({name: part.state_dict() for name, part in parts.items()} | {"curve": curve}, partial)

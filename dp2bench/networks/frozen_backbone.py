@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from dp2bench.networks import efficientnet
 
 
-class SmallNet(nn.Module):
+class FrozenBackboneDecoder(nn.Module):
     """Dense outputs (B, outputs, H/8 * upscale, W/8 * upscale) from the frozen maps at strides 4 and 8."""
 
     def __init__(self, channels: int, outputs: int, upscale: int, dropout: float = 0.0) -> None:
@@ -30,7 +30,7 @@ class SmallNet(nn.Module):
         self.head = nn.Conv2d(channels, outputs * upscale**2, 1)
         self.upscale = upscale
 
-    def train(self, mode: bool = True) -> SmallNet:
+    def train(self, mode: bool = True) -> FrozenBackboneDecoder:
         """As usual, but the ImageNet blocks keep their batch statistics."""
         super().train(mode)
         self.blocks.eval()
@@ -54,7 +54,7 @@ def _convolution(channels: int) -> list[nn.Module]:
     ]
 
 
-def cut(
+def warp_crop(
     picture: NDArray[np.uint8], affine: NDArray[np.float64], size: tuple[int, int], border: int = 0
 ) -> NDArray[np.uint8]:
     """The crop (height, width, ...) that ``affine`` (2, 3) takes a picture (H, W, ...) to.

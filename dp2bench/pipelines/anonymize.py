@@ -1,4 +1,4 @@
-"""Take a dataset, find its people, anonymise them, count who is left."""
+"""Take a dataset, find its people, anonymize them, count who is left."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Progress, bound, no_progress
+from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Progress, bind_detector, no_progress
 from dp2bench.core.errors import Dp2benchError, PictureError, writing
 from dp2bench.core.hashing import content_sha256
 from dp2bench.core.people_io import save_people
@@ -30,8 +30,8 @@ def detect(
     out: Path,
     progress: Progress = no_progress,
 ) -> None:
-    """People of every readable picture, one file a split. Unreadable pictures are left out here and counted by `anonymise`."""
-    finder = bound(detector, dataset)
+    """People of every readable picture, one file a split. Unreadable pictures are left out here and counted by `anonymize`."""
+    finder = bind_detector(detector, dataset)
     total, done = sum(len(dataset.samples(s)) for s in splits), 0
 
     def found(samples: Sequence[Sample]) -> Iterator[tuple[SampleId, People]]:
@@ -55,14 +55,14 @@ def detect(
 
 
 @dataclass
-class Tally:
+class CoverageCounter:
     """Counts what became of people while pictures go by; `coverage` is the sum."""
 
     pictures: int = 0
     found: int = 0
     missed: Counter[str] = field(default_factory=Counter)
     empty: int = 0
-    unfound: int | None = None
+    undetected: int | None = None
     unreadable: list[str] = field(default_factory=list)
     left: dict[str, dict[str, dict[int, str]]] = field(default_factory=dict)
     """Who was found and left: reason by person index, by split and sample id."""
@@ -87,22 +87,22 @@ class Tally:
         return Coverage(
             pictures=self.pictures,
             found=self.found,
-            anonymised=self.found - missed,
+            anonymized=self.found - missed,
             missed=missed,
             missed_reasons=dict(sorted(self.missed.items())),
             pictures_without_detection=self.empty,
-            unfound=self.unfound,
+            undetected=self.undetected,
             unreadable=len(self.unreadable),
         )
 
 
-class Journal:
+class ResumeLog:
     """The pictures of a folder that are finished, so that the same command goes on where it was stopped.
 
     It lies in the folder until that is whole: a line for the settings, and a line a picture with the sha256 of its original.
 
     Args:
-        folder: where the anonymised pictures go.
+        folder: where the anonymized pictures go.
         settings: whatever changes the outcome; a journal of other settings is not gone on from.
 
     Raises:
@@ -149,7 +149,7 @@ class Journal:
         return row["found"], [Missed(person, reason) for person, reason in row["missed"]]
 
     def finish(self, sample: Sample, found: int, missed: Iterable[Missed]) -> None:
-        """Note that a picture's anonymised version is written."""
+        """Note that a picture's anonymized version is written."""
         left = [(m.person, m.reason) for m in missed]
         row = {"id": sample.id, "sha256": content_sha256(sample.path), "found": found, "missed": left}
         with writing(self._path):
@@ -166,7 +166,7 @@ class Journal:
 
 
 def unfound_people(annotated: People, found: People) -> int:
-    """Annotated people of whose box less than half lies in any single found box: nobody will anonymise them."""
+    """Annotated people of whose box less than half lies in any single found box: nobody will anonymize them."""
     if not len(annotated):
         return 0
     if not len(found):
@@ -177,16 +177,16 @@ def unfound_people(annotated: People, found: People) -> int:
     return int(((size[..., 0] * size[..., 1] / area).max(1) < 0.5).sum())
 
 
-def anonymised_pictures(
+def anonymized_pictures(
     dataset: Dataset,
     people: Mapping[str, Mapping[str, People]],
     method: Anonymizer,
     run_seed: int,
-    tally: Tally,
+    counter: CoverageCounter,
     progress: Progress = no_progress,
-    journal: Journal | None = None,
+    journal: ResumeLog | None = None,
 ) -> Iterator[tuple[str, SampleId, Image]]:
-    """Each readable picture of the splits in ``people``, anonymised. One that cannot be read is counted and never copied through.
+    """Each readable picture of the splits in ``people``, anonymized. One that cannot be read is counted and never copied through.
 
     What the ``journal`` has from an earlier run is counted and left out.
     """
@@ -196,12 +196,12 @@ def anonymised_pictures(
             done += 1
             progress(done, total)
             if journal is not None and (before := journal.finished(sample)) is not None:
-                tally.count(split, sample.id, *before)
+                counter.count(split, sample.id, *before)
                 continue
             try:
                 image = dataset.read(sample)
             except PictureError as error:
-                tally.unreadable.append(str(error))
+                counter.unreadable.append(str(error))
                 continue
             found = people[split][sample.id]
             result = method.anonymize(image, found, seed=derive_seed(run_seed, split, sample.id))
@@ -210,10 +210,10 @@ def anonymised_pictures(
                     f"The method {method.meta.name} returned {result.image.dtype} {result.image.shape} for {sample.path}, a picture of {image.shape}.",
                     "A method must keep size and type; `anonymize` has a defect.",
                 )
-            tally.count(split, sample.id, len(found), result.missed)
+            counter.count(split, sample.id, len(found), result.missed)
             annotated = dataset.people(sample)
             if annotated is not None:
-                tally.unfound = (tally.unfound or 0) + unfound_people(annotated, found)
+                counter.undetected = (counter.undetected or 0) + unfound_people(annotated, found)
             yield split, sample.id, result.image
             if journal is not None:  # whoever asks for the next picture has written this one
                 journal.finish(sample, len(found), result.missed)
@@ -221,31 +221,31 @@ def anonymised_pictures(
 
 def measured_coverage(
     clear: Dataset,
-    anonymised: Dataset,
+    anonymized: Dataset,
     people: Mapping[str, Mapping[str, People]],
     progress: Progress = no_progress,
-) -> Tally:
-    """Coverage of a folder that another tool made, by looking, in the splits of ``people``: a person counts as anonymised when the
+) -> CoverageCounter:
+    """Coverage of a folder that another tool made, by looking, in the splits of ``people``: a person counts as anonymized when the
     pixels inside the mask (or box) differ by more than 8 grey levels on average, which re-encoding as JPEG does not reach.
     """
-    tally = Tally()
+    counter = CoverageCounter()
     for split in people:
-        others: dict[SampleId, Sample] = {s.id: s for s in anonymised.samples(split)}
+        others: dict[SampleId, Sample] = {s.id: s for s in anonymized.samples(split)}
         samples = clear.samples(split)
         for done, sample in enumerate(samples, 1):
             progress(done, len(samples))
             if sample.id not in others:
                 continue
             try:
-                before, after = clear.read(sample), anonymised.read(others[sample.id])
+                before, after = clear.read(sample), anonymized.read(others[sample.id])
             except PictureError as error:
-                tally.unreadable.append(str(error))
+                counter.unreadable.append(str(error))
                 continue
             found = people[split][sample.id]
-            tally.count(split, sample.id, len(found))
+            counter.count(split, sample.id, len(found))
             if before.shape != after.shape:
-                other = "the anonymised picture has another size"
-                tally.leave(split, sample.id, [Missed(i, other) for i in range(len(found))])
+                other = "the anonymized picture has another size"
+                counter.leave(split, sample.id, [Missed(i, other) for i in range(len(found))])
                 continue
             difference = np.abs(before.astype(np.int16) - after).mean(2)
             unchanged = []
@@ -257,27 +257,27 @@ def measured_coverage(
                 inside: Any = window if found.masks is None else window[found.masks[i, y0:y1, x0:x1]]
                 if inside.size == 0 or inside.mean() <= 8:
                     unchanged.append(Missed(i, "looks unchanged"))
-            tally.leave(split, sample.id, unchanged)
+            counter.leave(split, sample.id, unchanged)
             annotated = clear.people(sample)
             if annotated is not None:
-                tally.unfound = (tally.unfound or 0) + unfound_people(annotated, found)
-    return tally
+                counter.undetected = (counter.undetected or 0) + unfound_people(annotated, found)
+    return counter
 
 
-def anonymise_dataset(
+def anonymize_dataset(
     dataset: Dataset,
     detector: Detector,
     method: Anonymizer,
     out: Path,
     seed: int,
     progress: Progress = no_progress,
-    journal: Journal | None = None,
-) -> Tally:
-    """Detect and anonymise picture by picture, for those who want the pictures and no benchmark.
+    journal: ResumeLog | None = None,
+) -> CoverageCounter:
+    """Detect and anonymize picture by picture, for those who want the pictures and no benchmark.
 
     With a ``journal``, for datasets whose pictures are files of their own and nothing else, it goes on where it was stopped.
     """
-    finder = bound(detector, dataset)
+    finder = bind_detector(detector, dataset)
 
     class _Found(Mapping[str, People]):
         def __init__(self, split: str) -> None:
@@ -293,13 +293,13 @@ def anonymise_dataset(
         def __len__(self) -> int:
             return len(self.samples)
 
-    tally = Tally()
+    counter = CoverageCounter()
     dataset.rewrite(
         out,
-        anonymised_pictures(
-            dataset, {s: _Found(s) for s in dataset.meta.splits}, method, seed, tally, progress, journal
+        anonymized_pictures(
+            dataset, {s: _Found(s) for s in dataset.meta.splits}, method, seed, counter, progress, journal
         ),
     )
     if journal is not None:
         journal.close()
-    return tally
+    return counter

@@ -1,4 +1,4 @@
-"""Anonymise a video: find people, link them from frame to frame, replace them; can be stopped anywhere and goes on from there."""
+"""Anonymize a video: find people, link them from frame to frame, replace them; can be stopped anywhere and goes on from there."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ class Found(NamedTuple):
 
     def people(self, index: int) -> People:
         """The tracked people of a frame, with those whom no detector saw."""
-        bridges = self.tracks.bridges[index]
-        sources = [[(_detected(self.store, f), i) for f, i in b.sources] for b in bridges]
+        interpolated = self.tracks.interpolated[index]
+        sources = [[(_detected(self.store, f), i) for f, i in b.sources] for b in interpolated]
         return tracking.at(
             _detected(self.store, index),
             self.tracks.ids[index],
             self.tracks.faces[index],
-            bridges,
+            interpolated,
             sources,
             self.size,
         )
@@ -82,8 +82,8 @@ def find_people(
     detector: Detector,
     store: Path,
     *,
-    bridge: int = 15,
-    trail: int = 3,
+    max_gap: int = 15,
+    extrapolate_frames: int = 3,
     progress: Progress = no_progress,
 ) -> Found:
     """Detect and track. Chunks of frames that ``store`` holds already are not detected again.
@@ -113,7 +113,13 @@ def find_people(
         # Detections that were tracked before and perhaps corrected by hand are taken as they are.
         tracks = Tracks([np.array(t, np.int64) for t in given], [b.faces for b in boxes], [[] for _ in boxes])
     else:
-        tracks = tracking.track(boxes, size, times=[t * rate for t in times], bridge=bridge, trail=trail)
+        tracks = tracking.track(
+            boxes,
+            size,
+            times=[t * rate for t in times],
+            max_gap=max_gap,
+            extrapolate_frames=extrapolate_frames,
+        )
     failed = {i: row["failed"] for i, row in enumerate(rows) if row["failed"]}
     return Found(size, times, failed, tracks, store)
 
@@ -124,24 +130,24 @@ def key_of(source: Path, detector: Detector, settings: Mapping[str, Any]) -> str
     return f"found-{_key(given | {'detector': repr(detector.meta)})}"
 
 
-def anonymise_video(
+def anonymize_video(
     source: Path,
     detector: Detector,
     method: Anonymizer,
     target: Path,
     run_seed: int,
     *,
-    bridge: int = 15,
-    trail: int = 3,
+    max_gap: int = 15,
+    extrapolate_frames: int = 3,
     audio: bool = True,
     keep_readable: bool = False,
     settings: Mapping[str, Any] | None = None,
     progress_of: Callable[[str], Progress] = _quiet,
 ) -> dict[str, Any]:
-    """Write ``target`` and, beside it, a report of who was anonymised; returns the report.
+    """Write ``target`` and, beside it, a report of who was anonymized; returns the report.
 
     One seed for the whole video: with the track it gives each person one latent. A frame that is damaged, or whose detection or
-    anonymisation fails, is written grey. Intermediate results lie in a hidden folder beside ``target`` until it is whole; the same call
+    anonymization fails, is written grey. Intermediate results lie in a hidden folder beside ``target`` until it is whole; the same call
     goes on from them.
 
     Args:
@@ -150,8 +156,8 @@ def anonymise_video(
         method: replaces them.
         target: a name that `encoder_for` knows.
         run_seed: of random methods.
-        bridge: see `tracking.track`.
-        trail: see `tracking.track`.
+        max_gap: see `tracking.track`.
+        extrapolate_frames: see `tracking.track`.
         audio: copy the sound.
         keep_readable: of a video that is broken or cut off take the frames before; the report says so.
         settings: whatever else changes the outcome; intermediate results of other settings are not used.
@@ -163,24 +169,29 @@ def anonymise_video(
     work = target.with_name(f".{target.name}.work")
     store = work / key_of(source, detector, settings or {})
     found = find_people(
-        video, detector, store, bridge=bridge, trail=trail, progress=progress_of("find people")
+        video,
+        detector,
+        store,
+        max_gap=max_gap,
+        extrapolate_frames=extrapolate_frames,
+        progress=progress_of("find people"),
     )
     given = {
         "found": store.name,
         "method": repr(method.meta),
         "seed": run_seed,
-        "bridge": bridge,
-        "trail": trail,
+        "max_gap": max_gap,
+        "trail": extrapolate_frames,
         "encoder": encoder,
     }
     parts = work / f"made-{_key(given)}"
     parts.mkdir(parents=True, exist_ok=True)
     seed = derive_seed(run_seed, source.name)
-    progress = progress_of(f"anonymise with {method.meta.name}")
+    progress = progress_of(f"anonymize with {method.meta.name}")
     notes: list[dict[str, Any]] = []
     for chunk in _chunks(iter(video), parts, notes):
         notes.append(
-            _anonymise_chunk(video, chunk, found, method, seed, parts, len(notes), encoder, progress)
+            _anonymize_chunk(video, chunk, found, method, seed, parts, len(notes), encoder, progress)
         )
     target.parent.mkdir(parents=True, exist_ok=True)
     segments = [parts / f"{k:06d}.nut" for k in range(len(notes))]
@@ -268,7 +279,7 @@ def _detect(video: Video, detector: Detector, frames: Sequence[Frame]) -> list[t
     return [(people, "") for people in found]
 
 
-def _anonymise_chunk(
+def _anonymize_chunk(
     video: Video,
     chunk: Sequence[Frame],
     found: Found,
@@ -282,7 +293,7 @@ def _anonymise_chunk(
     rows: list[dict[str, Any]] = []
     with SegmentWriter(parts / f"{number:06d}.nut", video.info, encoder) as writer:
         for frame in chunk:
-            image, row = _anonymise(frame, found, method, seed)
+            image, row = _anonymize(frame, found, method, seed)
             writer.write(image, frame.pts)
             rows.append(row)
             progress(frame.index + 1, len(found.times))
@@ -291,7 +302,7 @@ def _anonymise_chunk(
     return note
 
 
-def _anonymise(frame: Frame, found: Found, method: Anonymizer, seed: Seed) -> tuple[Image, dict[str, Any]]:
+def _anonymize(frame: Frame, found: Found, method: Anonymizer, seed: Seed) -> tuple[Image, dict[str, Any]]:
     blank = np.full_like(frame.image, GREY)
     if frame.index in found.failed:
         return blank, {"people": 0, "missed": [], "blank": found.failed[frame.index]}
@@ -341,14 +352,14 @@ def _report(
         "gaps": _gaps(found.times),
         "tracks": found.tracks.count,
         "people_in_frames": people,
-        "bridged": sum(len(b) for i, b in enumerate(found.tracks.bridges) if not rows[i]["blank"]),
-        "anonymised": people - sum(reasons.values()),
+        "bridged": sum(len(b) for i, b in enumerate(found.tracks.interpolated) if not rows[i]["blank"]),
+        "anonymized": people - sum(reasons.values()),
         "missed": sum(reasons.values()),
         "missed_reasons": dict(sorted(reasons.items())),
         "frames_with_missed": [i for i, row in enumerate(rows) if row["missed"]],
         "frames_without_people": [i for i, row in enumerate(rows) if not row["blank"] and not row["people"]],
         "blanked_frames": blank,
-        "sound": "copied, not anonymised" if audio and video.info.audio else "none",
+        "sound": "copied, not anonymized" if audio and video.info.audio else "none",
     }
 
 

@@ -9,7 +9,7 @@ from dp2bench.core.errors import Dp2benchError
 from dp2bench.datasets.market1501 import Market1501
 from dp2bench.datasets.passersby.reid import PassersbyReID
 
-RECIPE = reid.Recipe(epochs=3, batch_size=8, height=64, width=32)
+RECIPE = reid.ReidConfig(epochs=3, batch_size=8, height=64, width=32)
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_too_few_identities_and_unknown_models_are_named(samples, tmp_path):
     with pytest.raises(Dp2benchError, match="1 identities"):
         reid.train([s for s in samples if s.labels["identity"] == 1], RECIPE, tmp_path, seed=0)
     with pytest.raises(Dp2benchError, match="osnet_x9"):
-        reid.train(samples, reid.Recipe(model="osnet_x9"), tmp_path, seed=0)
+        reid.train(samples, reid.ReidConfig(model="osnet_x9"), tmp_path, seed=0)
 
 
 def test_distances_are_those_of_torchreid():
@@ -80,36 +80,36 @@ def test_given_weights_spare_the_training(samples, tmp_path):
     reid.train(samples, RECIPE, first, seed=0, half=True)
     given = replace(RECIPE, weights=str(first / "model.safetensors"))
     assert list(reid.weights_sha256(given)) == ["any"]
-    reid.take(given, second, seed=7, data="market1501 1")
+    reid.load_pretrained(given, second, seed=7, data="market1501 1")
     assert weights(first) == weights(second)
     a, b = (reid.features(reid.load(folder, RECIPE), samples, RECIPE) for folder in (first, second))
     np.testing.assert_array_equal(a, b)
     with pytest.raises(Dp2benchError, match=r"trained otherwise \(epochs: 3\)"):
-        reid.take(replace(given, epochs=4), second, seed=0, data="")
+        reid.load_pretrained(replace(given, epochs=4), second, seed=0, data="")
     with pytest.raises(Dp2benchError, match="There is no file"):
-        reid.take(replace(given, weights="nowhere.safetensors"), second, seed=0, data="")
+        reid.load_pretrained(replace(given, weights="nowhere.safetensors"), second, seed=0, data="")
     (tmp_path / "broken").write_bytes(b"\x08")
     with pytest.raises(Dp2benchError, match="holds no attacker"):
-        reid.take(replace(given, weights=str(tmp_path / "broken")), second, seed=0, data="")
+        reid.load_pretrained(replace(given, weights=str(tmp_path / "broken")), second, seed=0, data="")
 
 
-EMBEDDED = reid.Recipe(epochs=20, weights=reid.EMBEDDED)
+EMBEDDED = reid.ReidConfig(epochs=20, weights=reid.EMBEDDED)
 
 
 @pytest.mark.parametrize("seed", reid.EMBEDDED_SEEDS)
 def test_embedded_attackers_are_those_of_the_dataset_as_it_is(seed, tmp_path):
     data = PassersbyReID("smoke").meta
-    reid.take(EMBEDDED, tmp_path, seed=seed, data=f"{data.name} {data.version}")
+    reid.load_pretrained(EMBEDDED, tmp_path, seed=seed, data=f"{data.name} {data.version}")
     assert reid.load(tmp_path, EMBEDDED)
 
 
 def test_embedded_attackers_are_for_their_dataset_and_seeds_alone(tmp_path):
     with pytest.raises(Dp2benchError, match="learned from passersby-reid .*; this is market1501 1"):
-        reid.take(EMBEDDED, tmp_path, seed=0, data="market1501 1")
+        reid.load_pretrained(EMBEDDED, tmp_path, seed=0, data="market1501 1")
     with pytest.raises(Dp2benchError, match="No attacker osnet_x1_0"):
-        reid.take(replace(EMBEDDED, model="osnet_x1_0"), tmp_path, seed=0, data="")
+        reid.load_pretrained(replace(EMBEDDED, model="osnet_x1_0"), tmp_path, seed=0, data="")
     with pytest.raises(Dp2benchError, match="No attacker of seed 9"):
-        reid.take(EMBEDDED, tmp_path, seed=9, data="")
+        reid.load_pretrained(EMBEDDED, tmp_path, seed=9, data="")
 
 
 @pytest.mark.parametrize(
@@ -130,4 +130,4 @@ def test_wrong_arguments_are_named(arguments, said):
 
 
 def test_numbers_written_as_words_are_read():
-    assert reid.recipe({"learning_rate": "3e-3"}) == reid.Recipe()
+    assert reid.recipe({"learning_rate": "3e-3"}) == reid.ReidConfig()

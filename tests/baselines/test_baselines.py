@@ -2,7 +2,7 @@ import cv2
 import numpy as np
 import pytest
 
-from dp2bench.baselines.blur import BlurFill, blur_body, blur_face, blur_picture, blur_window
+from dp2bench.baselines.blur import BlurFill, blur_body, blur_face, blur_image, blur_window
 from dp2bench.baselines.identity import Identity
 from dp2bench.baselines.mask_out import mask_out_body, mask_out_face
 from dp2bench.baselines.pixelate import (
@@ -11,7 +11,7 @@ from dp2bench.baselines.pixelate import (
     block_means,
     pixelate_8_body,
     pixelate_8_face,
-    pixelate_8_picture,
+    pixelate_8_image,
     pixelate_16_body,
 )
 from dp2bench.core.contracts import MethodMeta
@@ -25,16 +25,16 @@ SEED = Seed(0)
 
 def crops(size, seed=0, n=2, rectangle=True):
     rng = np.random.default_rng(seed)
-    holes = np.zeros((n, *size), bool)
-    holes[0] = True
-    holes[1:, size[0] // 3 : size[0] - 5, 4 : size[1] // 2] = True
+    masks = np.zeros((n, *size), bool)
+    masks[0] = True
+    masks[1:, size[0] // 3 : size[0] - 5, 4 : size[1] // 2] = True
     images = rng.integers(0, 256, (n, *size, 3), np.uint8)
     images[:, : size[0] // 2] //= 4
-    return CropBatch(images, holes, np.zeros_like(holes))
+    return CropBatch(images, masks, np.zeros_like(masks))
 
 
-def close_in_holes(got, expected, holes):
-    worst = np.abs(got.astype(float) - expected)[holes].max()
+def close_in_holes(got, expected, masks):
+    worst = np.abs(got.astype(float) - expected)[masks].max()
     assert worst <= 1.0, worst
 
 
@@ -44,11 +44,11 @@ def test_blur_is_torchvisions(size):
     from torchvision.transforms.functional import gaussian_blur
 
     batch = crops(size)
-    got = BlurFill(META, size).fill(batch, seeds=[SEED, SEED])
+    got = BlurFill(META, size).inpaint(batch, seeds=[SEED, SEED])
     kernel = min(21, size[1])
     tensor = torch.from_numpy(batch.images).permute(0, 3, 1, 2).double()
     expected = gaussian_blur(tensor, [kernel, kernel], [7.0, 7.0]).permute(0, 2, 3, 1).numpy()
-    close_in_holes(got, expected, batch.holes)
+    close_in_holes(got, expected, batch.masks)
 
 
 @pytest.mark.parametrize("blocks", [8, 16])
@@ -57,11 +57,11 @@ def test_pixelation_is_torchs(size, blocks):
     torch = pytest.importorskip("torch")
     interpolate = torch.nn.functional.interpolate
     batch = crops(size)
-    got = PixelateFill(META, size, blocks).fill(batch, seeds=[SEED, SEED])
+    got = PixelateFill(META, size, blocks).inpaint(batch, seeds=[SEED, SEED])
     tensor = torch.from_numpy(batch.images).permute(0, 3, 1, 2).float()
     small = interpolate(tensor, (blocks, blocks), mode="bilinear", align_corners=True)
     expected = interpolate(small, size, mode="bilinear", align_corners=True).permute(0, 2, 3, 1).numpy()
-    close_in_holes(got, expected, batch.holes)
+    close_in_holes(got, expected, batch.masks)
 
 
 def test_bilinear_weights():
@@ -101,10 +101,10 @@ def test_fast_blur_is_the_full_filter(sigma):
 def test_blur_picture_scales_with_the_person():
     image = np.zeros((400, 400, 3), np.uint8)
     image[:, ::2] = 255
-    wide = blur_picture().anonymize(image, People.of([[100, 100, 200, 300]]), seed=SEED)
+    wide = blur_image().anonymize(image, People.of([[100, 100, 200, 300]]), seed=SEED)
     assert np.ptp(wide.image[150:250, 130:170].astype(int)) <= 2
     with pytest.raises(ValueError, match="positive"):
-        blur_picture(strength=0)
+        blur_image(strength=0)
 
 
 def test_block_means():
@@ -123,7 +123,7 @@ def test_pixelate_picture_has_eight_blocks_across():
     image = np.random.default_rng(0).integers(0, 256, (300, 300, 3), np.uint8)
     masks = np.zeros((1, 300, 300), bool)
     masks[0, 40:260, 100:180] = True
-    got = pixelate_8_picture().anonymize(image, People.of([[100, 40, 180, 260]], masks=masks), seed=SEED)
+    got = pixelate_8_image().anonymize(image, People.of([[100, 40, 180, 260]], masks=masks), seed=SEED)
     row = got.image[150, 100:180].astype(int)
     assert 7 <= (np.abs(np.diff(row, axis=0)).sum(axis=1) > 0).sum() <= 9
 

@@ -17,7 +17,7 @@ from dp2bench.inpainting.anonymizer import InpaintingAnonymizer
 from dp2bench.core.types import Anonymized
 
 class Inverts:
-    meta = MethodMeta("inverts", sees_hole=False, description="Turns people into their negative.")
+    meta = MethodMeta("inverts", uses_masked_pixels=False, description="Turns people into their negative.")
 
     def anonymize(self, image, people, *, seed):
         changed = np.zeros(image.shape[:2], bool)
@@ -30,7 +30,7 @@ class Inverts:
 
 class Honest:
     crop_size = (72, 40)
-    meta = MethodMeta("honest", sees_hole=False, description="Fills with the mean of what is around.")
+    meta = MethodMeta("honest", uses_masked_pixels=False, description="Fills with the mean of what is around.")
 
     def __init__(self, *, shade=0):
         self.shade = shade

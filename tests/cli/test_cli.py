@@ -86,7 +86,7 @@ def test_list_shows_what_is_there(what):
         "methods": "pixelate-16",
         "tasks": "market1501-reid",
         "datasets": "passersby-reid",
-        "detectors": "whole-picture",
+        "detectors": "full-image",
         "suites": "mini",
     }
     assert expected[what] in done.stdout
@@ -106,21 +106,19 @@ def test_doctor_names_tasks_settings_and_extras_that_exist():
     import inspect
     from importlib.metadata import metadata
 
-    from dp2bench.attacks.reid import Recipe
+    from dp2bench.attacks.reid import ReidConfig
     from dp2bench.cli.doctor import EXTRAS, FURTHER
     from dp2bench.core import registry
 
     for task, settings in FURTHER.items():
-        known = {*inspect.signature(registry.load("tasks", task)).parameters, *vars(Recipe())}
+        known = {*inspect.signature(registry.load("tasks", task)).parameters, *vars(ReidConfig())}
         assert settings.keys() <= known, task
     assert EXTRAS.keys() <= set(metadata("dp2bench").get_all("Provides-Extra"))
 
 
 def test_one_picture(tmp_path):
     source = picture(tmp_path / "a b ü.png")
-    done = run(
-        "anonymize", source, tmp_path / "out.png", "--method", "mask-out", "--detector", "whole-picture"
-    )
+    done = run("anonymize", source, tmp_path / "out.png", "--method", "mask-out", "--detector", "full-image")
     assert done.returncode == 0, done.stdout + done.stderr
     assert (np.asarray(Pillow.open(tmp_path / "out.png")) == 127).all()
 
@@ -138,7 +136,7 @@ def test_a_folder_with_every_kind_of_bad_file(tmp_path):
     (source / "truncated.jpg").write_bytes((source / "good.jpg").read_bytes()[:900])
     (source / "text.jpg").write_text("I am no picture")
     (source / "empty.png").touch()
-    done = run("anonymize", source, tmp_path / "out", "--method", "mask-out", "--detector", "whole-picture")
+    done = run("anonymize", source, tmp_path / "out", "--method", "mask-out", "--detector", "full-image")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr + done.stdout
     for bad in ("truncated.jpg", "text.jpg", "empty.png"):
@@ -170,7 +168,7 @@ def test_exif_rotation_is_applied(tmp_path):
         "--method",
         "blur",
         "--detector",
-        "whole-picture",
+        "full-image",
     )
     assert done.returncode == 0
     assert Pillow.open(tmp_path / "out.png").size == (60, 40)
@@ -196,7 +194,7 @@ def test_exif_rotation_is_applied(tmp_path):
         (["run", "smoke", "--out", "/proc/nowhere/x"], "/proc/nowhere/x"),
         (["run", "smoke", "--device", "abacus"], "abacus"),
         (["report", "nowhere"], "nowhere"),
-        (["evaluate", "--clear", "nowhere", "--anonymised", "full"], "nowhere"),
+        (["evaluate", "--clear", "nowhere", "--anonymized", "full"], "nowhere"),
     ],
 )
 def test_bad_input_gets_one_clear_message(tmp_path, arguments, expected):
@@ -244,7 +242,7 @@ def test_no_write_permission(tmp_path, tiny_suite, command):
             "-m",
             "blur",
             "--detector",
-            "whole-picture",
+            "full-image",
         ],
         "run": ["run", tiny_suite, "--out", locked / "run"],
         "cache": ["run", tiny_suite, "--out", tmp_path / "run"],
@@ -292,7 +290,7 @@ def test_a_disk_that_fills_up_in_a_folder_of_pictures(tmp_path, monkeypatch, cap
 
     monkeypatch.setattr(Path, "write_bytes", fills_up)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
-    arguments = ["anonymize", "in", "out", "-m", "blur", "--detector", "whole-picture"]
+    arguments = ["anonymize", "in", "out", "-m", "blur", "--detector", "full-image"]
     monkeypatch.setattr(sys, "argv", ["dp2bench", *arguments])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(SystemExit) as ended:
@@ -310,7 +308,7 @@ def test_a_dataset_keeps_its_layout_and_can_be_evaluated(tmp_path, market):
     assert "12,936" in done.stderr or "12936" in done.stderr
 
     command = ["anonymize", "clear", "masked", "-m", "mask-out", "--dataset", "market1501", "--subset"]
-    done = run(*command, "--detector", "whole-picture", cwd=tmp_path)
+    done = run(*command, "--detector", "full-image", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     names = {p.relative_to(tmp_path / "clear") for p in (tmp_path / "clear").rglob("*.jpg")}
     assert {p.relative_to(tmp_path / "masked") for p in (tmp_path / "masked").rglob("*.jpg")} == names
@@ -322,7 +320,7 @@ def test_a_dataset_keeps_its_layout_and_can_be_evaluated(tmp_path, market):
         "evaluate",
         "--clear",
         "clear",
-        "--anonymised",
+        "--anonymized",
         "masked",
         "-a",
         "epochs=2",

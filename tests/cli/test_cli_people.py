@@ -82,11 +82,11 @@ def _same_pictures(a: Path, b: Path) -> bool:
 
 @pytest.mark.parametrize("out", ["found.json", "masks"])
 def test_detect_edit_replay(tmp_path, photos, out):
-    done = run("detect", "in", "--detector", "whole-picture", "--out", out, "--preview", "look", cwd=tmp_path)
+    done = run("detect", "in", "--detector", "full-image", "--out", out, "--preview", "look", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "--detections" in done.stdout
     assert (tmp_path / "look" / "deep" / "b ü.png.jpg").exists()
-    live = run("anonymize", "in", "live", "-m", "blur", "--detector", "whole-picture", cwd=tmp_path)
+    live = run("anonymize", "in", "live", "-m", "blur", "--detector", "full-image", cwd=tmp_path)
     assert live.returncode == 0
     done = run(
         "anonymize",
@@ -121,7 +121,7 @@ def test_detect_edit_replay(tmp_path, photos, out):
 
 def test_a_bad_picture_is_left_out_and_said(tmp_path, photos):
     (photos / "bad.png").touch()
-    done = run("detect", "in", "--detector", "whole-picture", "--out", "f.json", cwd=tmp_path)
+    done = run("detect", "in", "--detector", "full-image", "--out", "f.json", cwd=tmp_path)
     assert done.returncode == 1
     assert "bad.png" in done.stdout
     done = run("anonymize", "in/bad.png", "out.png", "-m", "blur", cwd=tmp_path)
@@ -142,8 +142,8 @@ def test_a_bad_picture_is_left_out_and_said(tmp_path, photos):
         (["anonymize", "text.mp4", "out.mp4", "-m", "blur"], "text.mp4 cannot be opened as a video"),
         (["anonymize", "text.mp4", "out.gif", "-m", "blur"], "ends in .mp4"),
         (["detect", "in", "--detector", "dsfd", "--out", "f.json"], "'dsfd' needs trained weights"),
-        (["detect", "text.mp4", "--detector", "whole-picture", "--out", "f.json"], "text.mp4"),
-        (["detect", "in", "--detector", "whole-picture", "--out", "in/masks"], "inside"),
+        (["detect", "text.mp4", "--detector", "full-image", "--out", "f.json"], "text.mp4"),
+        (["detect", "in", "--detector", "full-image", "--out", "in/masks"], "inside"),
     ],
 )
 def test_bad_input_gets_one_clear_message(tmp_path, photos, arguments, expected):
@@ -167,7 +167,7 @@ def test_a_video_with_preview_and_report(tmp_path, clip):
         "-m",
         "mask-out",
         "--detector",
-        "whole-picture",
+        "full-image",
         "--preview",
         "look",
         cwd=tmp_path,
@@ -175,7 +175,7 @@ def test_a_video_with_preview_and_report(tmp_path, clip):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "40 frames, 1 tracks, 40 people" in " ".join(done.stdout.split())
     report = json.loads((tmp_path / "safe.mp4.json").read_text())
-    assert report["anonymised"] == 40
+    assert report["anonymized"] == 40
     from dp2bench.datasets.video import Video
 
     assert all(np.abs(f.image.astype(int) - 127).max() < 6 for f in Video(tmp_path / "safe.mp4"))
@@ -187,7 +187,7 @@ def test_a_videos_detections_are_replayed_with_their_tracks(tmp_path, clip):
         "detect",
         "clip.mp4",
         "--detector",
-        "whole-picture",
+        "full-image",
         "--out",
         "f.json",
         "--preview",
@@ -202,14 +202,14 @@ def test_a_videos_detections_are_replayed_with_their_tracks(tmp_path, clip):
     assert not list(tmp_path.glob(".*"))
     done = run("anonymize", "clip.mp4", "safe.mp4", "-m", "mask-out", "--detections", "f.json", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert json.loads((tmp_path / "safe.mp4.json").read_text())["anonymised"] == 40
+    assert json.loads((tmp_path / "safe.mp4.json").read_text())["anonymized"] == 40
 
 
 def test_ctrl_c_in_a_video_and_on_again(tmp_path):
     pytest.importorskip("av")
     clips = runpy.run_path(str(Path(__file__).parents[1] / "datasets" / "clips.py"))
     clips["make"](tmp_path / "clip.mp4", 200, size=(240, 480), sound=False)
-    command = [PROGRAM, "anonymize", "clip.mp4", "safe.mp4", "-m", "blur", "--detector", "whole-picture"]
+    command = [PROGRAM, "anonymize", "clip.mp4", "safe.mp4", "-m", "blur", "--detector", "full-image"]
     work = tmp_path / ".safe.mp4.work"
     stopped(command, tmp_path, lambda: len(list(work.glob("made-*/*.json"))) >= 2)
     assert not (tmp_path / "safe.mp4").exists()
@@ -228,7 +228,7 @@ def test_a_stopped_folder_goes_on(tmp_path):
     for k, picture in enumerate(pictures):
         Pillow.fromarray(picture).save(tmp_path / "in" / "deep" / f"{k:02d}.png", compress_level=1)
     (tmp_path / "in" / "bad.png").write_text("x")
-    command = [PROGRAM, "anonymize", "in", "out", "-m", "blur-picture", "--detector", "whole-picture"]
+    command = [PROGRAM, "anonymize", "in", "out", "-m", "blur-image", "--detector", "full-image"]
     whole = run(*command[1:3], "whole", *command[4:], cwd=tmp_path)
     stopped(command, tmp_path, lambda: len(list(tmp_path.glob("out/deep/*.png"))) >= 3)
     kept = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("out/deep/*.png")}
@@ -257,9 +257,7 @@ def test_a_stopped_folder_goes_on(tmp_path):
 def test_an_original_in_the_folder_that_is_out_stays(tmp_path, photos):
     before = (photos / "a.png").read_bytes()
     for out in ("in", "in/a.png", "./in/../in"):
-        done = run(
-            "anonymize", "in/a.png", out, "-m", "mask-out", "--detector", "whole-picture", cwd=tmp_path
-        )
+        done = run("anonymize", "in/a.png", out, "-m", "mask-out", "--detector", "full-image", cwd=tmp_path)
         assert done.returncode == 2
         assert "would overwrite IN" in " ".join(done.stderr.split())
     assert (photos / "a.png").read_bytes() == before

@@ -27,7 +27,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def write(folder: Path, shift: float = 0.0) -> Path:
-    """A run of one method whose anonymised scores lie ``shift`` higher, with values of single queries."""
+    """A run of one method whose anonymized scores lie ``shift`` higher, with values of single queries."""
     (folder / "results" / "blur").mkdir(parents=True)
     result = json.loads(SAMPLE.read_text("utf-8"))
     units = {}

@@ -15,8 +15,8 @@ from dp2bench.engine.suite import Component
 pytestmark = pytest.mark.e2e
 
 
-def evaluate(clear, anonymised, *arguments):
-    given = ["evaluate", "--clear", str(clear), "--anonymised", str(anonymised), *arguments]
+def evaluate(clear, anonymized, *arguments):
+    given = ["evaluate", "--clear", str(clear), "--anonymized", str(anonymized), *arguments]
     return CliRunner().invoke(app, given)
 
 
@@ -37,12 +37,12 @@ def folders(tmp_path):
         ("out (1)", "out-1"),
         ("blur+noise, v2", "blur-noise-v2"),
         ("a  b", "a-b"),
-        ("identity", "identity-anonymised"),
-        ("Identity", "Identity-anonymised"),
+        ("identity", "identity-anonymized"),
+        ("Identity", "Identity-anonymized"),
         ("Stra\u00dfe", "Stra\u00dfe"),
         ("cafe\u0301", "caf\u00e9"),
-        ("(+)", "anonymised"),
-        ("__", "anonymised"),
+        ("(+)", "anonymized"),
+        ("__", "anonymized"),
         ("masked.v1_2-b", "masked.v1_2-b"),
     ],
 )
@@ -53,7 +53,7 @@ def test_every_folder_has_a_name_for_the_table(tmp_path, name, label):
 
 def test_folders_of_strange_names_are_evaluated(folders, tmp_path):
     clear, out = folders
-    for name, label in (("out (1)+,", "out-1"), ("identity", "identity-anonymised")):
+    for name, label in (("out (1)+,", "out-1"), ("identity", "identity-anonymized")):
         out = out.rename(tmp_path / name)
         result = evaluate(clear, out, "-t", "detection-coverage", "--out", str(tmp_path / "run"))
         assert result.exit_code == 0, result.output

@@ -41,7 +41,7 @@ def test_import_print_plot_export(tmp_path):
     lines = [line.split() for line in shown.stdout.splitlines() if line.strip().startswith("2025-10")]
     assert [line[2][:9] for line in lines] == ["1" * 9, "2" * 9, "0" * 9]
     assert max(map(len, shown.stdout.splitlines()[:-1])) <= 80
-    assert "anonymised" in shown.stdout
+    assert "anonymized" in shown.stdout
     assert ET.parse(tmp_path / "new" / "blur.svg").getroot().tag.endswith("svg")
     assert run("export", tmp_path / "out").returncode == 0
     exported = {p.read_bytes() for p in (tmp_path / "out").glob("*.json") if p.name != "recorded.json"}

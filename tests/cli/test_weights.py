@@ -121,7 +121,7 @@ def test_a_folder_through_deepprivacy2(tmp_path, random_generators):
             "-m",
             "deepprivacy2",
             "--detector",
-            "whole-picture",
+            "full-image",
             *given,
         ],
     )

@@ -20,7 +20,7 @@ NOWHERE = "http://127.0.0.1:9"
 
 @pytest.mark.slow
 @pytest.mark.e2e
-def test_the_wheel_anonymises_a_picture_without_sources_and_network(tmp_path):
+def test_the_wheel_anonymizes_a_picture_without_sources_and_network(tmp_path):
     pytest.importorskip("setuptools", minversion="77", reason="the wheel is built with it")
     source = tmp_path / "source"
     source.mkdir()

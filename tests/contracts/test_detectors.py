@@ -9,7 +9,7 @@ from torchvision.models import detection
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from dp2bench.core import registry
-from dp2bench.core.contracts import Detector, bound
+from dp2bench.core.contracts import Detector, bind_detector
 from dp2bench.core.types import SurfaceMap
 from dp2bench.datasets.passersby.coco import PassersbyCoco
 from dp2bench.detection import export as saving
@@ -22,7 +22,7 @@ ELSEWHERE = {
     "mask-rcnn": "test_detectors, test_parity: a network of full size",
 }
 NAMES = [name for name in registry.names("detectors") if name not in ELSEWHERE]
-LOOK_UP = {"annotations", "coco-json", "png-masks", "whole-picture", "with-keypoints"}
+LOOK_UP = {"annotations", "coco-json", "png-masks", "full-image", "with-keypoints"}
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def make(name, scenes, torchvisions, tmp_path):
                 tmp_path / saving.id_mask_name(sample.id), scenes.people(sample), image.shape[:2]
             )
     elif name == "with-keypoints":
-        arguments = {"detector": "whole-picture", "keypoints": "annotations"}
+        arguments = {"detector": "full-image", "keypoints": "annotations"}
     elif name in torchvisions:
         arguments = {"weights": torchvisions[name], "device": "cpu"}
     if name not in LOOK_UP:  # small, as they take their time
@@ -119,7 +119,7 @@ def test_contract(name, make, scenes):
     assert detector.meta.revision
     assert all(len(w.sha256) == 64 and w.licence for w in detector.meta.weights)
     before = [i.copy() for i in images]
-    detector = bound(detector, scenes)
+    detector = bind_detector(detector, scenes)
     both = detector.detect(images, samples)
     assert len(both) == 2
     assert all(np.array_equal(a, b) for a, b in zip(before, images, strict=True)), "pictures stay as they are"
@@ -136,7 +136,7 @@ def test_contract(name, make, scenes):
             assert people.keypoints.dtype == np.float32
             assert set(np.unique(people.keypoints[..., 2])) <= {0, 1, 2}
             assert np.isfinite(people.keypoints).all()
-    again = bound(made(), scenes)
+    again = bind_detector(made(), scenes)
     alone = [again.detect([i], [s])[0] for i, s in zip(images[::-1], samples[::-1], strict=True)]
     assert all(_same(a, b) for a, b in zip(alone[::-1], both, strict=True)), "whatever was asked before"
     assert again.detect([], []) == []

@@ -9,7 +9,9 @@ from dp2bench.core import conformance
 from dp2bench.core.contracts import MethodMeta
 from dp2bench.core.types import Anonymized, Missed
 
-META = MethodMeta("grey", scope="body", deterministic=True, sees_hole=False, description="Grey people.")
+META = MethodMeta(
+    "grey", scope="body", deterministic=True, uses_masked_pixels=False, description="Grey people."
+)
 
 
 @dataclass
@@ -28,22 +30,22 @@ class Grey:
         return out
 
     def anonymize(self, image, people, *, seed):
-        holes = self.hole(image, people)
-        changed = holes.any(0) if len(people) else np.zeros(image.shape[:2], bool)
-        missed = tuple(Missed(i, "outside the picture") for i in range(len(people)) if not holes[i].any())
+        masks = self.hole(image, people)
+        changed = masks.any(0) if len(people) else np.zeros(image.shape[:2], bool)
+        missed = tuple(Missed(i, "outside the picture") for i in range(len(people)) if not masks[i].any())
         out = np.array(image)
-        self.fill(image, out, holes, changed, seed)
+        self.inpaint(image, out, masks, changed, seed)
         return Anonymized(out, changed, missed)
 
-    def fill(self, image, out, holes, changed, seed):
+    def inpaint(self, image, out, masks, changed, seed):
         out[changed] = 127
 
 
 class MeanColour(Grey):
     """Leaks: fills with the mean colour of what it replaces."""
 
-    def fill(self, image, out, holes, changed, seed):
-        for hole in holes:
+    def inpaint(self, image, out, masks, changed, seed):
+        for hole in masks:
             if hole.any():
                 out[hole] = image[hole].mean(0)
 
@@ -51,7 +53,7 @@ class MeanColour(Grey):
 class LowestBit(Grey):
     """Leaks: one bit of one pixel."""
 
-    def fill(self, image, out, holes, changed, seed):
+    def inpaint(self, image, out, masks, changed, seed):
         out[changed] = 126
         if changed.any():
             y, x = np.argwhere(changed)[0]
@@ -61,7 +63,7 @@ class LowestBit(Grey):
 class FadedEdge(Grey):
     """Leaks: a soft edge that fades into the original inside the hole."""
 
-    def fill(self, image, out, holes, changed, seed):
+    def inpaint(self, image, out, masks, changed, seed):
         inner = changed & np.roll(changed, 1, 0) & np.roll(changed, -1, 0)
         out[changed] = 127
         edge = changed & ~inner
@@ -71,16 +73,16 @@ class FadedEdge(Grey):
 class ThroughTheNeighbour(Grey):
     """Leaks: the fill of one person continues the colours of the next, not yet replaced one."""
 
-    def fill(self, image, out, holes, changed, seed):
+    def inpaint(self, image, out, masks, changed, seed):
         out[changed] = 127
-        if len(holes) > 1 and holes[1].any():
-            out[holes[0]] = image[holes[1]].mean(0)
+        if len(masks) > 1 and masks[1].any():
+            out[masks[0]] = image[masks[1]].mean(0)
 
 
 class Beyond(Grey):
     """Touches a pixel that it does not declare."""
 
-    def fill(self, image, out, holes, changed, seed):
+    def inpaint(self, image, out, masks, changed, seed):
         out[changed] = 127
         out[-1, -1] += 1
 
@@ -96,7 +98,7 @@ class Everything(Grey):
 class Liar(Grey):
     """Says that it replaced everybody, and leaves them."""
 
-    def fill(self, image, out, holes, changed, seed):
+    def inpaint(self, image, out, masks, changed, seed):
         pass
 
 
@@ -112,7 +114,7 @@ class Forgets(Grey):
 class Remembers(Grey):
     """Depends on what it did before."""
 
-    def fill(self, image, out, holes, changed, seed):
+    def inpaint(self, image, out, masks, changed, seed):
         self.shade = getattr(self, "shade", 100) + 1
         out[changed] = self.shade
 
@@ -120,15 +122,15 @@ class Remembers(Grey):
 class GlobalRandomness(Grey):
     """Draws from a random stream that is not the seed's."""
 
-    def fill(self, image, out, holes, changed, seed):
+    def inpaint(self, image, out, masks, changed, seed):
         out[changed] = np.random.randint(0, 256, 3)  # noqa: NPY002
 
 
 class ByPosition(Grey):
     """A person's colour depends on the place in the list."""
 
-    def fill(self, image, out, holes, changed, seed):
-        for i, hole in enumerate(holes):
+    def inpaint(self, image, out, masks, changed, seed):
+        for i, hole in enumerate(masks):
             out[hole] = 100 + i
 
 
@@ -146,8 +148,8 @@ class InPlace(Grey):
 
 
 class Raises(Grey):
-    def fill(self, image, out, holes, changed, seed):
-        if len(holes) > 100:
+    def inpaint(self, image, out, masks, changed, seed):
+        if len(masks) > 100:
             raise RuntimeError("too many")
         out[changed] = 127
 
@@ -175,7 +177,9 @@ def test_leaks_fail_the_information_flow_by_name(leaky):
 
 @pytest.mark.parametrize("leaky", [MeanColour, LowestBit, FadedEdge])
 def test_who_declares_that_he_sees_the_hole_is_not_blamed_for_it(leaky):
-    outcomes = {o.check: o.status for o in conformance.run(lambda: leaky(replace(META, sees_hole=True)))}
+    outcomes = {
+        o.check: o.status for o in conformance.run(lambda: leaky(replace(META, uses_masked_pixels=True)))
+    }
     assert outcomes["information-flow"] == "skip"
 
 

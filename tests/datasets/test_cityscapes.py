@@ -9,7 +9,7 @@ import pytest
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.images import read_image, write_image
 from dp2bench.datasets.cityscapes import GROUND_TRUTH, Cityscapes
-from dp2bench.engine.folder_source import ReadyMade
+from dp2bench.engine.folder_source import FolderSource
 
 STEMS = {
     "train": ["aachen_000000_000019", "aachen_000001_000019", "hamburg_000000_103367"],
@@ -132,7 +132,7 @@ def test_a_copy_refuses_what_is_not_its_own(tmp_path):
 def test_the_official_blurred_pictures_are_ready_made(tmp_path):
     dataset = Cityscapes(make(tmp_path), official=False)
     make(tmp_path, "leftImg8bit_blurred", truth=False)
-    blurred = ReadyMade(str(tmp_path / "leftImg8bit_blurred")).dataset(dataset, ["val"])
+    blurred = FolderSource(str(tmp_path / "leftImg8bit_blurred")).dataset(dataset, ["val"])
     assert [s.id for s in blurred.samples("val")] == [s.id for s in dataset.samples("val")]
     assert blurred.samples("val")[0].path.name == "lindau_000000_000019_leftImg8bit_blurred.png"
     assert len(blurred.people(blurred.samples("val")[0])) == 4

@@ -13,15 +13,15 @@ from dp2bench.deepprivacy2.inpainter import GeneratorInpainter, style_centres
 def crops(n, size, seed=0, surfaces=True):
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (n, *size, 3), np.uint8)
-    holes = np.zeros((n, *size), bool)
-    holes[:, size[0] // 4 : -size[0] // 4, size[1] // 4 : -size[1] // 4] = True
-    images[holes] = 127
-    vertices = np.where(holes, rng.integers(-1, 13380, holes.shape), -1).astype(np.int32)
+    masks = np.zeros((n, *size), bool)
+    masks[:, size[0] // 4 : -size[0] // 4, size[1] // 4 : -size[1] // 4] = True
+    images[masks] = 127
+    vertices = np.where(masks, rng.integers(-1, 13380, masks.shape), -1).astype(np.int32)
     keypoints = rng.random((n, 17, 3), np.float32) * np.array([size[1], size[0], 2], np.float32)
     return CropBatch(
         images,
-        holes,
-        np.zeros_like(holes),
+        masks,
+        np.zeros_like(masks),
         vertices if surfaces else None,
         ("passersby-13380",) * n if surfaces else (None,) * n,
         keypoints,
@@ -29,16 +29,18 @@ def crops(n, size, seed=0, surfaces=True):
 
 
 def inpainter(path, **given):
-    return GeneratorInpainter(generator_weights.describe(path), MethodMeta("test", sees_hole=False), **given)
+    return GeneratorInpainter(
+        generator_weights.describe(path), MethodMeta("test", uses_masked_pixels=False), **given
+    )
 
 
 @pytest.mark.parametrize("role", ["body-cse", "body", "face"])
 def test_is_the_network_and_nothing_else(random_generators, role):
     one = inpainter(random_generators[role], truncation="none")
     given = crops(2, one.crop_size)
-    got = one.fill(given, seeds=[5, 6])
+    got = one.inpaint(given, seeds=[5, 6])
     network, _ = files.load(one.file)
-    mask = torch.from_numpy(~given.holes)[:, None].float()
+    mask = torch.from_numpy(~given.masks)[:, None].float()
     image = torch.from_numpy(given.images).permute(0, 3, 1, 2).float() / 127.5 - 1
     extra = {}
     if role == "body-cse":
@@ -53,7 +55,7 @@ def test_is_the_network_and_nothing_else(random_generators, role):
     expected = ((img + 1) / 2).clamp(0, 1) * 255
     difference = np.abs(expected.permute(0, 2, 3, 1).numpy() - got)
     assert difference.max() <= 0.51  # rounding, and the last bits of the prepared network
-    assert np.array_equal(got[~given.holes], given.images[~given.holes])
+    assert np.array_equal(got[~given.masks], given.images[~given.masks])
 
 
 @pytest.mark.parametrize("truncation", ["none", "mean", "multi-modal"])
@@ -62,18 +64,18 @@ def test_rows_depend_on_themselves_alone(random_generators, truncation):
     seeds = [3, 1, 4, 1, 5]
     path = random_generators["body-cse"]
     settings = {"truncation": truncation, "psi": 0.5}
-    together = inpainter(path, **settings, batch_size=1).fill(given, seeds=seeds)
+    together = inpainter(path, **settings, batch_size=1).inpaint(given, seeds=seeds)
     padded = inpainter(path, **settings, batch_size=3)
-    one = padded.fill(take(given, [4]), seeds=[5])
-    assert np.array_equal(padded.fill(given, seeds=seeds)[4], one[0])
-    alone = inpainter(path, **settings).fill(take(given, [2]), seeds=[4])
+    one = padded.inpaint(take(given, [4]), seeds=[5])
+    assert np.array_equal(padded.inpaint(given, seeds=seeds)[4], one[0])
+    alone = inpainter(path, **settings).inpaint(take(given, [2]), seeds=[4])
     assert np.array_equal(together[2], alone[0])
-    assert np.abs(together.astype(int) - padded.fill(given, seeds=seeds)).max() <= 1
+    assert np.abs(together.astype(int) - padded.inpaint(given, seeds=seeds)).max() <= 1
 
 
 def take(given, rows):
     return CropBatch(
-        given.images[rows], given.holes[rows], given.outside[rows], given.surfaces[rows],
+        given.images[rows], given.masks[rows], given.outside[rows], given.surfaces[rows],
         tuple(given.templates[i] for i in rows), given.keypoints[rows],
     )  # fmt: skip
 
@@ -82,7 +84,7 @@ def test_truncation_decides_how_different_people_are(random_generators):
     given = take(crops(1, (72, 40)), [0] * 6)  # six times the same crop
 
     def different(**settings):
-        filled = inpainter(random_generators["body"], **settings).fill(given, seeds=range(6))
+        filled = inpainter(random_generators["body"], **settings).inpaint(given, seeds=range(6))
         return len({f.tobytes() for f in filled})
 
     assert different(truncation="mean", psi=0) == 1, "the published default gives everybody the same"
@@ -110,9 +112,9 @@ def test_centres_are_kept_by_the_weights_digest(random_generators, monkeypatch):
 def test_unknown_surfaces_are_unknown_not_wrong(random_generators):
     one = inpainter(random_generators["body-cse"])
     given = crops(1, one.crop_size)
-    foreign = CropBatch(given.images, given.holes, given.outside, given.surfaces, ("smpl-27554",))
-    without = CropBatch(given.images, given.holes, given.outside, None, (None,))
-    a, b, c = (one.fill(g, seeds=[1]) for g in (given, foreign, without))
+    foreign = CropBatch(given.images, given.masks, given.outside, given.surfaces, ("smpl-27554",))
+    without = CropBatch(given.images, given.masks, given.outside, None, (None,))
+    a, b, c = (one.inpaint(g, seeds=[1]) for g in (given, foreign, without))
     assert np.array_equal(b, c)
     assert not np.array_equal(a, b)
 
@@ -136,7 +138,7 @@ def test_bfloat16_on_a_cpu_differs_by_little_and_is_recorded(random_generators):
     path = random_generators["body-cse"]
     full = inpainter(path, device="cpu")
     half = inpainter(path, device="cpu", precision="bfloat16")
-    a, b = (one.fill(given, seeds=[1, 2]).astype(int) for one in (full, half))
+    a, b = (one.inpaint(given, seeds=[1, 2]).astype(int) for one in (full, half))
     assert 0 < np.abs(a - b).mean() < 8
     assert (full.arguments()["precision"], half.arguments()["precision"]) == ("float32", "bfloat16")
     with pytest.raises(ValueError, match="float32 or bfloat16"):
@@ -147,6 +149,6 @@ def test_bfloat16_on_a_cpu_differs_by_little_and_is_recorded(random_generators):
 def test_rows_depend_on_themselves_alone_on_a_gpu(random_generators):
     given = crops(11, (72, 40))
     one = inpainter(random_generators["body-cse"], device="cuda")
-    together = one.fill(given, seeds=range(11))
+    together = one.inpaint(given, seeds=range(11))
     for i in range(11):
-        assert np.array_equal(one.fill(take(given, [i]), seeds=[i])[0], together[i])
+        assert np.array_equal(one.inpaint(take(given, [i]), seeds=[i])[0], together[i])

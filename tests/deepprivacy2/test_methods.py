@@ -61,19 +61,19 @@ def calls(method):
     """Records who is filled by which network."""
     seen = []
     people = street()[1]
-    for one in {id(x): x for x in method.route(people) if x is not None}.values():
-        fill = one.fill
+    for one in {id(x): x for x in method.select_inpainter(people) if x is not None}.values():
+        fill = one.inpaint
 
         def spy(crops, *, seeds, one=one, fill=fill):
             seen.append((one.file.role, len(seeds)))
             return fill(crops, seeds=seeds)
 
-        one.fill = spy
+        one.inpaint = spy
     return seen
 
 
 def roles(method):
-    return [None if one is None else one.file.role for one in method.route(street()[1])]
+    return [None if one is None else one.file.role for one in method.select_inpainter(street()[1])]
 
 
 @pytest.mark.parametrize(
@@ -181,14 +181,14 @@ def test_the_meta_holds_what_was_effective(paths):
     assert meta.arguments["generators"]["body-cse"]["psi"] == 0.25
     assert meta.arguments["generators"]["face"]["truncation"] == "multi-modal"
     assert meta.arguments["generators"]["body"]["precision"] == "float32"
-    assert meta.arguments["waiting"] == "blank"
+    assert meta.arguments["pending"] == "masked"
     assert {w.sha256 for w in meta.weights} == {digests.sha256(p) for p in paths.values()}
     assert not meta.deterministic
-    assert not meta.sees_hole
-    published = {**paths, "truncation": "mean", "psi": 0, "waiting": "visible"}
+    assert not meta.uses_masked_pixels
+    published = {**paths, "truncation": "mean", "psi": 0, "pending": "visible"}
     meta = registry.create("methods", "deepprivacy2", published).meta
     assert meta.deterministic, "everybody gets the mean style"
-    assert meta.sees_hole, "people not yet replaced are seen by the generators of others"
+    assert meta.uses_masked_pixels, "people not yet replaced are seen by the generators of others"
     assert registry.create("methods", "deepprivacy2", {**paths, "mode": "face"}).meta.scope == "face"
 
 
@@ -204,7 +204,7 @@ def test_the_meta_holds_what_was_effective(paths):
         ({"psi": "abc"}, "psi must lie in 0..1, not 'abc'"),
         ({"feather": "abc"}, "feather must lie in 0..0.5, not 'abc'"),
         ({"fallback": "blur"}, "fallback is"),
-        ({"waiting": "maybe"}, "waiting is"),
+        ({"pending": "maybe"}, "pending is"),
         ({"colour": 1}, "colour"),
     ],
 )

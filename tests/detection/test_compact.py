@@ -16,10 +16,10 @@ from dp2bench.detection.compact import training
 from dp2bench.detection.compact.detectors import (
     FACE,
     PERSON,
+    CompactPredictor,
     EmbeddedFace,
     EmbeddedMask,
     EmbeddedSurface,
-    Eyes,
     Networks,
 )
 from dp2bench.detection.ensemble import deepprivacy2
@@ -49,7 +49,7 @@ def test_the_shipped_file():
     assert told["template"] == embedded.TEMPLATE
     assert told["trained_on"].endswith(", train")
     assert told["licence"] == "Apache-2.0"
-    assert training.Recipe.model_validate(told["recipe"]).name == "passersby-people"
+    assert training.DetectorConfig.model_validate(told["recipe"]).name == "passersby-people"
 
 
 def test_people_of_rendered_scenes_are_found(scenes, found):
@@ -69,7 +69,7 @@ def test_people_of_rendered_scenes_are_found(scenes, found):
 
 
 def test_surfaces_are_those_of_the_template(scenes):
-    everybody = EmbeddedSurface(least_sure=0.0).detect(scenes[0][:1], [None])
+    everybody = EmbeddedSurface(surface_threshold=0.0).detect(scenes[0][:1], [None])
     assert all(s is not None for got in everybody for s in got.surfaces)
     for image, got in zip(scenes[0], everybody, strict=False):
         for mask, surface in zip(got.masks, got.surfaces, strict=True):
@@ -121,28 +121,28 @@ def test_the_modalities_by_their_registered_names(scenes):
 
 def test_nobody_is_dropped_for_an_unsure_surface_and_categories_are_three(scenes):
     image = scenes[0][0][::2, ::2]
-    eyes = Eyes()
-    seen = eyes.look(image)
+    eyes = CompactPredictor()
+    seen = eyes.predict(image)
     everybody = EmbeddedMask(eyes=eyes).detect([image], [None])[0]
     assert len(everybody) == len(seen.boxes) > 0
-    middle = float(np.sort(seen.sure)[len(seen.sure) // 2])
-    sure = EmbeddedSurface(least_sure=middle).detect([image], [None])[0]
-    assert len(sure) == (seen.sure >= middle).sum()
-    assert len(EmbeddedSurface(least_sure=1.01).detect([image], [None])[0]) == 0
-    for got in (everybody, sure):
+    middle = float(np.sort(seen.surface_confidence)[len(seen.surface_confidence) // 2])
+    surface_confidence = EmbeddedSurface(surface_threshold=middle).detect([image], [None])[0]
+    assert len(surface_confidence) == (seen.surface_confidence >= middle).sum()
+    assert len(EmbeddedSurface(surface_threshold=1.01).detect([image], [None])[0]) == 0
+    for got in (everybody, surface_confidence):
         assert got.masks.any((1, 2)).all(), "everybody has pixels"
     assert len(EmbeddedFace(eyes=eyes).detect([image], [None])[0]) == len(seen.faces)
 
 
 def test_a_box_without_an_outline_is_covered_whole(monkeypatch, scenes):
-    eyes = Eyes()
+    eyes = CompactPredictor()
     boxes = np.array([[10, 20, 60, 120], [600, 440, 640, 480]], np.float32)
     monkeypatch.setattr(embedded, "paste_masks", lambda m, b, size: np.zeros((len(m), *size), bool))
     with torch.inference_mode():
-        masks, surfaces, sure = eyes._bodies(eyes.networks(), scenes[0][0], boxes)
+        masks, surfaces, surface_confidence = eyes._bodies(eyes.networks(), scenes[0][0], boxes)
     assert masks.sum((1, 2)).tolist() == [5000, 1600]
     assert masks[0, 20:120, 10:60].all()
-    assert len(surfaces) == len(sure) == 2
+    assert len(surfaces) == len(surface_confidence) == 2
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 700), (64, 33), (900, 20)])
@@ -153,14 +153,14 @@ def test_pictures_of_any_size(shape):
 
 def test_clear_messages(tmp_path):
     with pytest.raises(Dp2benchError, match="no file") as error:
-        Eyes(weights=tmp_path / "none.safetensors")
+        CompactPredictor(weights=tmp_path / "none.safetensors")
     assert "dp2bench train detector" in str(error.value.remedy)
     broken = tmp_path / "broken.safetensors"
     broken.write_bytes(shipped.path("embedded-detector").read_bytes()[:1000])
     with pytest.raises(Dp2benchError, match=r"broken\.safetensors"):
         EmbeddedMask(weights=broken).detect([np.zeros((40, 40, 3), np.uint8)], [None])
     with pytest.raises(ValueError, match="sides"):
-        Eyes(sides=[])
+        CompactPredictor(sides=[])
     with pytest.raises(Dp2benchError, match="face_arguments"):
         deepprivacy2(face_arguments={"long": 3})
     with pytest.raises(Dp2benchError, match="weights of others"):

@@ -91,7 +91,7 @@ def test_surface_detector(tmp_path):
     segmentation = torch.zeros(3, 112, 112, dtype=torch.int64)
     segmentation[:, :, 28:] = 1
     boxes = [[0.0, 0.0, 40.0, 600.0], [3.0, 3.0, 3.2, 9.0], [4.0, 8.0, 12.0, 16.0]]
-    detector = _with(CSEDetector, tmp_path, _found(boxes, None, embedding, segmentation), most=7)
+    detector = _with(CSEDetector, tmp_path, _found(boxes, None, embedding, segmentation), max_detections=7)
     (people,) = detector.detect([np.zeros((600, 50, 3), np.uint8)], [None])
     assert detector._network.given["score_threshold"] == 0.3
     assert detector._network.given["most"] == 7
@@ -120,8 +120,8 @@ def test_nearest_vertices_is_exact_and_bounded():
     rng = torch.Generator().manual_seed(0)
     table, points = torch.randn(300, 16, generator=rng), torch.randn(1000, 16, generator=rng)
     expected = torch.cdist(points.double(), table.double()).argmin(1)
-    for most in (1, 300 * 7, 1 << 24):
-        assert (detectors.nearest_vertices(points, table, most=most) == expected).all()
+    for max_detections in (1, 300 * 7, 1 << 24):
+        assert (detectors.nearest_vertices(points, table, max_detections=max_detections) == expected).all()
 
 
 def test_missing_weights():

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 
 from dp2bench.core import registry
-from dp2bench.core.contracts import ComponentMeta, Detector, Weights, looks_up
+from dp2bench.core.contracts import ComponentMeta, Detector, Weights, uses_annotations
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.types import Category, People
 from dp2bench.detection import ensemble, matching
 from dp2bench.detection.ensemble import Ensemble, with_keypoints
-from dp2bench.detection.keypoints import WithKeypoints, bring
+from dp2bench.detection.keypoints import WithKeypoints, assign_keypoints
 
 SIZE = (200, 300)
 IMAGE = np.zeros((*SIZE, 3), np.uint8)
@@ -37,7 +37,7 @@ class Says:
 
 
 class Bound(Says):
-    looks_up = True
+    uses_annotations = True
 
     def for_dataset(self, dataset):
         return Bound(dataset)
@@ -49,7 +49,7 @@ def test_a_person_gets_the_keypoints_of_his_own_box():
     found = _found(
         [[22, 2, 71, 101], [1, 1, 52, 102], [100, 0, 150, 100]], [_points(1), _points(2), _points(3)]
     )
-    got = bring(people, found)
+    got = assign_keypoints(people, found)
     assert got.keypoints[:, 5, 0].tolist() == [2, 1, 0]
     assert (got.keypoints[2] == 0).all()
     assert people.keypoints is None
@@ -59,14 +59,14 @@ def test_a_person_gets_the_keypoints_of_his_own_box():
 def test_too_little_overlap_is_another_person():
     people = People.of([[0, 0, 50, 100]])
     found = _found([[0, 0, 50, 40]], [_points(1)])
-    assert (bring(people, found).keypoints == 0).all()
-    assert (bring(people, found, iou=0.4).keypoints[0, 5] == [1, 1, 2]).all()
+    assert (assign_keypoints(people, found).keypoints == 0).all()
+    assert (assign_keypoints(people, found, iou=0.4).keypoints[0, 5] == [1, 1, 2]).all()
 
 
 def test_who_has_keypoints_keeps_them_and_takes_none():
     mine = np.stack([_points(9), np.zeros((17, 3), np.float32)])
     people = People.of([[0, 0, 50, 100], [1, 0, 51, 100]], keypoints=mine)
-    got = bring(people, _found([[0, 0, 50, 100]], [_points(1)]))
+    got = assign_keypoints(people, _found([[0, 0, 50, 100]], [_points(1)]))
     assert got.keypoints[:, 5, 0].tolist() == [9, 1]
     assert mine[1, 5, 0] == 0
 
@@ -83,9 +83,9 @@ def test_faces_are_matched_by_nose_and_eyes():
         [[90, 0, 130, 150], [190, 0, 230, 60], [100, 10, 120, 40]],
         [_points(1, nose_and_eyes=(110, 20)), _points(2, nose_and_eyes=(210, 40)), _points(3)],
     )
-    assert bring(people, found).keypoints[:, 5, 0].tolist() == [1, 0, 0, 2]
+    assert assign_keypoints(people, found).keypoints[:, 5, 0].tolist() == [1, 0, 0, 2]
     outside = _found([[90, 0, 130, 150]], [_points(1, nose_and_eyes=(110, 40.5))])
-    assert (bring(people, outside).keypoints[0] == 0).all()
+    assert (assign_keypoints(people, outside).keypoints[0] == 0).all()
 
 
 def test_somebody_who_is_seen_twice():
@@ -93,17 +93,21 @@ def test_somebody_who_is_seen_twice():
     faces = np.array([[np.nan] * 4, [20, 10, 40, 40]], np.float32)
     found = _found([[0, 0, 60, 150]], [_points(1, nose_and_eyes=(30, 20))])
     part = People.of([[2, 0, 60, 150], [10, 0, 50, 60]], faces=faces)
-    assert bring(part, found).keypoints[:, 5, 0].tolist() == [1, 1]
+    assert assign_keypoints(part, found).keypoints[:, 5, 0].tolist() == [1, 1]
     whole = People.of([[0, 0, 60, 150], [2, 0, 60, 140]], faces=faces)
-    assert bring(whole, found).keypoints[:, 5, 0].tolist() == [0, 1]
+    assert assign_keypoints(whole, found).keypoints[:, 5, 0].tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("nobody", [People.none(), People.of([[0, 0, 9, 9]]), _found([], [])])
 def test_nobody(nobody):
     people = People.of([[0, 0, 10, 10]], faces=np.array([[0, 0, 5, 5]], np.float32))
-    assert bring(people, nobody).keypoints.shape == (1, 17, 3)
-    assert bring(People.none(), _found([[0, 0, 10, 10]], [_points(1)])).keypoints.shape == (0, 17, 3)
-    assert not bring(people, nobody).keypoints.any()
+    assert assign_keypoints(people, nobody).keypoints.shape == (1, 17, 3)
+    assert assign_keypoints(People.none(), _found([[0, 0, 10, 10]], [_points(1)])).keypoints.shape == (
+        0,
+        17,
+        3,
+    )
+    assert not assign_keypoints(people, nobody).keypoints.any()
 
 
 def test_any_detector_with_keypoints():
@@ -114,9 +118,9 @@ def test_any_detector_with_keypoints():
     assert [w.name for w in detector.meta.weights] == ["a", "b"]
     got = detector.detect([IMAGE] * 2, [None] * 2)
     assert [p.keypoints[0, 5, 0] for p in got] == [4, 4]
-    assert not looks_up(detector)
+    assert not uses_annotations(detector)
     annotated = WithKeypoints(Bound(None), Says(people))
-    assert looks_up(annotated)
+    assert uses_annotations(annotated)
     assert annotated.for_dataset(people).detect([IMAGE], [None])[0].boxes is people.boxes
 
 
@@ -137,9 +141,9 @@ def test_the_ensemble_gives_keypoints_to_whom_it_found():
     assert one.meta.weights[-1].name == "k"
     without = Ensemble(Says(instance), Says(surface), Says(face))
     assert without.detect([IMAGE], [None])[0].keypoints is None
-    (again,) = without.having(one.keypoints).detect([IMAGE], [None])
+    (again,) = without.with_keypoint_detector(one.keypoints).detect([IMAGE], [None])
     assert np.array_equal(again.keypoints, got.keypoints)
-    assert looks_up(Ensemble(Says(instance), keypoints=Bound(found)))
+    assert uses_annotations(Ensemble(Says(instance), keypoints=Bound(found)))
     bound = Ensemble(Says(instance), keypoints=Bound(None)).for_dataset(found)
     assert bound.detect([IMAGE], [None])[0].keypoints[0, 5, 0] == 3
 
@@ -147,8 +151,8 @@ def test_the_ensemble_gives_keypoints_to_whom_it_found():
 def test_by_name(monkeypatch, tmp_path):
     monkeypatch.setenv("DP2BENCH_WEIGHTS", str(tmp_path))
     monkeypatch.setattr("torch.hub.get_dir", lambda: str(tmp_path))
-    one = with_keypoints(detector="whole-picture", keypoints="annotations")
-    assert one.meta.revision == "1+whole-picture:1+annotations:1"
+    one = with_keypoints(detector="full-image", keypoints="annotations")
+    assert one.meta.revision == "1+full-image:1+annotations:1"
     whole = with_keypoints(
         detector="deepprivacy2", arguments={"iou": 0.3}, keypoints="annotations", keypoints_arguments={}
     )
@@ -162,7 +166,7 @@ def test_by_name(monkeypatch, tmp_path):
         registry.create(
             "detectors",
             "with-keypoints",
-            {"detector": "whole-picture", "keypoints_arguments": {"weights": "nowhere"}},
+            {"detector": "full-image", "keypoints_arguments": {"weights": "nowhere"}},
         )
     for part in ("face", "keypoints"):
         with pytest.raises(Dp2benchError, match=f"got {part}_arguments and no {part}"):

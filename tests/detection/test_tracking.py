@@ -45,7 +45,7 @@ def _scene(walkers, n, *, noise=0.0, drop=0.0, seed=0):
 
 def _found(frames, out, *, bridged=True):
     rows = []
-    for frame, ids, bridges in zip(frames, out.ids, out.bridges, strict=True):
+    for frame, ids, bridges in zip(frames, out.ids, out.interpolated, strict=True):
         more = bridges if bridged else []
         boxes = np.concatenate((frame.boxes, np.array([b.box for b in more], np.float32).reshape(-1, 4)))
         rows.append((boxes, np.concatenate((ids, np.array([b.track for b in more], np.int64)))))
@@ -81,33 +81,44 @@ def test_an_occlusion_while_crossing_is_survived():
         frames[f] = _frame([walkers[0](f)])
     out = track(frames, SIZE)
     assert tracking_scores(truth, _found(frames, out)) == (1.0, 0, 0, 0)
-    assert sum(map(len, out.bridges)) == 12
+    assert sum(map(len, out.interpolated)) == 12
     for f in range(34, 46):
-        assert np.abs(out.bridges[f][0].box - walkers[1](f)).max() < 0.01, (
+        assert np.abs(out.interpolated[f][0].box - walkers[1](f)).max() < 0.01, (
             "constant speed is interpolated exactly"
         )
-        assert [s[0] for s in out.bridges[f][0].sources] == [33, 46]
+        assert [s[0] for s in out.interpolated[f][0].sources] == [33, 46]
 
 
 def test_a_gap_longer_than_bridge_ends_the_track():
     walker = _walk((100, 180), (1, 0))
     frames = [_frame([walker(f)] if f < 10 or f >= 20 else []) for f in range(30)]
-    assert track(frames, SIZE, bridge=10).count == 1
-    out = track(frames, SIZE, bridge=9, trail=2)
+    assert track(frames, SIZE, max_gap=10).count == 1
+    out = track(frames, SIZE, max_gap=9, extrapolate_frames=2)
     assert out.count == 2
-    assert [len(b) for b in out.bridges] == [0] * 10 + [1, 1] + [0] * 6 + [1, 1] + [0] * 10
-    assert np.abs(out.bridges[11][0].box - walker(11)).max() < 0.01
-    assert np.abs(out.bridges[18][0].box - walker(18)).max() < 0.01
-    assert [s[0] for s in out.bridges[18][0].sources] == [20]
+    assert [len(b) for b in out.interpolated] == [0] * 10 + [1, 1] + [0] * 6 + [1, 1] + [0] * 10
+    assert np.abs(out.interpolated[11][0].box - walker(11)).max() < 0.01
+    assert np.abs(out.interpolated[18][0].box - walker(18)).max() < 0.01
+    assert [s[0] for s in out.interpolated[18][0].sources] == [20]
 
 
 def test_nobody_is_expected_outside_the_picture():
     walker = _walk((600, 180), (20, 0))
     frames = [_frame([walker(f)] if f < 3 else []) for f in range(10)]
-    out = track(frames, SIZE, trail=5)
-    assert [len(b) for b in out.bridges] == [0, 0, 0, 0, 0] + [0] * 5
+    out = track(frames, SIZE, extrapolate_frames=5)
+    assert [len(b) for b in out.interpolated] == [0, 0, 0, 0, 0] + [0] * 5
     frames = [_frame([_walk((560, 180), (20, 0))(f)] if f < 3 else []) for f in range(10)]
-    assert [len(b) for b in track(frames, SIZE, trail=5).bridges] == [0, 0, 0, 1, 1, 0, 0, 0, 0, 0]
+    assert [len(b) for b in track(frames, SIZE, extrapolate_frames=5).interpolated] == [
+        0,
+        0,
+        0,
+        1,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+    ]
 
 
 def test_what_moves_more_than_its_own_width_a_frame_is_followed():
@@ -132,8 +143,8 @@ def test_uneven_frame_times():
     assert track(frames, SIZE, times=kept).count == 1
     assert track(frames, SIZE).count > 1
     frames[9] = _frame([])
-    (bridge,) = track(frames, SIZE, times=kept).bridges[9]
-    assert np.abs(bridge.box - walker(14)).max() < 0.01
+    (bridged,) = track(frames, SIZE, times=kept).interpolated[9]
+    assert np.abs(bridged.box - walker(14)).max() < 0.01
 
 
 def test_a_face_and_a_body_never_make_one_track():
@@ -154,7 +165,7 @@ def test_faces_that_were_missed_come_back():
     frames[7] = _frame([])
     out = track(frames, SIZE)
     assert np.abs(out.faces[5][0] - (face + np.array([110, 180] * 2))).max() < 0.01
-    assert np.abs(out.bridges[7][0].face - (face + np.array([114, 180] * 2))).max() < 0.01
+    assert np.abs(out.interpolated[7][0].face - (face + np.array([114, 180] * 2))).max() < 0.01
     assert np.isnan(frames[5].faces).all(), "the detections stay as they are"
 
 
@@ -165,15 +176,15 @@ def test_every_detection_has_a_track_and_nobody_is_twice_in_a_frame(seed):
     for _ in range(12):
         low = rng.uniform(0, 300, (rng.integers(0, 5), 2))
         frames.append(_frame(np.concatenate((low, low + rng.uniform(0, 90, low.shape)), 1)))
-    out = track(frames, SIZE, bridge=4, trail=2)
-    again = track(frames, SIZE, bridge=4, trail=2)
+    out = track(frames, SIZE, max_gap=4, extrapolate_frames=2)
+    again = track(frames, SIZE, max_gap=4, extrapolate_frames=2)
     for f, frame in enumerate(frames):
         assert len(out.ids[f]) == len(frame.boxes)
-        who = [*out.ids[f].tolist(), *(b.track for b in out.bridges[f])]
+        who = [*out.ids[f].tolist(), *(b.track for b in out.interpolated[f])]
         assert len(set(who)) == len(who)
         assert min(who, default=0) >= 0
         assert (out.ids[f] == again.ids[f]).all()
-        assert np.isfinite([b.box for b in out.bridges[f]]).all()
+        assert np.isfinite([b.box for b in out.interpolated[f]]).all()
 
 
 def test_a_bridged_person_has_the_mask_of_both_ends_carried_along():
@@ -189,7 +200,7 @@ def test_a_bridged_person_has_the_mask_of_both_ends_carried_along():
         People.none(),
         out.ids[1],
         out.faces[1],
-        out.bridges[1],
+        out.interpolated[1],
         [[(first, 0), (last, 0)]],
         (60, 200),
     )
@@ -199,7 +210,7 @@ def test_a_bridged_person_has_the_mask_of_both_ends_carried_along():
     assert got.categories.tolist() == [Category.PERSON]
     assert got.scores.tolist() == [0]
     with pytest.raises(ValueError, match="bridge"):
-        track([], (1, 1), bridge=-1)
+        track([], (1, 1), max_gap=-1)
 
 
 def _passersby():
@@ -224,7 +235,7 @@ def test_people_who_cross_a_square():
             keep = rng.random(len(boxes)) >= drop
             sides = np.tile(boxes[:, 2:] - boxes[:, :2], 2)
             frames.append(_frame((boxes + rng.normal(0, noise, boxes.shape) * sides)[keep]))
-        score = tracking_scores(truth, _found(frames, track(frames, size, trail=0)))
+        score = tracking_scores(truth, _found(frames, track(frames, size, extrapolate_frames=0)))
         assert score.idf1 >= bounds[0]
         assert score.switches <= bounds[1]
         assert score.missed <= bounds[2]

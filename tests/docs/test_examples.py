@@ -18,7 +18,7 @@ def block(page: str, language: str) -> str:
     return re.search(rf"```{language}\n(.*?)```", (DOCS / page).read_text("utf-8"), re.S)[1]
 
 
-def test_the_method_of_the_tutorial_anonymises():
+def test_the_method_of_the_tutorial_anonymizes():
     names: dict = {}
     exec(block("add-a-method.md", "python"), names)
     image = np.full((64, 48, 3), 200, np.uint8)

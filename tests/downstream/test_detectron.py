@@ -27,7 +27,7 @@ TOY = {
     "SOLVER.CHECKPOINT_PERIOD": 1, "INPUT.MIN_SIZE_TRAIN": [64], "INPUT.MIN_SIZE_TEST": 64,
     "MODEL.BACKBONE.FREEZE_AT": 0, "MODEL.RESNETS.NORM": "GN",
 }  # fmt: skip
-RECIPE = detectron.Recipe(weights="none", options=TOY)
+RECIPE = detectron.Detectron2Config(weights="none", options=TOY)
 
 
 @pytest.mark.skipif(find_spec("detectron2") is not None, reason="detectron2 is installed")
@@ -93,9 +93,9 @@ def test_records_are_what_the_dataset_says(coco, cityscapes):
 @installed
 def test_its_own_messages_are_passed_on():
     with pytest.raises(Dp2benchError, match="Non-existent key: SOLVER.MAXITER"):
-        detectron.configuration("mask-rcnn", detectron.Recipe(options={"SOLVER.MAXITER": 3}))
+        detectron.configuration("mask-rcnn", detectron.Detectron2Config(options={"SOLVER.MAXITER": 3}))
     with pytest.raises(Dp2benchError, match="no configuration"):
-        detectron.configuration("mask-rcnn", detectron.Recipe(config="nothing.yaml"))
+        detectron.configuration("mask-rcnn", detectron.Detectron2Config(config="nothing.yaml"))
     task = CocoKeypoints(model="detectron2-keypoint-rcnn", weights="none", options=TOY)
     assert task.arguments["package"] == detectron.version()
 
@@ -104,10 +104,12 @@ def test_its_own_messages_are_passed_on():
 def test_weights_are_rewritten_without_running_them(tmp_path):
     cfg = detectron.configuration("keypoint-rcnn", RECIPE)
     save_file({"backbone.a": torch.ones(2)}, tmp_path / "w.safetensors")
-    start = detectron._start(cfg, detectron.Recipe(weights=str(tmp_path / "w.safetensors")), tmp_path)
+    start = detectron._start(
+        cfg, detectron.Detectron2Config(weights=str(tmp_path / "w.safetensors")), tmp_path
+    )
     assert torch.load(start, weights_only=True)["model"]["backbone.a"].tolist() == [1, 1]
     with pytest.raises(Dp2benchError, match="cannot be had"):
-        detectron._start(cfg, detectron.Recipe(weights=str(tmp_path / "none.pkl")), tmp_path)
+        detectron._start(cfg, detectron.Detectron2Config(weights=str(tmp_path / "none.pkl")), tmp_path)
     assert detectron._start(cfg, RECIPE, tmp_path) == ""
 
 
@@ -138,7 +140,7 @@ def test_keypoints_train_go_on_and_are_predicted(coco, tmp_path):
 @installed
 @pytest.mark.slow
 def test_a_training_that_diverges_is_reported(coco, tmp_path):
-    recipe = detectron.Recipe(
+    recipe = detectron.Detectron2Config(
         weights="none", options=TOY | {"SOLVER.BASE_LR": 1e20, "SOLVER.WARMUP_ITERS": 0}
     )
     with pytest.raises(Dp2benchError, match="diverged"):

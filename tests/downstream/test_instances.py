@@ -14,10 +14,10 @@ from dp2bench.core.errors import DatasetError, Dp2benchError
 from dp2bench.core.images import write_image
 from dp2bench.datasets.cityscapes import Cityscapes
 from dp2bench.downstream import instances
-from dp2bench.downstream.instances import CLASSES, Recipe
+from dp2bench.downstream.instances import CLASSES, InstanceConfig
 from dp2bench.metrics.instances import evaluate_instances
 
-TINY = Recipe(size=64, channels=16, epochs=2, batch_size=4)
+TINY = InstanceConfig(size=64, channels=16, epochs=2, batch_size=4)
 
 
 def make(root: Path, pictures: int = 4) -> Cityscapes:
@@ -68,7 +68,7 @@ def test_crops_hold_the_instance_and_its_mask_where_they_say(cityscapes):
         # the box is 1 / margin of the crop on both sides
         assert (mask > 127).mean() == pytest.approx(1 / TINY.margin**2, abs=0.05)
         assert (crop.box[2] - crop.box[0], crop.box[3] - crop.box[1]) == (36, 60)
-    assert len(instances.crops(cityscapes, "train", Recipe(**{**vars(TINY), "limit": 5}))[2]) == 5
+    assert len(instances.crops(cityscapes, "train", InstanceConfig(**{**vars(TINY), "limit": 5}))[2]) == 5
 
 
 def test_a_mask_returns_to_its_place(cityscapes):
@@ -101,7 +101,7 @@ def test_rare_classes_are_repeated_by_the_root():
 
 
 def test_it_learns_boxes_and_colours(cityscapes, tmp_path):
-    recipe = Recipe(size=64, channels=32, epochs=10, batch_size=4)
+    recipe = InstanceConfig(size=64, channels=32, epochs=10, batch_size=4)
     instances.train(cityscapes, recipe, tmp_path, seed=0)
     rows = np.loadtxt(tmp_path / "curve.csv", delimiter=",", skiprows=1)
     assert rows[-1, 2] > 0.8 > rows[0, 2]  # IoU
@@ -133,7 +133,7 @@ def test_killed_training_goes_on_to_the_same_weights(cityscapes, tmp_path):
 
 def test_failures_say_what_is_wrong(cityscapes, tmp_path):
     with pytest.raises(Dp2benchError, match="diverged in epoch"):
-        instances.train(cityscapes, Recipe(**{**vars(TINY), "learning_rate": 1e30}), tmp_path, seed=0)
+        instances.train(cityscapes, InstanceConfig(**{**vars(TINY), "learning_rate": 1e30}), tmp_path, seed=0)
     empty = make(tmp_path / "empty", 1)
     for path in truth(empty, "train"):
         cv2.imwrite(str(path), np.full((128, 256), 7, np.uint16))

@@ -15,9 +15,9 @@ from dp2bench.core.errors import DatasetError, Dp2benchError
 from dp2bench.core.images import write_image
 from dp2bench.datasets.coco import FOLDERS, Coco
 from dp2bench.downstream import keypoints
-from dp2bench.downstream.keypoints import MIRRORED, Recipe
+from dp2bench.downstream.keypoints import MIRRORED, KeypointConfig
 
-SMALL = Recipe(height=64, width=48, channels=16, epochs=3, batch_size=4)
+SMALL = KeypointConfig(height=64, width=48, channels=16, epochs=3, batch_size=4)
 
 
 @pytest.fixture(scope="module")
@@ -50,18 +50,18 @@ def coco(tmp_path_factory: pytest.TempPathFactory) -> Coco:
 
 @pytest.mark.parametrize("vary", [None, 5])
 def test_crops_hold_the_keypoints_where_they_say(coco, vary):
-    recipe = Recipe(height=256, width=192, vary=1.0)
+    recipe = KeypointConfig(height=256, width=192, vary=1.0)
     pixels, people = keypoints.crops(coco, "train", recipe, vary=vary)
     assert pixels.shape == (6, 256, 192, 3)
     for picture, person in zip(pixels, people, strict=True):
         places = np.floor(person.keypoints[:, :2]).astype(int).clip(0, [191, 255])
         bright = [picture[y, x].mean() for x, y in places]
         assert np.median(bright) > 150
-    assert len(keypoints.crops(coco, "train", Recipe(limit=3))[1]) == 3
+    assert len(keypoints.crops(coco, "train", KeypointConfig(limit=3))[1]) == 3
 
 
 def test_targets_decode_to_the_places_they_were_made_from():
-    recipe = Recipe(height=128, width=96)
+    recipe = KeypointConfig(height=128, width=96)
     rng = np.random.default_rng(0)
     places = torch.from_numpy(rng.uniform([8, 8], [88, 120], (5, 17, 2))).float()
     heat, valid = keypoints.targets(torch.cat([places, torch.full((5, 17, 1), 2.0)], 2), recipe)
@@ -106,7 +106,7 @@ def test_killed_training_goes_on_to_the_same_weights(coco, tmp_path):
 
 def test_failures_say_what_is_wrong(coco, tmp_path):
     with pytest.raises(Dp2benchError, match="diverged in epoch"):
-        keypoints.train(coco, Recipe(**{**vars(SMALL), "learning_rate": 1e30}), tmp_path, seed=0)
+        keypoints.train(coco, KeypointConfig(**{**vars(SMALL), "learning_rate": 1e30}), tmp_path, seed=0)
     (tmp_path / "copy").mkdir()
     empty = coco.rewrite(tmp_path / "empty", [])
     with pytest.raises(DatasetError, match="nobody with keypoints"):

@@ -19,7 +19,7 @@ from dp2bench.downstream import rcnn
 from dp2bench.metrics.instances import evaluate_instances
 from dp2bench.metrics.keypoints import evaluate_keypoints
 
-TOY = rcnn.Recipe(
+TOY = rcnn.RcnnConfig(
     iterations=2, steps=(1,), warmup=1, batch_size=1, learning_rate=1e-3, sizes=(64,), largest=128,
     backbone_weights="none",
 )  # fmt: skip
@@ -120,9 +120,9 @@ def test_mask_rcnn_trains_and_predicts(tmp_path):
 def test_weights_that_are_none_are_an_error(tmp_path):
     (tmp_path / "w.pth").write_bytes(b"nothing")
     with pytest.raises(Dp2benchError, match="cannot be had"):
-        rcnn.build("mask-rcnn", rcnn.Recipe(backbone_weights=str(tmp_path / "w.pth")), pretrained=True)
+        rcnn.build("mask-rcnn", rcnn.RcnnConfig(backbone_weights=str(tmp_path / "w.pth")), pretrained=True)
     with pytest.raises(Dp2benchError, match="no file of weights"):
-        rcnn.build("mask-rcnn", rcnn.Recipe(start_weights=str(tmp_path / "w.pth")), pretrained=True)
+        rcnn.build("mask-rcnn", rcnn.RcnnConfig(start_weights=str(tmp_path / "w.pth")), pretrained=True)
     torch.save({"a": torch.zeros(1)}, tmp_path / "o.pth")
     with pytest.raises(Dp2benchError, match="another network"):
-        rcnn.build("mask-rcnn", rcnn.Recipe(start_weights=str(tmp_path / "o.pth")), pretrained=True)
+        rcnn.build("mask-rcnn", rcnn.RcnnConfig(start_weights=str(tmp_path / "o.pth")), pretrained=True)

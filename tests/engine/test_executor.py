@@ -7,7 +7,7 @@ import yaml
 
 from dp2bench.core.contracts import no_progress
 from dp2bench.engine import suite as suites
-from dp2bench.engine.executor import LocalExecutor, by_urgency
+from dp2bench.engine.executor import LocalExecutor, critical_path_order
 from dp2bench.engine.plan import Step
 from dp2bench.engine.run import run_suite
 from dp2bench.engine.store import Store
@@ -38,7 +38,7 @@ class Timed:
         return ("query",)
     def trainings(self):
         return ()
-    def run(self, clear, anonymised, context):
+    def run(self, clear, anonymized, context):
         begin = time.time()
         time.sleep(0.5)
         with LOG.open("a") as log:
@@ -114,9 +114,9 @@ def test_what_measures_time_has_the_machine_to_itself(go, tmp_path):
     assert len({pid for *_, pid in rows}) == 2
     assert {row[3] for row in rows} == {"1"}  # more threads than processors would wait for each other
     spans = [(row[0] == "1", float(row[1]), float(row[2])) for row in rows]
-    for i, (alone, begin, end) in enumerate(spans):
+    for i, (exclusive, begin, end) in enumerate(spans):
         others = spans[:i] + spans[i + 1 :]
-        assert not alone or all(b >= end or e <= begin for _, b, e in others)
+        assert not exclusive or all(b >= end or e <= begin for _, b, e in others)
 
 
 def test_the_longest_chain_begins_first():
@@ -125,15 +125,15 @@ def test_the_longest_chain_begins_first():
 
     steps = [
         step("detect", "d"),
-        step("anonymise", "a", people="d"),
-        step("evaluate", "e", anonymised="a"),
+        step("anonymize", "a", people="d"),
+        step("evaluate", "e", anonymized="a"),
         step("detect", "d2"),
-        step("anonymise", "a2", people="d2"),
-        step("train", "t", anonymised="a2"),
-        step("evaluate", "e2", **{"train:t": "t", "anonymised": "a2"}),
-        step("evaluate", "e3", anonymised="a"),
+        step("anonymize", "a2", people="d2"),
+        step("train", "t", anonymized="a2"),
+        step("evaluate", "e2", **{"train:t": "t", "anonymized": "a2"}),
+        step("evaluate", "e3", anonymized="a"),
     ]
-    ordered = [s.key for s in by_urgency(steps)]
+    ordered = [s.key for s in critical_path_order(steps)]
     assert ordered == ["d2", "a2", "t", "d", "a", "e", "e2", "e3"]
     for s in steps:
         assert all(ordered.index(key) < ordered.index(s.key) for key in s.needs.values())

@@ -70,13 +70,13 @@ def opened(fresh: Callable[[], str]) -> Iterator[History]:
 
 def result(value: float = 0.25, method: str = "blur", **provenance) -> Result:
     return Result(
-        run_id="r", status="ok", main_score="clear-anonymised.mAP",
+        run_id="r", status="ok", main_score="clear-anonymized.mAP",
         spec=ResultSpec(method=method, dataset="d", task="t", detector="annotations", seeds=(0,)),
         scores=(
-            Score(name="clear-anonymised.mAP", value=value, higher_is_better=False, n=9, ci95=(value - 0.1, value + 0.1)),
+            Score(name="clear-anonymized.mAP", value=value, higher_is_better=False, n=9, ci95=(value - 0.1, value + 0.1)),
             Score(name="clear-clear.mAP", value=0.8, higher_is_better=False, n=9),
         ),
-        coverage=Coverage(pictures=4, found=9, anonymised=8, missed=1, pictures_without_detection=0, unfound=1),
+        coverage=Coverage(pictures=4, found=9, anonymized=8, missed=1, pictures_without_detection=0, undetected=1),
         provenance=Provenance(
             **{
                 "dp2bench": "0.1.0", "git_commit": "0123456789abcdef", "git_dirty": False, "python": "3.11",
@@ -107,8 +107,8 @@ results = st.builds(
     Result, schema_version=st.just(1), run_id=texts, spec=specs, status=st.sampled_from(["ok", "error", "skipped"]),
     main_score=st.none() | texts, scores=st.lists(scores, max_size=3).map(tuple),
     coverage=st.none() | st.builds(
-        Coverage, pictures=counts, found=counts, anonymised=counts, missed=counts, missed_reasons=st.dictionaries(texts, counts, max_size=2),
-        pictures_without_detection=counts, unfound=st.none() | counts, unreadable=counts,
+        Coverage, pictures=counts, found=counts, anonymized=counts, missed=counts, missed_reasons=st.dictionaries(texts, counts, max_size=2),
+        pictures_without_detection=counts, undetected=st.none() | counts, unreadable=counts,
     ),
     error=st.none() | st.builds(Failure, step=texts, kind=texts, message=texts),
     provenance=st.none() | st.builds(lambda commit, dirty: result(git_commit=commit, git_dirty=dirty).provenance, st.none() | texts, st.none() | st.booleans()),
@@ -151,7 +151,7 @@ def test_scores_come_back_in_the_order_of_time(opened):
     assert [p.value for p in points] == [0.1, 0.2, 0.3]
     assert points[0].recorded_at == DAY
     assert points[0].interval == pytest.approx((0.0, 0.2))
-    assert (points[0].people, points[0].anonymised, points[0].commit) == (10, 8, "012345678")
+    assert (points[0].people, points[0].anonymized, points[0].commit) == (10, 8, "012345678")
     assert len(opened.points(score="clear-clear.mAP")) == 4
     assert {p.method for p in opened.points(method="p*_8")} == {"pixelate_8"}
     assert not opened.points(method="pixelate-8")

@@ -69,7 +69,7 @@ def test_a_suite_gives_a_result_for_every_cell(tiny_suite, tmp_path):
     assert identity.coverage == Coverage(
         pictures=34,  # of query and gallery
         found=34,
-        anonymised=0,
+        anonymized=0,
         missed=34,
         missed_reasons=identity.coverage.missed_reasons,
         pictures_without_detection=0,
@@ -98,11 +98,11 @@ def test_a_suite_gives_a_result_for_every_cell(tiny_suite, tmp_path):
     assert result_bytes(tmp_path / "run") == result_bytes(tmp_path / "again")
 
 
-def test_what_no_task_reads_is_not_anonymised(tiny_suite, tmp_path):
+def test_what_no_task_reads_is_not_anonymized(tiny_suite, tmp_path):
     def folders(out: Path) -> set[str]:
         run = go(tiny_suite, out)
         (key,) = {
-            o.step.key for o in run.outcomes.values() if o.step.title == "anonymise market1501 with mask-out"
+            o.step.key for o in run.outcomes.values() if o.step.title == "anonymize market1501 with mask-out"
         }
         return {p.parent.name for p in (Store().path(key) / "dataset").rglob("*.jpg")}
 
@@ -112,7 +112,7 @@ def test_what_no_task_reads_is_not_anonymised(tiny_suite, tmp_path):
         described + "  - {name: image-quality, arguments: {split: train, limit: 8, size: 32}, seeds: [0]}\n"
     )
     assert folders(tmp_path / "more") == {"query", "bounding_box_test", "bounding_box_train"}
-    tiny_suite.write_text(described.replace("epochs: 2,", "epochs: 2, scenarios: [clear-anonymised],"))
+    tiny_suite.write_text(described.replace("epochs: 2,", "epochs: 2, scenarios: [clear-anonymized],"))
     assert folders(tmp_path / "less") == {"bounding_box_test"}
 
 
@@ -120,7 +120,7 @@ def test_trainings_are_shared_and_changed_pictures_make_everything_anew(tiny_sui
     run = go(tiny_suite, tmp_path / "run")
     assert Counter(o.step.kind for o in run.outcomes.values()) == {
         "detect": 1,
-        "anonymise": 2,
+        "anonymize": 2,
         "train": 2,
         "evaluate": 4,
     }
@@ -178,7 +178,7 @@ def test_a_task_may_take_some_methods_and_seeds_and_nothing_is_made_for_the_othe
     assert run.results[0].provenance.seeds == (1,)
     assert len(run.results[0].score("clear-clear.mAP").per_seed) == 1
     steps = Counter(o.step.kind for o in run.outcomes.values())
-    assert steps == {"detect": 1, "anonymise": 1, "train": 1, "evaluate": 3}
+    assert steps == {"detect": 1, "anonymize": 1, "train": 1, "evaluate": 3}
 
 
 def test_a_failure_is_a_record_and_the_rest_goes_on(tiny_suite, tmp_path):
@@ -200,7 +200,7 @@ def test_a_failure_is_a_record_and_the_rest_goes_on(tiny_suite, tmp_path):
     assert [r.status for r in run.results] == ["error", "ok"]
     assert run.failed
     assert "boom" in run.results[0].error.message
-    assert "anonymise" in run.results[0].error.step
+    assert "anonymize" in run.results[0].error.step
 
 
 def test_a_damaged_picture_is_left_out_counted_and_named(tiny_suite, tmp_path, market):
@@ -352,6 +352,6 @@ def test_a_picture_made_elsewhere_that_cannot_be_read_is_counted_and_the_others_
     clear, made = Folder(tmp_path / "clear"), Folder(tmp_path / "made")
     (split,) = clear.meta.splits
     people = {split: {name: People.of([[0, 0, 8, 8]]) for name in ("a.png", "b.png")}}
-    tally = measured_coverage(clear, made, people)
-    assert (tally.pictures, tally.found, len(tally.unreadable)) == (1, 1, 2)
-    assert "b.png" in tally.unreadable[0]
+    counter = measured_coverage(clear, made, people)
+    assert (counter.pictures, counter.found, len(counter.unreadable)) == (1, 1, 2)
+    assert "b.png" in counter.unreadable[0]

@@ -23,7 +23,7 @@ class Probe:
     def __post_init__(self):
         self.calls = []
 
-    def fill(self, crops, *, seeds):
+    def inpaint(self, crops, *, seeds):
         self.calls.append((crops, list(seeds)))
         out = np.empty_like(crops.images)
         for i, seed in enumerate(seeds):
@@ -32,9 +32,11 @@ class Probe:
         return out
 
 
-def probe(scope="body", sees_hole=False, **given):
+def probe(scope="body", uses_masked_pixels=False, **given):
     size = given.pop("crop_size", (72, 40))
-    fill = Probe(MethodMeta("probe", scope=scope, deterministic=False, sees_hole=sees_hole), size)
+    fill = Probe(
+        MethodMeta("probe", scope=scope, deterministic=False, uses_masked_pixels=uses_masked_pixels), size
+    )
     return fill, InpaintingAnonymizer(fill, **given)
 
 
@@ -52,16 +54,16 @@ def scene(n=6, size=(300, 400), seed=0):
     return image, People.of(boxes, masks=masks)
 
 
-@pytest.mark.parametrize("waiting", ["blank", "visible"])
-@pytest.mark.parametrize("sees_hole", [True, False])
+@pytest.mark.parametrize("pending", ["masked", "visible"])
+@pytest.mark.parametrize("uses_masked_pixels", [True, False])
 @pytest.mark.parametrize("seed", range(4))
-def test_batches_equal_one_by_one(seed, sees_hole, waiting, monkeypatch):
+def test_batches_equal_one_by_one(seed, uses_masked_pixels, pending, monkeypatch):
     image, people = scene(12, seed=seed)
-    fill, many = probe(sees_hole=sees_hole, waiting=waiting)
+    fill, many = probe(uses_masked_pixels=uses_masked_pixels, pending=pending)
     got = many.anonymize(image, people, seed=SEED)
     assert max(len(seeds) for _, seeds in fill.calls) > 1
     monkeypatch.setattr(stitching, "layers", lambda regions: [[r] for r in regions])
-    one = probe(sees_hole=sees_hole, waiting=waiting)[1].anonymize(image, people, seed=SEED)
+    one = probe(uses_masked_pixels=uses_masked_pixels, pending=pending)[1].anonymize(image, people, seed=SEED)
     assert np.array_equal(got.image, one.image)
     assert np.array_equal(got.changed, one.changed)
 
@@ -70,8 +72,8 @@ def test_order_is_ascending_pixels_and_overlaps_keep_it():
     _, people = scene(12)
     regions = cutting.plan(people, (300, 400), "body", (72, 40)).regions
     assert [r.pixels for r in regions] == sorted(people.masks[r.person].sum() for r in regions)
-    layers = stitching.layers(regions)
-    place = {r.person: k for k, layer in enumerate(layers) for r in layer}
+    non_overlapping_batches = stitching.non_overlapping_batches(regions)
+    place = {r.person: k for k, layer in enumerate(non_overlapping_batches) for r in layer}
     for i, a in enumerate(regions):
         for b in regions[i + 1 :]:
             overlap = max(a.window[0], b.window[0]) < min(a.window[2], b.window[2]) and max(
@@ -93,9 +95,9 @@ def test_nothing_in_a_hole_reaches_the_output(scope, crop_size):
     assert np.array_equal(got.image[~got.changed], image[~got.changed])
 
 
-def test_with_waiting_visible_a_hole_hides_its_own_person():
+def test_with_pending_visible_a_hole_hides_its_own_person():
     image, people = scene(1)
-    run = lambda picture: probe(waiting="visible")[1].anonymize(picture, people, seed=SEED)  # noqa: E731
+    run = lambda picture: probe(pending="visible")[1].anonymize(picture, people, seed=SEED)  # noqa: E731
     got = run(image)
     other = image.copy()
     other[got.changed] = 3
@@ -107,8 +109,8 @@ def test_crops_are_blank_in_their_holes_and_holes_stay_out_of_the_padding():
     fill, method = probe()
     method.anonymize(image, people, seed=SEED)
     for crops, _ in fill.calls:
-        assert (crops.images[crops.holes] == 127).all()
-        assert not (crops.holes & crops.outside).any()
+        assert (crops.images[crops.masks] == 127).all()
+        assert not (crops.masks & crops.outside).any()
 
 
 @pytest.mark.parametrize("crop_size", [(288, 160), (72, 40), (24, 16)])
@@ -212,12 +214,12 @@ def test_conditions_travel_to_the_crop():
     x, y, _ = crops.keypoints[0, 0]
     assert abs(crops.surfaces[0, int(y), int(x)] - ((60 - 20) * 30 + 15)) <= 62
     assert crops.keypoints[0, 1, 2] == 0
-    assert (crops.surfaces[0][~crops.holes[0]] == -1).all()
+    assert (crops.surfaces[0][~crops.masks[0]] == -1).all()
 
 
 def test_wrong_fill_is_refused():
     fill, method = probe()
-    fill.fill = lambda crops, seeds: crops.images[..., :2]
+    fill.inpaint = lambda crops, seeds: crops.images[..., :2]
     with pytest.raises(ValueError, match="expected uint8"):
         method.anonymize(*scene(2), seed=SEED)
 
@@ -228,8 +230,8 @@ def test_only_the_holes_of_a_fill_are_used(crop_size):
     pictures = []
     for outside in (0, 255):
         fill, method = probe(crop_size=crop_size)
-        fill.fill = lambda crops, seeds, v=outside: np.where(
-            crops.holes[..., None], np.uint8([90] * 3), np.uint8(v)
+        fill.inpaint = lambda crops, seeds, v=outside: np.where(
+            crops.masks[..., None], np.uint8([90] * 3), np.uint8(v)
         )
         pictures.append(method.anonymize(image, people, seed=SEED).image)
     assert np.array_equal(*pictures)

@@ -12,7 +12,7 @@ from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.types import Anonymized, Missed, People
 from dp2bench.datasets.video import Video, VideoError
 from dp2bench.pipelines import video as engine
-from dp2bench.pipelines.video import anonymise_video
+from dp2bench.pipelines.video import anonymize_video
 
 CLIPS = runpy.run_path(str(Path(__file__).parents[1] / "datasets" / "clips.py"))
 
@@ -84,7 +84,7 @@ def _inside(frame):
 
 def test_everybody_in_every_frame_and_one_identity(clip, tmp_path):
     method = Red()
-    report = anonymise_video(clip, Square(), method, tmp_path / "out.mp4", 7)
+    report = anonymize_video(clip, Square(), method, tmp_path / "out.mp4", 7)
     frames = list(Video(tmp_path / "out.mp4"))
     assert len(frames) == 40
     for frame in frames:
@@ -92,7 +92,7 @@ def test_everybody_in_every_frame_and_one_identity(clip, tmp_path):
         assert red[0] > 200
         assert red[1:].max() < 60
     assert {(tuple(t), s) for t, s in method.calls} == {((0,), method.calls[0][1])}, "one track, one seed"
-    assert report["people_in_frames"] == report["anonymised"] == 40
+    assert report["people_in_frames"] == report["anonymized"] == 40
     assert report["tracks"] == 1
     assert report["missed"] == report["bridged"] == 0
     assert json.loads((tmp_path / "out.mp4.json").read_text()) == report
@@ -101,7 +101,7 @@ def test_everybody_in_every_frame_and_one_identity(clip, tmp_path):
 
 
 def test_missed_frames_are_bridged(clip, tmp_path):
-    report = anonymise_video(clip, Square(blind=[0, *range(9, 20), 39]), Red(), tmp_path / "out.mp4", 0)
+    report = anonymize_video(clip, Square(blind=[0, *range(9, 20), 39]), Red(), tmp_path / "out.mp4", 0)
     for frame in Video(tmp_path / "out.mp4"):
         assert _inside(frame)[1] < 90, f"the square shows in frame {frame.index}"
     assert report["bridged"] == 13
@@ -109,15 +109,15 @@ def test_missed_frames_are_bridged(clip, tmp_path):
 
 
 def test_a_gap_that_is_too_long_is_reported(clip, tmp_path):
-    report = anonymise_video(
-        clip, Square(blind=range(9, 20)), Red(), tmp_path / "out.mp4", 0, bridge=5, trail=1
+    report = anonymize_video(
+        clip, Square(blind=range(9, 20)), Red(), tmp_path / "out.mp4", 0, max_gap=5, extrapolate_frames=1
     )
     assert report["frames_without_people"] == list(range(10, 19))
     assert report["tracks"] == 2
 
 
 def test_frames_that_fail_are_grey_and_declared(clip, tmp_path):
-    report = anonymise_video(clip, Square(fails=[5, 21]), Red(fails=[7]), tmp_path / "out.mp4", 0)
+    report = anonymize_video(clip, Square(fails=[5, 21]), Red(fails=[7]), tmp_path / "out.mp4", 0)
     assert report["blanked_frames"] == {
         "detection failed: ZeroDivisionError: no": [5, 21],
         "red failed: ValueError: cannot": [8],
@@ -137,15 +137,15 @@ def test_a_broken_video_is_refused_or_ends_where_it_breaks(tmp_path):
     broken.write_bytes(whole[: int(len(whole) * 0.8)])
     target = tmp_path / "out.mkv"
     with pytest.raises(VideoError, match=r"cut off: it should last 2\.0\d s, and ends at .* s") as error:
-        anonymise_video(broken, Square(), Red(), target, 0)
+        anonymize_video(broken, Square(), Red(), target, 0)
     assert "--keep-readable" in error.value.remedy
     assert not target.exists()
     square = Square()
-    report = anonymise_video(broken, square, Red(), target, 0, keep_readable=True)
+    report = anonymize_video(broken, square, Red(), target, 0, keep_readable=True)
     assert report["broken"] == error.value.problem
     made = Video(target)
     frames = list(made)
-    assert report["frames"] == len(frames) == report["anonymised"]
+    assert report["frames"] == len(frames) == report["anonymized"]
     assert f"after {len(frames)} frames" in report["broken"]
     assert all(_inside(f)[0] > 200 and _inside(f)[1:].max() < 60 for f in frames)
     assert len(square.asked) < 16, "what the first try found is used"
@@ -157,7 +157,7 @@ def test_a_broken_video_is_refused_or_ends_where_it_breaks(tmp_path):
 def test_frames_that_are_gone_without_an_error_leave_a_gap_in_the_report(tmp_path):
     stamps = [i * 20 if i < 15 else i * 20 + 800 for i in range(30)]
     source = CLIPS["make"](tmp_path / "a.mkv", 30, stamps=stamps, sound=False)
-    report = anonymise_video(source, Square(), Red(), tmp_path / "out.mkv", 0)
+    report = anonymize_video(source, Square(), Red(), tmp_path / "out.mkv", 0)
     assert report["gaps"] == [
         (pytest.approx(14 / 30, abs=2e-3), pytest.approx(15 / 30 + 800 / 600, abs=2e-3))
     ]
@@ -165,7 +165,7 @@ def test_frames_that_are_gone_without_an_error_leave_a_gap_in_the_report(tmp_pat
 
 
 def test_who_is_missed_is_in_the_report(clip, tmp_path):
-    report = anonymise_video(clip, Square(), Red(misses=True), tmp_path / "out.mp4", 0, audio=False)
+    report = anonymize_video(clip, Square(), Red(misses=True), tmp_path / "out.mp4", 0, audio=False)
     assert report["missed_reasons"] == {"why not": 40}
     assert report["frames_with_missed"] == list(range(40))
     assert report["sound"] == "none"
@@ -173,14 +173,14 @@ def test_who_is_missed_is_in_the_report(clip, tmp_path):
 
 
 def test_stopped_and_started_again_gives_the_same_video(clip, tmp_path):
-    anonymise_video(clip, Square(), Red(), tmp_path / "whole.mp4", 0)
+    anonymize_video(clip, Square(), Red(), tmp_path / "whole.mp4", 0)
     detector = Square()
     first = Red(stop_at=20)
     with pytest.raises(KeyboardInterrupt):
-        anonymise_video(clip, detector, first, tmp_path / "out.mp4", 0)
+        anonymize_video(clip, detector, first, tmp_path / "out.mp4", 0)
     assert not (tmp_path / "out.mp4").exists()
     again, second = Square(), Red()
-    anonymise_video(clip, again, second, tmp_path / "out.mp4", 0)
+    anonymize_video(clip, again, second, tmp_path / "out.mp4", 0)
     assert again.asked == [], "detections are kept"
     assert len(second.calls) == 40 - engine.CHUNK, "and so are the frames of whole chunks"
     assert (tmp_path / "out.mp4").read_bytes() == (tmp_path / "whole.mp4").read_bytes()
@@ -200,17 +200,17 @@ def test_stopped_while_detecting(clip, tmp_path):
             return super().detect(images, samples)
 
     with pytest.raises(KeyboardInterrupt):
-        anonymise_video(clip, Stops(), Red(), tmp_path / "out.mp4", 0)
+        anonymize_video(clip, Stops(), Red(), tmp_path / "out.mp4", 0)
     again = Square()
-    anonymise_video(clip, again, Red(), tmp_path / "out.mp4", 0)
+    anonymize_video(clip, again, Red(), tmp_path / "out.mp4", 0)
     assert again.asked == list(range(16, 40))
 
 
 def test_other_settings_do_not_take_what_is_left_over(clip, tmp_path):
     with pytest.raises(KeyboardInterrupt):
-        anonymise_video(clip, Square(), Red(stop_at=20), tmp_path / "out.mp4", 0, settings={"a": 1})
+        anonymize_video(clip, Square(), Red(stop_at=20), tmp_path / "out.mp4", 0, settings={"a": 1})
     again, method = Square(), Red()
-    anonymise_video(clip, again, method, tmp_path / "out.mp4", 0, settings={"a": 2})
+    anonymize_video(clip, again, method, tmp_path / "out.mp4", 0, settings={"a": 2})
     assert len(again.asked) == len(method.calls) == 40
 
 
@@ -220,7 +220,7 @@ def test_an_error_of_the_user_ends_the_work(clip, tmp_path):
             raise Dp2benchError("no weights", "get them")
 
     with pytest.raises(Dp2benchError, match="no weights"):
-        anonymise_video(clip, NoWeights(), Red(), tmp_path / "out.mp4", 0)
+        anonymize_video(clip, NoWeights(), Red(), tmp_path / "out.mp4", 0)
     assert not (tmp_path / "out.mp4").exists()
 
 
@@ -234,6 +234,6 @@ def test_detections_that_carry_tracks_are_taken_as_they_are(clip, tmp_path):
             ]
 
     method = Red()
-    report = anonymise_video(clip, Tracked(), method, tmp_path / "out.mp4", 0)
+    report = anonymize_video(clip, Tracked(), method, tmp_path / "out.mp4", 0)
     assert [t for t, _ in method.calls] == [[9], [5]] * 20
     assert report["bridged"] == 0

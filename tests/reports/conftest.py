@@ -28,7 +28,7 @@ def make_result(method: str, level: float | None = 0.5, **given: Any) -> Result:
         method_arguments=given.pop("arguments", {}),
     )
     if level is None:
-        error = Failure(step="anonymise", kind="RuntimeError", message="no memory & 100% of |GPU_0|\nfull")
+        error = Failure(step="anonymize", kind="RuntimeError", message="no memory & 100% of |GPU_0|\nfull")
         return Result(run_id="r" * 16, spec=spec, status="error", error=error)
 
     def score(name: str, value: float, n: int = 750) -> Score:
@@ -38,14 +38,14 @@ def make_result(method: str, level: float | None = 0.5, **given: Any) -> Result:
         )
 
     scores = (
-        score("clear-anonymised.mAP", level), score("clear-anonymised.rank-1", min(1, level * 1.1)),
-        score("anonymised-anonymised.mAP", min(1, level * 1.05)), score("clear-clear.mAP", 0.826),
+        score("clear-anonymized.mAP", level), score("clear-anonymized.rank-1", min(1, level * 1.1)),
+        score("anonymized-anonymized.mAP", min(1, level * 1.05)), score("clear-clear.mAP", 0.826),
     )  # fmt: skip
     coverage = Coverage(
-        pictures=400, found=815, anonymised=812, missed=3, pictures_without_detection=0, unfound=5
+        pictures=400, found=815, anonymized=812, missed=3, pictures_without_detection=0, undetected=5
     )
     return Result(
-        run_id="r" * 16, spec=spec, status="ok", main_score="clear-anonymised.mAP", scores=scores,
+        run_id="r" * 16, spec=spec, status="ok", main_score="clear-anonymized.mAP", scores=scores,
         coverage=given.pop("coverage", coverage), provenance=PROVENANCE,
     )  # fmt: skip
 

@@ -38,7 +38,7 @@ def _scores(task: str, level: float) -> tuple[Score, ...]:
     if task == "market1501-reid":
         return tuple(
             _score(f"{s}.{m}", v, 0.03, False, chance=0.035)
-            for s, scale in (("clear-clear", 1.0), ("clear-anonymised", level), ("anonymised-anonymised", level * 0.95))
+            for s, scale in (("clear-clear", 1.0), ("clear-anonymized", level), ("anonymized-anonymized", level * 0.95))
             for m, v in (("mAP", 0.025 + 0.38 * scale), ("rank-1", 0.02 + 0.55 * scale), ("rank-5", 0.1 + 0.7 * scale))
         )  # fmt: skip
     if task == "image-quality":
@@ -59,7 +59,7 @@ def _scores(task: str, level: float) -> tuple[Score, ...]:
 def _reid(rng: np.random.Generator, level: float, folder: Path) -> None:
     edges = np.linspace(0, 2, 61)
     evidence = {}
-    for scenario in ("clear-clear", "clear-anonymised", "anonymised-anonymised"):
+    for scenario in ("clear-clear", "clear-anonymized", "anonymized-anonymized"):
         here = 1.0 if scenario == "clear-clear" else level
         mated = np.histogram(rng.normal(1.3 - 0.6 * here, 0.15, 500).clip(0, 2), edges)[0]
         other = np.histogram(rng.normal(1.35, 0.15, 5000).clip(0, 2), edges)[0]
@@ -121,7 +121,7 @@ def write_many(folder: Path, methods: tuple[str, ...] = METHODS, shift: float = 
             path.parent.mkdir(parents=True, exist_ok=True)
             names.append(relative.as_posix())
             if (method, task) == FAILED:
-                error = Failure(step="anonymise", kind="RuntimeError", message="<b>out of memory</b> & more")
+                error = Failure(step="anonymize", kind="RuntimeError", message="<b>out of memory</b> & more")
                 path.write_text(Result(run_id="e" * 64, spec=spec, status="error", error=error).to_json())
                 continue
             scores = _scores(task, level)
@@ -129,8 +129,8 @@ def write_many(folder: Path, methods: tuple[str, ...] = METHODS, shift: float = 
             result = Result(
                 run_id=f"{i:064d}", spec=spec, status="ok", main_score=_main(task), scores=scores,
                 coverage=Coverage(
-                    pictures=400, found=1000, anonymised=1000 - missed, missed=missed, pictures_without_detection=3,
-                    missed_reasons={"no face": missed} if missed else {}, unfound=12,
+                    pictures=400, found=1000, anonymized=1000 - missed, missed=missed, pictures_without_detection=3,
+                    missed_reasons={"no face": missed} if missed else {}, undetected=12,
                 ),
                 provenance=Provenance(
                     dp2bench="0.1.0", git_commit="c0ffee" * 6 + "cafe", git_dirty=False, python="3.11.9",
@@ -165,6 +165,6 @@ def write_many(folder: Path, methods: tuple[str, ...] = METHODS, shift: float = 
 
 def _main(task: str) -> str:
     return {
-        "market1501-reid": "clear-anonymised.mAP", "image-quality": "fid", "coco-keypoints": "AP",
+        "market1501-reid": "clear-anonymized.mAP", "image-quality": "fid", "coco-keypoints": "AP",
         "detection-coverage": "found", "runtime": "seconds-per-picture",
     }[task]  # fmt: skip

@@ -127,9 +127,9 @@ def test_before_and_after_by_keyboard_and_by_choice(page):
 
 def test_a_choice_of_score_redraws_the_chart(page):
     plot = page.locator('[data-spec="passersby-reid-market1501-reid-scores"]')
-    assert plot.locator("svg").get_by_text("clear-anonymised.mAP").count() == 1
-    plot.locator("select").select_option("clear-anonymised.rank-1")
-    plot.locator("svg").get_by_text("clear-anonymised.rank-1").wait_for()
+    assert plot.locator("svg").get_by_text("clear-anonymized.mAP").count() == 1
+    plot.locator("select").select_option("clear-anonymized.rank-1")
+    plot.locator("svg").get_by_text("clear-anonymized.rank-1").wait_for()
 
 
 def test_text_can_be_read(page):

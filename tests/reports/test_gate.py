@@ -28,7 +28,9 @@ from dp2bench.reports.spread import (
 )
 
 QUERIES = 750
-PEOPLE = Coverage(pictures=400, found=815, anonymised=812, missed=3, pictures_without_detection=0, unfound=5)
+PEOPLE = Coverage(
+    pictures=400, found=815, anonymized=812, missed=3, pictures_without_detection=0, undetected=5
+)
 PROVENANCE = Provenance(
     dp2bench="0.1.0", git_commit=None, git_dirty=None, python="3.11", platform="Linux", packages={},
     device="cpu", threads=1, dataset_version="2", dataset_fingerprint="abcdef0123456789",
@@ -44,7 +46,7 @@ SPEC = ResultSpec(
 
 
 def measure(
-    rng: np.random.Generator, strengths: Sequence[float], mean: float, name: str = "clear-anonymised.mAP"
+    rng: np.random.Generator, strengths: Sequence[float], mean: float, name: str = "clear-anonymized.mAP"
 ) -> Score:
     """What a run measures: average precisions of queries are skewed, and attackers differ in level and from query to query."""
     # the same queries in every run
@@ -62,7 +64,7 @@ def measure(
     )  # fmt: skip
 
 
-def fixed(value: float = 0.1, name: str = "clear-anonymised.mAP", **given: Any) -> Score:
+def fixed(value: float = 0.1, name: str = "clear-anonymized.mAP", **given: Any) -> Score:
     return Score(
         **{
             "name": name, "value": value, "higher_is_better": False, "n": QUERIES,
@@ -75,7 +77,7 @@ def result(*scores: Score, **given: Any) -> Result:
     spec = {k: given.pop(k) for k in list(given) if k in ResultSpec.model_fields}
     return Result(
         **{
-            "run_id": "r" * 16, "spec": SPEC.model_copy(update=spec), "status": "ok", "main_score": "clear-anonymised.mAP",
+            "run_id": "r" * 16, "spec": SPEC.model_copy(update=spec), "status": "ok", "main_score": "clear-anonymized.mAP",
             "scores": scores or (fixed(),), "coverage": PEOPLE, "provenance": PROVENANCE, **given,
         }
     )  # fmt: skip
@@ -84,7 +86,7 @@ def result(*scores: Score, **given: Any) -> Result:
 def failed(**given: Any) -> Result:
     return result(
         status="error", scores=(), coverage=None, provenance=None, main_score=None,
-        error=Failure(step="anonymise", kind="RuntimeError", message="no memory | @all \x00"), **given,
+        error=Failure(step="anonymize", kind="RuntimeError", message="no memory | @all \x00"), **given,
     )  # fmt: skip
 
 
@@ -101,7 +103,7 @@ def verdicts(comparison: gate.Comparison) -> dict[str, str]:
     return {row.score: row.verdict for row in comparison.rows}
 
 
-MEANS = {"clear-anonymised.mAP": 0.07, "anonymised-anonymised.mAP": 0.15, "clear-clear.mAP": 0.8}
+MEANS = {"clear-anonymized.mAP": 0.07, "anonymized-anonymized.mAP": 0.15, "clear-clear.mAP": 0.8}
 
 
 def measured(rng: np.random.Generator, factor: float = 1.0, methods: int = 3) -> list[Result]:
@@ -132,7 +134,7 @@ def test_a_pixelation_that_got_weaker_fails(draw):
     leaky = measured(rng, factor=1.8, methods=1)
     comparison = judge(base, [*leaky, *head[1:]])
     assert {(r.method, r.verdict) for r in comparison.failures} == {("method-0", "worse")}
-    assert "clear-anonymised.mAP" in {r.score for r in comparison.failures}
+    assert "clear-anonymized.mAP" in {r.score for r in comparison.failures}
 
 
 def test_false_alarms_stay_below_alpha():
@@ -147,13 +149,13 @@ def test_false_alarms_stay_below_alpha():
 def test_a_pixelation_that_got_better_passes():
     comparison = judge(result(fixed(0.2)), result(fixed(0.1)))
     assert comparison.passed
-    assert verdicts(comparison)["clear-anonymised.mAP"] == "better"
+    assert verdicts(comparison)["clear-anonymized.mAP"] == "better"
 
 
 def test_direction_follows_higher_is_better():
-    old, new = (result(fixed(v, "anonymised.AP", higher_is_better=True)) for v in (0.2, 0.1))
-    assert verdicts(judge(old, new))["anonymised.AP"] == "worse"
-    assert verdicts(judge(new, old))["anonymised.AP"] == "better"
+    old, new = (result(fixed(v, "anonymized.AP", higher_is_better=True)) for v in (0.2, 0.1))
+    assert verdicts(judge(old, new))["anonymized.AP"] == "worse"
+    assert verdicts(judge(new, old))["anonymized.AP"] == "better"
 
 
 def test_tolerance_and_noise_must_both_be_passed():
@@ -268,7 +270,7 @@ def test_a_leak_that_weaker_attackers_hide_fails():
     old = fixed(0.48, per_seed=(0.46, 0.48, 0.50), ci95=None)
     new = fixed(0.48, per_seed=(0.46, 0.48, 0.50), ci95=None)
     rows = {r.score: r for r in judge(result(old, clear[0]), result(new, clear[1])).rows}
-    row = rows["clear-anonymised.mAP"]
+    row = rows["clear-anonymized.mAP"]
     assert (row.verdict, row.difference) == ("worse", 0)
     assert row.note == "-10.06 put down to the attackers"
 
@@ -296,17 +298,17 @@ def test_the_yardstick_may_move_neither_way(value):
         ([result(method="other")], "result", "missing"),
         ([failed()], "result", "missing"),
         ([result(), failed(method="new")], "result", "missing"),
-        ([result(fixed(name="clear-anonymised.rank-1"))], "clear-anonymised.mAP", "missing"),
-        ([result(fixed(n=0))], "clear-anonymised.mAP", "missing"),
-        ([result(fixed(ci95=(0.0, float("nan"))))], "clear-anonymised.mAP", "missing"),
-        ([result(fixed(ci95=(0.2, 0.1)))], "clear-anonymised.mAP", "missing"),
-        ([result(fixed(per_seed=(0.1, float("inf"))))], "clear-anonymised.mAP", "missing"),
-        ([result(fixed(n=300))], "clear-anonymised.mAP", "changed"),
-        ([result(fixed(unit="dB"))], "clear-anonymised.mAP", "changed"),
-        ([result(fixed(higher_is_better=True))], "clear-anonymised.mAP", "changed"),
+        ([result(fixed(name="clear-anonymized.rank-1"))], "clear-anonymized.mAP", "missing"),
+        ([result(fixed(n=0))], "clear-anonymized.mAP", "missing"),
+        ([result(fixed(ci95=(0.0, float("nan"))))], "clear-anonymized.mAP", "missing"),
+        ([result(fixed(ci95=(0.2, 0.1)))], "clear-anonymized.mAP", "missing"),
+        ([result(fixed(per_seed=(0.1, float("inf"))))], "clear-anonymized.mAP", "missing"),
+        ([result(fixed(n=300))], "clear-anonymized.mAP", "changed"),
+        ([result(fixed(unit="dB"))], "clear-anonymized.mAP", "changed"),
+        ([result(fixed(higher_is_better=True))], "clear-anonymized.mAP", "changed"),
         ([result(task_arguments={"epochs": 1})], "result", "changed"),
         ([result(dataset_arguments={"people": 5})], "result", "changed"),
-        ([result(detector="whole-picture")], "result", "changed"),
+        ([result(detector="full-image")], "result", "changed"),
         ([result(provenance=None)], "result", "changed"),
         ([result(main_score="clear-clear.mAP")], "result", "changed"),
         ([result(coverage=None)], "coverage", "missing"),
@@ -319,12 +321,12 @@ def test_the_yardstick_may_move_neither_way(value):
         *(
             ([result(coverage=PEOPLE.model_copy(update=update))], where, verdict)
             for update, where, verdict in (
-                ({"missed": 4, "anonymised": 811}, "coverage.share", "worse"),
+                ({"missed": 4, "anonymized": 811}, "coverage.share", "worse"),
                 ({"unfound": 6}, "coverage.failed-open", "worse"),
-                ({"missed": 4, "found": 2000, "anonymised": 1996}, "coverage.failed-open", "worse"),
+                ({"missed": 4, "found": 2000, "anonymized": 1996}, "coverage.failed-open", "worse"),
                 ({"unreadable": 1}, "coverage.unreadable", "worse"),
                 ({"unfound": None}, "coverage", "missing"),
-                ({"found": 0, "anonymised": 0, "missed": 0, "unfound": 0}, "coverage", "missing"),
+                ({"found": 0, "anonymized": 0, "missed": 0, "unfound": 0}, "coverage", "missing"),
                 ({"pictures": 399}, "coverage", "changed"),
             )
         ),
@@ -341,19 +343,19 @@ def test_gaps_and_changes_fail(head, where, verdict):
 
 def test_fewer_people_without_ground_truth_fail():
     old, new = (
-        PEOPLE.model_copy(update={"unfound": None, "found": n, "anonymised": n, "missed": 0})
+        PEOPLE.model_copy(update={"unfound": None, "found": n, "anonymized": n, "missed": 0})
         for n in (800, 700)
     )
-    assert verdicts(judge(result(coverage=old), result(coverage=new)))["coverage.anonymised"] == "worse"
+    assert verdicts(judge(result(coverage=old), result(coverage=new)))["coverage.anonymized"] == "worse"
     assert judge(result(coverage=new), result(coverage=old)).passed
     assert judge(result(coverage=PEOPLE.model_copy(update={"unfound": None})), result()).passed
 
 
 def test_notes_say_what_was_not_compared():
     comparison = judge(
-        [result(fixed(), fixed(name="clear-anonymised.rank-1"), method_arguments={"block": 8}), failed(method="broken")],
+        [result(fixed(), fixed(name="clear-anonymized.rank-1"), method_arguments={"block": 8}), failed(method="broken")],
         [
-            result(fixed(), fixed(name="clear-anonymised.rank-5"), method_arguments={"block": 16}),
+            result(fixed(), fixed(name="clear-anonymized.rank-5"), method_arguments={"block": 16}),
             result(method="broken"),
             result(method="new"),
         ],
@@ -385,10 +387,10 @@ def test_nothing_compared_is_no_pass():
 
 def test_tolerances_by_pattern():
     policy = gate.Policy(tolerances={"blur/*/*.mAP": 0.3, "*.mAP": 0.2})
-    assert policy.tolerance_of("blur/d/t/clear-anonymised.mAP", "fraction", 0.1) == 0.3
-    assert policy.tolerance_of("mask/d/t/clear-anonymised.mAP", "fraction", 0.1) == 0.2
-    assert policy.tolerance_of("mask/d/t/clear-anonymised.rank-1", "fraction", 0.1) == 0.01
-    assert policy.tolerance_of("mask/d/t/anonymised.FID", "distance", 20.0) == 1.0
+    assert policy.tolerance_of("blur/d/t/clear-anonymized.mAP", "fraction", 0.1) == 0.3
+    assert policy.tolerance_of("mask/d/t/clear-anonymized.mAP", "fraction", 0.1) == 0.2
+    assert policy.tolerance_of("mask/d/t/clear-anonymized.rank-1", "fraction", 0.1) == 0.01
+    assert policy.tolerance_of("mask/d/t/anonymized.FID", "distance", 20.0) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -423,14 +425,14 @@ def test_policy_files(tmp_path):
 
 def test_junit_and_markdown():
     comparison = judge(
-        [result(fixed(0.1), fixed(0.1, "clear-anonymised.rank-1")), result(method="a|b")],
+        [result(fixed(0.1), fixed(0.1, "clear-anonymized.rank-1")), result(method="a|b")],
         [result(fixed(0.3))],
     )
     root = ET.fromstring(gate.junit(comparison))
     cases = root.findall("testsuite/testcase")
     assert len(cases) == len(comparison.rows) == int(root.attrib["tests"])
     assert len(root.findall(".//failure")) == int(root.attrib["failures"]) == 3
-    failure = next(c for c in cases if c.attrib["name"] == "clear-anonymised.mAP").find("failure")
+    failure = next(c for c in cases if c.attrib["name"] == "clear-anonymized.mAP").find("failure")
     assert failure is not None
     assert failure.attrib["type"] == "worse"
     text = gate.markdown(comparison)

@@ -17,7 +17,7 @@ import pytest
 
 from dp2bench.core.results import Coverage, Provenance, Result, ResultSpec, Score
 from dp2bench.reports import gate
-from dp2bench.reports.load import Evidence, Run
+from dp2bench.reports.load import Artifacts, Run
 
 QUERIES = 144
 CLEAR = 0.53
@@ -31,7 +31,7 @@ LEAKS = {
 FIRST = {"rank-1": -0.9, "rank-5": -1.9, "rank-10": -2.4}
 CHANCE = {"mAP": 0.025, "rank-1": 0.018, "rank-5": 0.06, "rank-10": 0.10}
 SPREAD_OF_QUERIES, NOISE = 0.8, 0.8
-COVERAGE = Coverage(pictures=9, found=9, anonymised=9, missed=0, pictures_without_detection=0, unfound=0)
+COVERAGE = Coverage(pictures=9, found=9, anonymized=9, missed=0, pictures_without_detection=0, undetected=0)
 PROVENANCE = Provenance(
     dp2bench="0", git_commit=None, git_dirty=None, python="3", platform="", packages={}, device="cpu", threads=1,
     dataset_version="1", dataset_fingerprint="f",
@@ -41,7 +41,7 @@ UNITS: dict[Path, dict[str, dict[str, float]]] = {}
 
 @pytest.fixture(autouse=True)
 def units_in_memory(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(Evidence, "units", lambda self: UNITS.get(self.path, {}))
+    monkeypatch.setattr(Artifacts, "units", lambda self: UNITS.get(self.path, {}))
     yield
     UNITS.clear()
 
@@ -67,8 +67,8 @@ def simulate(
     strength = rng.normal(0, 1, (seeds, 1))
     scenarios = {
         "clear-clear": 0.15 * strength + rng.normal(0, 0.06, (seeds, 1)),
-        "clear-anonymised": 0.25 * strength + rng.normal(0, 0.06, (seeds, 1)),
-        "anonymised-anonymised": 0.22 * strength + rng.normal(0, 0.06, (seeds, 1)),
+        "clear-anonymized": 0.25 * strength + rng.normal(0, 0.06, (seeds, 1)),
+        "anonymized-anonymized": 0.22 * strength + rng.normal(0, 0.06, (seeds, 1)),
     }
     clear_noise = rng.normal(0, NOISE, (seeds, QUERIES))
     results, paths = [], []
@@ -103,7 +103,7 @@ def simulate(
         )
         results.append(
             Result(
-                run_id="r", spec=spec, status="ok", main_score="clear-anonymised.mAP", scores=tuple(scores),
+                run_id="r", spec=spec, status="ok", main_score="clear-anonymized.mAP", scores=tuple(scores),
                 coverage=COVERAGE, provenance=PROVENANCE,
             )
         )  # fmt: skip

@@ -157,18 +157,18 @@ def test_charts_show_what_is_stored(many):
     }
     cmc = drawn["passersby-reid-market1501-reid-cmc"]
     stored = json.loads((many / "results/blur/passersby-reid/market1501-reid/seed-0/reid.json").read_text())[
-        "clear-anonymised"
+        "clear-anonymized"
     ]
     rows = [
         r
         for r in cmc.spec["data"]["values"]
-        if r.get("method") == "blur" and r["scenario"] == "clear-anonymised"
+        if r.get("method") == "blur" and r["scenario"] == "clear-anonymized"
     ]
     assert [r["share"] for r in rows] == pytest.approx([100 * v for v in stored["cmc"][:20]], rel=1e-4)
     distances = drawn["passersby-reid-market1501-reid-distances"]
     same = [
         r["share"] for r in distances.spec["data"]["values"]
-        if (r["method"], r["scenario"], r["pair"]) == ("blur", "clear-anonymised", "same person")
+        if (r["method"], r["scenario"], r["pair"]) == ("blur", "clear-anonymized", "same person")
     ]  # fmt: skip
     assert sum(same) == pytest.approx(100, abs=0.01)
     for chart in (cmc, distances, charts.trade_off(report)):
@@ -217,7 +217,7 @@ def test_curves_without_coverage_are_not_shown(tmp_path):
     for chart in charts.of_group(report, group, "a"):
         shown = {
             r.get("method") for r in chart.spec["data"]["values"]
-            if "anonymised" in r.get("scenario", "") or "anonymised" in r.get("score", "")
+            if "anonymized" in r.get("scenario", "") or "anonymized" in r.get("score", "")
         }  # fmt: skip
         assert "blur" not in shown, chart.name
     shutil.rmtree(run / "pictures")

@@ -27,7 +27,7 @@ def test_report_is_complete_and_deterministic(run_folder, tmp_path):
     assert not Image.open(run_folder / "report/identity-left.png").info.keys() & {"Software", "Creation Time"}
     text = (run_folder / "report/report.md").read_text()
     assert "## All scores" in text
-    assert "clear-anonymised.rank-1" in text.split("## All scores")[1]
+    assert "clear-anonymized.rank-1" in text.split("## All scores")[1]
 
 
 def test_report_ignores_a_users_matplotlibrc(run_folder):

@@ -20,12 +20,12 @@ from .synthetic import METHODS, TASKS, write_many
 @pytest.mark.parametrize(
     ("name", "needed"),
     [
-        ("clear-anonymised.mAP", True),
-        ("anonymised-anonymised.rank-1", True),
+        ("clear-anonymized.mAP", True),
+        ("anonymized-anonymized.rank-1", True),
         ("clear-clear.mAP", False),
         ("mAP", True),
         ("clear.AP", False),
-        ("anonymised.AP@0.5", True),
+        ("anonymized.AP@0.5", True),
     ],
 )
 def test_which_scores_need_a_coverage(name, needed):
@@ -42,9 +42,9 @@ def test_frame_hides_what_may_not_be_shown(results):
         "mask-out",
         "deepprivacy2",
     ]
-    assert frame.loc["identity", "clear-anonymised.mAP"] == 0.81
+    assert frame.loc["identity", "clear-anonymized.mAP"] == 0.81
     assert frame.loc["mask-out"].isna().all()
-    assert math.isnan(frame.loc["deepprivacy2", "clear-anonymised.mAP"])
+    assert math.isnan(frame.loc["deepprivacy2", "clear-anonymized.mAP"])
     assert frame.loc["deepprivacy2", "clear-clear.mAP"] == 0.826
 
 
@@ -66,13 +66,13 @@ def test_markdown(results):
 
 def test_coverage_is_never_rounded_up_to_full():
     coverage = Coverage(
-        pictures=1, found=100_000, anonymised=99_999, missed=1, pictures_without_detection=0, unfound=None
+        pictures=1, found=100_000, anonymized=99_999, missed=1, pictures_without_detection=0, undetected=None
     )
     assert tables.format_coverage(coverage) == "99.9 % (99999/100000), 1 open (unfound unknown)"
 
 
 def test_coverage_of_nobody_is_none(make):
-    nobody = Coverage(pictures=1, found=0, anonymised=0, missed=0, pictures_without_detection=1, unfound=0)
+    nobody = Coverage(pictures=1, found=0, anonymized=0, missed=0, pictures_without_detection=1, undetected=0)
     result = make("blur", 0.1, coverage=nobody)
     assert tables.format_score(result, result.scores[0]) == "no coverage"
 
@@ -107,7 +107,7 @@ def test_groups_of_one_task_under_two_settings_are_told_apart(make):
 def test_csv(results):
     lines = list(csv.DictReader(io.StringIO(tables.csv(results, "c"))))
     assert lines[0]["value"] == "0.81"
-    assert (lines[0]["anonymised"], lines[0]["known"], lines[0]["failed_open"]) == ("812", "820", "8")
+    assert (lines[0]["anonymized"], lines[0]["known"], lines[0]["failed_open"]) == ("812", "820", "8")
     bare = [line for line in lines if line["method"] == "deepprivacy2"]
     assert [line["value"] for line in bare] == ["", "", "", "0.826"]
     assert [line["note"] for line in bare] == ["no coverage"] * 3 + [""]
@@ -153,7 +153,7 @@ def test_overview_has_every_kind_in_order(tmp_path):
     ]
     assert [label for label, _ in rows] == list(METHODS)
     text = tables.markdown_overview(report.results).splitlines()
-    assert "| privacy: passersby-reid: clear-anonymised.mAP ↓ | utility: passersby-coco: AP ↑ |" in text[0]
+    assert "| privacy: passersby-reid: clear-anonymized.mAP ↓ | utility: passersby-coco: AP ↑ |" in text[0]
     assert "| cost: passersby-coco: seconds-per-picture (s) ↓ |" in text[0]
     blur = next(line for line in text if line.startswith("| blur |"))
     assert "| 31.0 [28.0, 34.0] | 42.9 [40.9, 44.9] | 23 [19, 27] |" in blur

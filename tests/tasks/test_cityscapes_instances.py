@@ -65,7 +65,7 @@ def test_the_small_network_is_trained_and_tested(cityscapes, tmp_path):
     task = CityscapesInstances(size=64, channels=16, epochs=2, batch_size=2)
     trained = tmp_path / "trained"
     trained.mkdir()
-    told = RunContext(seed=0, trained={"clear": trained, "anonymised": trained}, artefacts=tmp_path)
+    told = RunContext(seed=0, trained={"clear": trained, "anonymized": trained}, artefacts=tmp_path)
     task.train(task.trainings()[0], cityscapes, trained, told)
     scores = {s.name: s for s in task.run(cityscapes, cityscapes, told)}
     assert scores["difference.AP"].value == 0
@@ -74,9 +74,9 @@ def test_the_small_network_is_trained_and_tested(cityscapes, tmp_path):
     assert len(list((tmp_path / "predictions-clear").glob("*.txt"))) == 3
 
 
-def test_trainings_are_clear_and_anonymised():
+def test_trainings_are_clear_and_anonymized():
     trainings = CityscapesInstances(epochs=3).trainings()
-    assert [(t.role, t.on) for t in trainings] == [("clear", "clear"), ("anonymised", "anonymised")]
+    assert [(t.role, t.on) for t in trainings] == [("clear", "clear"), ("anonymized", "anonymized")]
     assert trainings[0].arguments["epochs"] == 3
 
 

@@ -65,7 +65,7 @@ def test_trained_networks_are_compared_by_picture(coco, tmp_path):
         task.train(training, coco, trained[training.role], context(tmp_path))
     told = context(tmp_path, trained)
     assert (trained["clear"] / "predictions.json").is_file()  # the control is tested once for all methods
-    assert not (trained["anonymised"] / "predictions.json").exists()
+    assert not (trained["anonymized"] / "predictions.json").exists()
     scores = {s.name: s for s in task.run(coco, coco, told)}
     assert {"AP", "AP50", "clear.AP", "difference.AP"} <= set(scores)
     assert scores["AP"].value == scores["clear.AP"].value  # the same pictures, the same seed
@@ -107,7 +107,7 @@ def test_a_method_that_replaces_nothing_is_the_control(coco, tmp_path):
     plan = make_plan(suite.Suite.model_validate(described), threads=1, device="cpu")
     assert sum(s.kind == "train" for s in plan.steps) == 2
     (identity,) = (s for s in plan.steps if s.kind == "evaluate" and "identity" in s.title)
-    assert identity.needs["train:anonymised"] == identity.needs["train:clear"]
+    assert identity.needs["train:anonymized"] == identity.needs["train:clear"]
 
 
 def test_brought_predictions_need_no_training(coco, tmp_path):
@@ -158,13 +158,13 @@ def test_a_file_of_predictions_through_the_command_line(coco, tmp_path):
 
 
 @pytest.mark.e2e
-def test_predictions_for_a_folder_anonymised_elsewhere(coco, tmp_path):
+def test_predictions_for_a_folder_anonymized_elsewhere(coco, tmp_path):
     (tmp_path / "mine.json").write_text(json.dumps(perfect(coco)[:3]))
     (tmp_path / "clear.json").write_text(json.dumps(perfect(coco)))
     blank = ((s, x.id, np.zeros((100, 100, 3), np.uint8)) for s in ("train", "val") for x in coco.samples(s))
     coco.rewrite(tmp_path / "blank", blank)
     command = [str(Path(sys.executable).with_name("dp2bench")), "evaluate", "--clear", str(coco.root)]
-    command += ["--anonymised", str(tmp_path / "blank"), "--dataset", "coco", "--task", "coco-keypoints"]
+    command += ["--anonymized", str(tmp_path / "blank"), "--dataset", "coco", "--task", "coco-keypoints"]
     command += ["--detector", "annotations", "--out", str(tmp_path / "run"), "--threads", "1"]
     command += ["-a", f"predictions={tmp_path}/mine.json", "-a", f"clear_predictions={tmp_path}/clear.json"]
     done = subprocess.run(command, capture_output=True, text=True)

@@ -48,11 +48,11 @@ def test_with_annotations(folder, tmp_path):
     told = context(tmp_path, found, {"b.png": {0: "too small"}})
     got = values(DetectionCoverage().run(dataset, dataset, told))
     third = pytest.approx(1 / 3)
-    assert got["anonymised"] == (third, 3)
+    assert got["anonymized"] == (third, 3)
     assert got["failed_open"] == (pytest.approx(2 / 3), 3)
     assert got["found"] == (pytest.approx(2 / 3), 3)
     assert got["found.small"] == (0, 1)
-    assert got["anonymised.medium"] == (1, 1)
+    assert got["anonymized.medium"] == (1, 1)
     assert got["failed_open.large"] == (1, 1)
     assert got["share.person_with_surface"] == (0.5, 2)
     assert got["missed.face"] == (1, 1)
@@ -69,7 +69,7 @@ def test_without_annotations_the_found_are_all_there_is(folder, tmp_path):
         Folder(dataset.root), dataset, context(tmp_path, found, {"a.png": {1: "x"}})
     )
     got = values(scores)
-    assert got["anonymised"] == (pytest.approx(2 / 3), 3)
+    assert got["anonymized"] == (pytest.approx(2 / 3), 3)
     assert "found" not in got
     assert "detections_without_person" not in got
 

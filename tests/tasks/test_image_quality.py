@@ -25,7 +25,7 @@ def clear(market: Path) -> Market1501:
     return Market1501(market, official=False)
 
 
-def anonymised(clear, out, name):
+def anonymized(clear, out, name):
     from dp2bench.core.images import read_image
 
     method = registry.create("methods", name, {})
@@ -50,7 +50,7 @@ def test_worse_methods_score_worse_and_features_are_kept(clear, tmp_path):
     values = {}
     for name in ("identity", "blur", "mask-out"):
         told = context(tmp_path)
-        scores = task.run(clear, anonymised(clear, tmp_path / name, name), told)
+        scores = task.run(clear, anonymized(clear, tmp_path / name, name), told)
         assert [s.name for s in scores] == [
             f"crops.{k}" for k in ("fd_efficientnet", "kd_efficientnet", "perceptual_efficientnet")
         ]

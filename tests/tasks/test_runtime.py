@@ -68,18 +68,18 @@ def test_scores_and_stages(dataset, tmp_path):
     rows = list(csv.DictReader((tmp_path / "runtime.csv").open()))
     assert [(r["people"], r["repeat"]) for r in rows] == [("1", "0"), ("1", "1"), ("12", "0"), ("12", "1")]
     for row in rows:
-        stages = sum(float(row[s]) for s in ("detect", "crop", "fill", "stitch", "anonymise"))
+        stages = sum(float(row[s]) for s in ("detect", "crop", "fill", "stitch", "anonymize"))
         assert stages == pytest.approx(float(row["total"]), abs=1e-5)
     assert (tmp_path / "runtime.png").stat().st_size > 1000
 
 
 def test_a_detector_that_works_is_timed(dataset, tmp_path):
-    told = context(tmp_path, "identity", "whole-picture")
+    told = context(tmp_path, "identity", "full-image")
     names = {s.name for s in Runtime(people=[12], repeats=1).run(dataset, dataset, told)}
-    assert {"detect.12", "anonymise.12"} <= names
+    assert {"detect.12", "anonymize.12"} <= names
 
 
-@pytest.mark.parametrize(("instance", "timed"), [("whole-picture", True), ("annotations", False)])
+@pytest.mark.parametrize(("instance", "timed"), [("full-image", True), ("annotations", False)])
 def test_an_ensemble_is_timed_where_it_computes(dataset, tmp_path, instance, timed):
     told = replace(
         context(tmp_path, "identity"), detector=lambda: Ensemble(registry.create("detectors", instance, {}))

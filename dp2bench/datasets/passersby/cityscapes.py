@@ -272,7 +272,7 @@ class PassersbyCityscapes(Cityscapes):
     Args:
         size: ``smoke`` (seconds, for tests), ``mini`` (136 pictures) or ``large`` (3,475, as Cityscapes has); by default
             that of the dataset at ``root``, else ``mini``.
-        root: a copy in this layout (e.g. an anonymised one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
+        root: a copy in this layout (e.g. an anonymized one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
 
     """
 

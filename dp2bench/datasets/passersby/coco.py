@@ -317,7 +317,7 @@ class PassersbyCoco(Coco):
     Args:
         size: ``smoke`` (seconds, for tests), ``mini`` (480 pictures), ``medium`` (1,080) or ``large`` (13,500); by default that of
             the dataset at ``root``, else ``mini``.
-        root: a copy in this layout (e.g. an anonymised one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
+        root: a copy in this layout (e.g. an anonymized one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
         pictures: ``people`` for the pictures with an annotated person, ``all`` for every picture.
 
     """

@@ -22,7 +22,7 @@ class PassersbyFDF(FDF256):
     Args:
         size: ``smoke`` (12 crops, for tests), ``mini`` (160), ``medium`` (1,600) or ``large`` (32,000); by default that of
             the dataset at ``root``, else ``mini``.
-        root: a copy in this layout (e.g. an anonymised one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
+        root: a copy in this layout (e.g. an anonymized one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
 
     """
 

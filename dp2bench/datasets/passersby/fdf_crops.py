@@ -53,15 +53,15 @@ def shoot(shot: Shot) -> Crop:
         box -= np.tile(window[:2], 2)
         people = People.of([box], faces=np.array([box], np.float32))
         region = cutting.plan(people, picture.shape[:2], "face", (SIDE, SIDE)).regions[0]
-        x, y, w, h = cutting.bounds(region.crop_hole)
+        x, y, w, h = cutting.bounds(region.crop_mask)
         points = (
             portraits.shifted(camera, window).project(attempt.actor.keypoints)[:LANDMARKS, :2]
             / picture.shape[0]
         )
         return Crop(
             shot.key,
-            cutting.cut(picture, region, scope="face"),
-            region.crop_hole.view(np.bool_),
+            cutting.extract_crop(picture, region, scope="face"),
+            region.crop_mask.view(np.bool_),
             np.c_[points, np.ones(LANDMARKS)].astype(np.float32),
             box=np.array([x, y, x + w, y + h], np.float32),
         )

@@ -24,7 +24,7 @@ class PassersbyFDH(FDH):
     Args:
         size: ``smoke`` (18 crops, for tests), ``mini`` (352), ``medium`` (5,120) or ``large`` (42,000); by default that
             of the dataset at ``root``, else ``mini``.
-        root: a copy in this layout (e.g. an anonymised one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
+        root: a copy in this layout (e.g. an anonymized one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
 
     """
 

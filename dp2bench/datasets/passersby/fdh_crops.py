@@ -55,8 +55,8 @@ def shoot(shot: Shot) -> Crop:
         keypoints[:, :2] /= np.array([WIDTH, HEIGHT], np.float32)
         crop = Crop(
             shot.key,
-            cutting.cut(picture, region),
-            region.crop_hole.view(np.bool_),
+            cutting.extract_crop(picture, region),
+            region.crop_mask.view(np.bool_),
             keypoints,
             cutting.surface_in_crop(surface, region),
             cutting.surface_in_crop(silhouette, region) >= 0,

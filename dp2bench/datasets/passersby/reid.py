@@ -28,7 +28,7 @@ class PassersbyReID(Market1501):
     Args:
         size: ``smoke`` (seconds, for tests), ``mini`` (128 identities) or ``large`` (800); by default that of the dataset at
             ``root``, else ``mini``.
-        root: a copy in this layout (e.g. an anonymised one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
+        root: a copy in this layout (e.g. an anonymized one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
 
     """
 

@@ -292,7 +292,7 @@ class PassersbyVideo(Dataset):
     Args:
         size: ``smoke`` (2 s), ``mini`` (20 s at 10 frames a second, 640 x 360) or ``large`` (24 clips at 25, 1280 x 720);
             by default that of the dataset at ``root``, else ``mini``.
-        root: a copy in this layout (e.g. an anonymised one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
+        root: a copy in this layout (e.g. an anonymized one); by default it is made in the cache, ``$DP2BENCH_CACHE``.
 
     """
 

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp2bench.core import templates
-from dp2bench.core.contracts import Dataset, Detector, Progress, bound, no_progress
+from dp2bench.core.contracts import Dataset, Detector, Progress, bind_detector, no_progress
 from dp2bench.core.errors import Dp2benchError, PictureError
 from dp2bench.core.types import Image, People, SampleId, SurfaceMap
 from dp2bench.datasets.crops import Crop
@@ -126,7 +126,7 @@ def unchecked(measured: dict[str, float], filters: Filters) -> list[str]:
 
 
 def crops_of(image: Image, people: People) -> list[tuple[int, cutting.Region, Crop]]:
-    """Every person of a picture as a crop of 288 x 160, cut as the anonymiser cuts; people without a region are left out."""
+    """Every person of a picture as a crop of 288 x 160, cut as the anonymizer cuts; people without a region are left out."""
     plan = cutting.plan(people, (image.shape[0], image.shape[1]), "body", (HEIGHT, WIDTH))
     made = []
     for region in (*plan.small, *plan.regions):
@@ -141,8 +141,8 @@ def crops_of(image: Image, people: People) -> list[tuple[int, cutting.Region, Cr
             )
         crop = Crop(
             "",
-            cutting.cut(image, region),
-            region.crop_hole.view(np.bool_),
+            cutting.extract_crop(image, region),
+            region.crop_mask.view(np.bool_),
             keypoints,
             None if surface is None else cutting.surface_in_crop(surface, region),
             _mask(people, person, region),
@@ -197,7 +197,7 @@ def build(
     """
     for split in ("train", "val"):
         empty_folder(out / split)
-    finder = bound(detector, dataset)
+    finder = bind_detector(detector, dataset)
     samples = [(split, s) for split in dataset.meta.splits for s in dataset.samples(split)]
     removed: Counter[str] = Counter()
     kept: Counter[str] = Counter()

@@ -36,7 +36,7 @@ from dp2bench.deepprivacy2.training.ema import MovingAverage, decay
 from dp2bench.deepprivacy2.training.encoder import Encoder, divergence
 from dp2bench.deepprivacy2.training.measures import COLUMNS as MEASURES
 from dp2bench.deepprivacy2.training.measures import measure
-from dp2bench.deepprivacy2.training.recipe import Recipe
+from dp2bench.deepprivacy2.training.recipe import GanConfig
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -65,7 +65,7 @@ class Training:
 
     def __init__(
         self,
-        recipe: Recipe,
+        recipe: GanConfig,
         out: Path,
         crops: Crops,
         fabric: Fabric,
@@ -538,7 +538,7 @@ def _moved(state: Mapping[str, Tensor], deeper: int) -> dict[str, Tensor]:
     }
 
 
-def _discriminator(recipe: Recipe, size: tuple[int, int], cse_nc: int | None) -> nn.Module:
+def _discriminator(recipe: GanConfig, size: tuple[int, int], cse_nc: int | None) -> nn.Module:
     arguments = {"imsize": size, "cse_nc": cse_nc, **recipe.discriminator}
     kind = arguments.pop("kind", "stylegan2")
     try:

@@ -70,7 +70,7 @@ class Reconstruction(_Strict):
     kl: float = Field(default=0.01, gt=0)
 
 
-class Recipe(_Strict):
+class GanConfig(_Strict):
     """One training of a generator; defaults are those of the published body generator (``fdh/styleganL``).
 
     Attributes:
@@ -146,7 +146,7 @@ def shipped() -> dict[str, str]:
     return {p.name[:-5]: p.read_text("utf-8") for p in folder.iterdir() if p.name.endswith(".yaml")}
 
 
-def load(source: str | Path, overrides: Mapping[str, Any] | None = None) -> Recipe:
+def load(source: str | Path, overrides: Mapping[str, Any] | None = None) -> GanConfig:
     """The recipe of a YAML file or one that comes with the package, by name.
 
     Args:
@@ -173,7 +173,7 @@ def load(source: str | Path, overrides: Mapping[str, Any] | None = None) -> Reci
             raise Dp2benchError(
                 f"{source} holds no mapping.", "Start from a recipe that comes with dp2bench."
             )
-        return Recipe.model_validate({**data, **(overrides or {})})
+        return GanConfig.model_validate({**data, **(overrides or {})})
     except yaml.YAMLError as error:
         raise Dp2benchError(f"{source} is no YAML: {error}", "Correct the line it names.") from error
     except ValidationError as error:

@@ -1,6 +1,6 @@
 """The detectors that come with the package: person masks, body surfaces and faces by two small networks on frozen ImageNet features.
 
-The `Finder` says where people and faces are, in the manner of CenterNet (Zhou et al., arXiv 1904.07850) with the targets of TTFNet
+The `CenterDetector` says where people and faces are, in the manner of CenterNet (Zhou et al., arXiv 1904.07850) with the targets of TTFNet
 (Liu et al., AAAI 2020). The `Body` network gives the mask and the surface of the person in each box, as the second stage of
 Mask R-CNN and of continuous surface embeddings (Neverova et al., NeurIPS 2020) does, and how sure it is of the surface. Both
 stand on EfficientNet-Lite0 down to stride 8, whose weights a package of the registry brings; only what was trained is shipped.
@@ -32,7 +32,7 @@ from dp2bench.detection import checkpoints
 from dp2bench.detection.centerface import as_people
 from dp2bench.detection.rcnn.detectors import paste_masks, surface_vertices
 from dp2bench.networks import efficientnet
-from dp2bench.networks.frozen_backbone import SmallNet, cut
+from dp2bench.networks.frozen_backbone import FrozenBackboneDecoder, warp_crop
 from dp2bench.weights import embedded
 from dp2bench.weights.reading import read_state
 
@@ -40,9 +40,9 @@ EMBEDDED = "embedded-detector"
 """Name of the weights that the package brings."""
 
 PERSON, FACE = 0, 1
-"""Classes of the `Finder`."""
+"""Classes of the `CenterDetector`."""
 STRIDE = 4
-"""Pixels to a cell of the `Finder`'s maps."""
+"""Pixels to a cell of the `CenterDetector`'s maps."""
 CROP = (160, 96)
 """Height and width of the crops that the `Body` network sees."""
 BODY_STRIDE = 2
@@ -67,7 +67,7 @@ _OVERLAP = {PERSON: 0.6, FACE: 0.4}
 _PARTS = 64
 
 
-class Finder(nn.Module):
+class CenterDetector(nn.Module):
     """From frozen maps to heat maps of centres and distances to the sides of boxes, at stride 4."""
 
     def __init__(self, channels: int) -> None:
@@ -85,7 +85,7 @@ class Finder(nn.Module):
             # centres are rare: without this the first steps only learn that
             cast("Tensor", self.head.bias)[: 2 * 4] = -4.6
 
-    def train(self, mode: bool = True) -> Finder:
+    def train(self, mode: bool = True) -> CenterDetector:
         """As usual, but the ImageNet blocks keep their batch statistics."""
         super().train(mode)
         self.blocks.eval()
@@ -120,7 +120,7 @@ def _like(x: Tensor, other: Tensor) -> Tensor:
     return F.interpolate(x, size=other.shape[-2:], mode="bilinear")
 
 
-class Body(SmallNet):
+class Body(FrozenBackboneDecoder):
     """From frozen maps of a crop to its mask, embeddings, and how sure they are, at stride 2."""
 
     def __init__(self, channels: int) -> None:
@@ -137,7 +137,7 @@ class Networks(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.finder = Finder(channels)
+        self.finder = CenterDetector(channels)
         self.body = Body(channels)
 
 
@@ -195,7 +195,7 @@ def to_crop(box: tuple[int, int, int, int], size: tuple[int, int] = CROP) -> NDA
     return np.array([[across, 0, -x0 * across], [0, down, -y0 * down]], np.float64)
 
 
-class Seen(NamedTuple):
+class Predictions(NamedTuple):
     """What the networks say of one picture.
 
     Attributes:
@@ -203,7 +203,7 @@ class Seen(NamedTuple):
         scores: (N,) float32.
         masks: (N, H, W) bool.
         surfaces: of those whose surface is sure enough.
-        sure: (N,) float32, the share of a person's pixels whose vertex is thought to be about right.
+        surface_confidence: (N,) float32, the share of a person's pixels whose vertex is thought to be about right.
         faces: (M, 4) float32.
         face_scores: (M,) float32.
 
@@ -213,13 +213,13 @@ class Seen(NamedTuple):
     scores: NDArray[np.float32]
     masks: NDArray[np.bool_]
     surfaces: tuple[SurfaceMap | None, ...]
-    sure: NDArray[np.float32]
+    surface_confidence: NDArray[np.float32]
     faces: NDArray[np.float32]
     face_scores: NDArray[np.float32]
 
 
 @dataclass
-class Eyes:
+class CompactPredictor:
     """The networks with their weights, loaded at the first picture, and what they saw in the last one.
 
     Detectors that share one look at a picture once.
@@ -227,7 +227,7 @@ class Eyes:
     Args:
         weights: path to a file that `dp2bench train detector` wrote; None takes the package's.
         person_score, face_score: only detections that score higher.
-        least_sure: a person's surface is known where the network thinks that it is about right on this share of the person's pixels.
+        surface_threshold: a person's surface is known where the network thinks that it is about right on this share of the person's pixels.
         sides: pixels that a picture's longer side is scaled to, one look each; a look does not enlarge more than twofold.
         device: torch device; None takes a GPU if there is one.
 
@@ -236,7 +236,7 @@ class Eyes:
     weights: str | Path | None = None
     person_score: float = PERSON_SCORE
     face_score: float = 0.2
-    least_sure: float = 0.2
+    surface_threshold: float = 0.2
     sides: Sequence[int] = (640, 1280)
     device: str | None = None
     described: Weights = field(init=False)
@@ -257,12 +257,12 @@ class Eyes:
         self.described = checkpoints.describe(self.path, "Apache-2.0")
         self._device = torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self._networks: Networks | None = None
-        self._last: tuple[Image, Seen] | None = None
+        self._last: tuple[Image, Predictions] | None = None
 
-    def look(self, image: Image) -> Seen:
+    def predict(self, image: Image) -> Predictions:
         """Everything that is seen in a picture (H, W, 3)."""
         if self._last is None or self._last[0] is not image:
-            self._last = image, self._look(image)
+            self._last = image, self._predict(image)
         return self._last[1]
 
     def networks(self) -> Networks:
@@ -275,14 +275,14 @@ class Eyes:
         return self._networks
 
     @torch.inference_mode()
-    def _look(self, image: Image) -> Seen:
+    def _predict(self, image: Image) -> Predictions:
         networks = self.networks()
         found: list[list[tuple[Tensor, Tensor]]] = [
             self._find(networks, image, side) for side in self._sides(image)
         ]
         (boxes, scores), (faces, face_scores) = (self._merged(found, kind, image) for kind in (PERSON, FACE))
-        masks, surfaces, sure = self._bodies(networks, image, boxes)
-        return Seen(boxes, scores, masks, surfaces, sure, faces, face_scores)
+        masks, surfaces, surface_confidence = self._bodies(networks, image, boxes)
+        return Predictions(boxes, scores, masks, surfaces, surface_confidence, faces, face_scores)
 
     def _sides(self, image: Image) -> list[int]:
         longer = max(image.shape[:2])
@@ -307,7 +307,7 @@ class Eyes:
         self, found: list[list[tuple[Tensor, Tensor]]], kind: int, image: Image
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Boxes and scores of a class, from all looks, best first."""
-        boxes, scores = (torch.cat([look[kind][i] for look in found]) for i in (0, 1))
+        boxes, scores = (torch.cat([predict[kind][i] for predict in found]) for i in (0, 1))
         limit = boxes.new_tensor([image.shape[1], image.shape[0]] * 2)
         boxes = torch.minimum(boxes.clamp(min=0), limit)
         good = (scores > (self.person_score if kind == PERSON else self.face_score)) & (
@@ -323,11 +323,11 @@ class Eyes:
         size = (image.shape[0], image.shape[1])
         masks = np.zeros((len(boxes), *size), np.bool_)
         surfaces: list[SurfaceMap | None] = []
-        sure = np.zeros(len(boxes), np.float32)
+        surface_confidence = np.zeros(len(boxes), np.float32)
         areas = [crop_box(box) for box in boxes]
         for start in range(0, len(areas), _PARTS):
             part = areas[start : start + _PARTS]
-            crops = np.stack([cut(image, to_crop(area), CROP[::-1]) for area in part])
+            crops = np.stack([warp_crop(image, to_crop(area), CROP[::-1]) for area in part])
             x = torch.from_numpy(crops).to(self._device).permute(0, 3, 1, 2)
             maps = self._trunk.maps(x, deepest=8)
             mask, right, embeddings = networks.body.answer(maps[4], maps[8])
@@ -340,10 +340,12 @@ class Eyes:
                     own = _filled(box, size)
                 masks[start + i] = own
                 weight = (chance[i] > 0.5).float()
-                sure[start + i] = float((right[i].sigmoid() * weight).sum() / weight.sum().clamp(min=1))
-                known = sure[start + i] >= self.least_sure
+                surface_confidence[start + i] = float(
+                    (right[i].sigmoid() * weight).sum() / weight.sum().clamp(min=1)
+                )
+                known = surface_confidence[start + i] >= self.surface_threshold
                 surfaces.append(self._surface(embeddings[i], chance[i], area, own) if known else None)
-        return masks, tuple(surfaces), sure
+        return masks, tuple(surfaces), surface_confidence
 
     def _surface(
         self, embedding: Tensor, chance: Tensor, area: tuple[int, int, int, int], mask: NDArray[np.bool_]
@@ -366,20 +368,20 @@ def _filled(box: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_
 
 
 class _Embedded:
-    """One modality of the embedded networks. See `Eyes` for the arguments."""
+    """One modality of the embedded networks. See `CompactPredictor` for the arguments."""
 
     name = ""
 
-    def __init__(self, *, eyes: Eyes | None = None, **arguments: Any) -> None:
-        self.eyes = Eyes(**arguments) if eyes is None else eyes
+    def __init__(self, *, eyes: CompactPredictor | None = None, **arguments: Any) -> None:
+        self.eyes = CompactPredictor(**arguments) if eyes is None else eyes
         self.meta = ComponentMeta(self.name, "1", (self.eyes.described,))
 
     def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
         """The people of each picture, best first."""
         del samples
-        return [self._people(image, self.eyes.look(image)) for image in images]
+        return [self._people(image, self.eyes.predict(image)) for image in images]
 
-    def _people(self, image: Image, seen: Seen) -> People:
+    def _people(self, image: Image, seen: Predictions) -> People:
         raise NotImplementedError
 
 
@@ -388,7 +390,7 @@ class EmbeddedMask(_Embedded):
 
     name = "embedded-mask"
 
-    def _people(self, image: Image, seen: Seen) -> People:
+    def _people(self, image: Image, seen: Predictions) -> People:
         return People.of(seen.boxes, masks=seen.masks, scores=seen.scores)
 
 
@@ -397,7 +399,7 @@ class EmbeddedSurface(_Embedded):
 
     name = "embedded-surface"
 
-    def _people(self, image: Image, seen: Seen) -> People:
+    def _people(self, image: Image, seen: Predictions) -> People:
         who = [i for i, surface in enumerate(seen.surfaces) if surface is not None]
         return People.of(
             seen.boxes[who],
@@ -412,7 +414,7 @@ class EmbeddedFace(_Embedded):
 
     name = "embedded-face"
 
-    def _people(self, image: Image, seen: Seen) -> People:
+    def _people(self, image: Image, seen: Predictions) -> People:
         return as_people(seen.faces, seen.face_scores, (image.shape[0], image.shape[1]))
 
 

@@ -42,7 +42,7 @@ from dp2bench.detection.compact.detectors import (
 )
 from dp2bench.networks import efficientnet
 from dp2bench.networks.fitting import fit
-from dp2bench.networks.frozen_backbone import cut
+from dp2bench.networks.frozen_backbone import warp_crop
 from dp2bench.weights.reading import read_state
 
 _EXTENT = 0.54
@@ -79,7 +79,7 @@ class Data(_Strict):
     limit: int | None = Field(default=None, ge=1)
 
 
-class Recipe(_Strict):
+class DetectorConfig(_Strict):
     """One training of the embedded detector.
 
     Attributes:
@@ -118,7 +118,7 @@ def shipped() -> dict[str, str]:
     return {p.name[:-5]: p.read_text("utf-8") for p in folder.iterdir() if p.name.endswith(".yaml")}
 
 
-def load_recipe(source: str, overrides: Mapping[str, Any] | None = None) -> Recipe:
+def load_recipe(source: str, overrides: Mapping[str, Any] | None = None) -> DetectorConfig:
     """The recipe of a YAML file or one that comes with the package, by name.
 
     Args:
@@ -136,8 +136,8 @@ def load_recipe(source: str, overrides: Mapping[str, Any] | None = None) -> Reci
             f"Give the path of a YAML file or one of: {', '.join(sorted(known))}.",
         )
     text = known[source] if source in known else read_text(Path(source), Dp2benchError)
-    recipe = parse(Recipe, text, source, Dp2benchError)
-    return Recipe.model_validate({**recipe.model_dump(), **(overrides or {})})
+    recipe = parse(DetectorConfig, text, source, Dp2benchError)
+    return DetectorConfig.model_validate({**recipe.model_dump(), **(overrides or {})})
 
 
 @dataclass(frozen=True)
@@ -243,7 +243,7 @@ class Region(NamedTuple):
     counts: NDArray[np.float32]
 
 
-def region(seen: Scene, r: np.random.Generator, recipe: Recipe) -> Region:
+def region(seen: Scene, r: np.random.Generator, recipe: DetectorConfig) -> Region:
     """A random square of the scaled scene, mostly around somebody."""
     side = recipe.region
     height, width = seen.owner.shape
@@ -259,7 +259,7 @@ def region(seen: Scene, r: np.random.Generator, recipe: Recipe) -> Region:
     low, high = np.minimum(side / 2, extent - side / 2), np.maximum(side / 2, extent - side / 2)
     shift = side / 2 - np.clip(centre, low, high)
     affine = np.array([[zoom, 0, shift[0]], [0, zoom, shift[1]]])
-    pixels = cut(seen.picture, affine, (side, side), GREY)
+    pixels = warp_crop(seen.picture, affine, (side, side), GREY)
     owner = nearest(seen.owner, affine, (side, side), 0)
     entire = np.bincount(seen.owner.ravel(), minlength=256) * zoom * zoom
     found: list[tuple[int, NDArray[np.float64], bool]] = []
@@ -334,14 +334,14 @@ def crops(seen: Scene, r: np.random.Generator, many: int) -> list[Crop]:
         if (box[2:] - box[:2]).min() < 2:
             continue
         area = crop_box(box)
-        pixels = cut(seen.picture, to_crop(area), CROP[::-1])
+        pixels = warp_crop(seen.picture, to_crop(area), CROP[::-1])
         if r.random() < 0.3:
             worse = float(r.uniform(0.25, 0.8))
             small = cv2.resize(pixels, None, fx=worse, fy=worse, interpolation=cv2.INTER_AREA)
             pixels = np.asarray(cv2.resize(small, CROP[::-1], interpolation=cv2.INTER_LINEAR), np.uint8)
         half = (CROP[0] // BODY_STRIDE, CROP[1] // BODY_STRIDE)
         affine, shape = to_crop(area, half), half[::-1]
-        mask = cut((seen.owner == k).astype(np.uint8) * 255, affine, shape)
+        mask = warp_crop((seen.owner == k).astype(np.uint8) * 255, affine, shape)
         own = nearest(seen.owner, affine, shape, 0) == k
         vertices = np.where(own, nearest(seen.vertices, affine, shape, -1), -1).astype(np.int16)
         out.append(Crop(pixels, mask, vertices))
@@ -349,7 +349,7 @@ def crops(seen: Scene, r: np.random.Generator, many: int) -> list[Crop]:
 
 
 def nearest(values: Any, affine: NDArray[np.float64], size: tuple[int, int], border: int) -> Any:
-    """As `cut`, without mixing values."""
+    """As `warp_crop`, without mixing values."""
     centred = affine.copy()
     centred[:, 2] += affine[:, :2].sum(1) / 2 - 0.5
     return cv2.warpAffine(values, centred, size, flags=cv2.INTER_NEAREST, borderValue=border)
@@ -398,7 +398,7 @@ def body_loss(
 
 def train(
     dataset: Dataset,
-    recipe: Recipe,
+    recipe: DetectorConfig,
     out: Path,
     *,
     start: Path | None = None,

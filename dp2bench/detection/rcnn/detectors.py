@@ -33,7 +33,7 @@ class _NetworkDetector:
         device: torch device; None takes a GPU if there is one.
         short: pixels that a picture's shorter side is scaled to,
         long: unless the longer would then exceed this.
-        most: people that are kept in a picture, the best, and the others stay as they are: a warning is logged. None keeps all; 100,
+        max_detections: people that are kept in a picture, the best, and the others stay as they are: a warning is logged. None keeps all; 100,
             of all classes together, is detectron2's.
 
     """
@@ -51,17 +51,17 @@ class _NetworkDetector:
         device: str | None = None,
         short: int = 800,
         long: int = 1333,
-        most: int | None = None,
+        max_detections: int | None = None,
     ) -> None:
-        if most is not None:
-            check_whole("most", most)
+        if max_detections is not None:
+            check_whole("most", max_detections)
         self.weights = checkpoints.find(weights, self.name, self.official)
         self.meta = ComponentMeta(self.name, "2", (checkpoints.describe(self.weights, self.licence),))
         self.score_threshold = score_threshold
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         self.short = short
         self.long = long
-        self.most = most
+        self.max_detections = max_detections
         self._network: RCNN | None = None
 
     def network(self) -> RCNN:
@@ -91,7 +91,7 @@ class _NetworkDetector:
             found = network(
                 picture,
                 score_threshold=self.score_threshold,
-                most=self.most,
+                max_detections=self.max_detections,
                 short=self.short,
                 long=self.long,
             )
@@ -129,7 +129,7 @@ class CSEDetector(_NetworkDetector):
         device: str | None = None,
         short: int = 800,
         long: int = 1333,
-        most: int | None = None,
+        max_detections: int | None = None,
     ) -> None:
         super().__init__(
             weights=weights,
@@ -137,7 +137,7 @@ class CSEDetector(_NetworkDetector):
             device=device,
             short=short,
             long=long,
-            most=most,
+            max_detections=max_detections,
         )
         self._table: Tensor | None = None
 
@@ -216,15 +216,15 @@ def surface_vertices(
 
 
 @torch.no_grad()
-def nearest_vertices(embeddings: Tensor, table: Tensor, *, most: int = 1 << 24) -> Tensor:
+def nearest_vertices(embeddings: Tensor, table: Tensor, *, max_detections: int = 1 << 24) -> Tensor:
     """(P,) int32: the row of ``table`` (V, D) nearest to each of ``embeddings`` (P, D).
 
-    ``most`` bounds the distances held at once (64 MiB as it is), whatever P and V are.
+    ``max_detections`` bounds the distances held at once (64 MiB as it is), whatever P and V are.
     """
     # |e - t|^2 = |e|^2 - 2 (e.t - |t|^2 / 2): the last term rides along as one more dimension.
     points = torch.cat((embeddings, embeddings.new_full((len(embeddings), 1), -1.0)), 1)
     vertices = torch.cat((table, (table * table).sum(1, keepdim=True) * 0.5), 1).T.contiguous()
-    step = min(max(1, most // len(table)), max(1, len(points)))
+    step = min(max(1, max_detections // len(table)), max(1, len(points)))
     closeness = table.new_empty(step, len(table))
     out = torch.empty(len(points), dtype=torch.int32, device=points.device)
     for start in range(0, len(points), step):

@@ -175,7 +175,7 @@ class RCNN(nn.Module):
         *,
         score_threshold: float,
         overlap: float = 0.5,
-        most: int | None = None,
+        max_detections: int | None = None,
         short: int = 800,
         long: int = 1333,
     ) -> Found:
@@ -185,7 +185,7 @@ class RCNN(nn.Module):
             image: (3, H, W) uint8 RGB on the network's device.
             score_threshold: only what scores higher.
             overlap: of two boxes with a higher intersection over union the lower score goes.
-            most: people that are kept, the best; a warning is logged where more were found. None keeps all.
+            max_detections: people that are kept, the best; a warning is logged where more were found. None keeps all.
             short: pixels that the shorter side is scaled to,
             long: unless the longer would then exceed this.
 
@@ -206,13 +206,13 @@ class RCNN(nn.Module):
         likely = scores > score_threshold
         boxes, scores = boxes[likely], scores[likely]
         keep = nms(boxes, scores, overlap)
-        if most is not None and len(keep) > most:
+        if max_detections is not None and len(keep) > max_detections:
             _log.warning(
-                "%d people were found in a picture and %d are kept: give the detector a larger `most`.",
+                "%d people were found in a picture and %d are kept: give the detector a larger `max_detections`.",
                 len(keep),
-                most,
+                max_detections,
             )
-        boxes, scores = boxes[keep[:most]], scores[keep[:most]]
+        boxes, scores = boxes[keep[:max_detections]], scores[keep[:max_detections]]
         scale = boxes.new_tensor([width / size[1], height / size[0]]).repeat(2)
         placed = clip_boxes_to_image(boxes * scale, (height, width))
         keep = ((placed[:, 2] > placed[:, 0]) & (placed[:, 3] > placed[:, 1])).nonzero()[:, 0]

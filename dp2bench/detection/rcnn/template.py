@@ -36,7 +36,7 @@ def smpl() -> Template:
 def register_smpl(weights: Path) -> Template:
     """Take the table out of a CSE checkpoint and keep it in the cache for `smpl`.
 
-    Rows have length 1, as the network normalises them and the published anonymiser hands them to its generators
+    Rows have length 1, as the network normalises them and the published anonymizer hands them to its generators
     (``normalize_embedding=False`` in its configurations). Which vertex mirrors which is no part of the checkpoint, so ``mirrored`` is None.
 
     Raises:

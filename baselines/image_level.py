@@ -17,7 +17,7 @@ from dp2bench.inpainting.crops import Region
 Window = tuple[int, int, int, int]
 
 
-class PictureLevel:
+class ImageLevel:
     """Replaces each dilated mask by an effect computed from the original picture; the largest person is
     pasted last.
 
