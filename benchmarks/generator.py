@@ -29,9 +29,9 @@ import torch
 from torch.nn import functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
-from dp2bench.deepprivacy2.generators import build, catalogue
 from dp2bench.deepprivacy2.generators.deep_privacy1 import DeepPrivacy1
 from dp2bench.deepprivacy2.generators.mapping import sample_latents
+from dp2bench.deepprivacy2.generators.networks import build, catalogue
 
 
 def inputs(network: Any, batch: int, device: str) -> dict[str, torch.Tensor]:

@@ -87,7 +87,8 @@ def random_generators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
     """Small generators with random weights by what they are for: ``body-cse``, ``body``, ``face``."""
     import torch
 
-    from dp2bench.deepprivacy2.generators import build, catalogue, files
+    from dp2bench.deepprivacy2.generators import files
+    from dp2bench.deepprivacy2.generators.networks import build, catalogue
 
     folder = tmp_path_factory.mktemp("weights")
     body = {**catalogue()["fdh_styleganL"], "imsize": [72, 40], "cnum": 8}

@@ -48,9 +48,9 @@ def doctor() -> None:
     from dp2bench import __version__
     from dp2bench.core import registry
     from dp2bench.core.errors import Dp2benchError, PluginError
+    from dp2bench.core.machine import default_threads
     from dp2bench.core.paths import cache_root
     from dp2bench.engine import suite as suites
-    from dp2bench.engine.plan import default_threads
 
     console = Console()
     table = Table(box=None, pad_edge=False, show_header=False)

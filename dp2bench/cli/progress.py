@@ -22,7 +22,7 @@ from rich.text import Text
 
 from dp2bench.core.contracts import Progress
 from dp2bench.engine.executor import Outcome
-from dp2bench.engine.plan import Step
+from dp2bench.engine.step import Step
 
 
 class _Speed(ProgressColumn):

@@ -84,9 +84,9 @@ def execute_suite(
     from rich.markup import escape
 
     from dp2bench.cli.progress import TerminalObserver
+    from dp2bench.core.machine import default_threads, pick_device
     from dp2bench.engine.executor import LocalExecutor
     from dp2bench.engine.history import record
-    from dp2bench.engine.plan import default_threads
     from dp2bench.engine.run import run_suite
     from dp2bench.engine.store import Store
     from dp2bench.reports.report import print_table, write_report
@@ -133,21 +133,3 @@ def execute_suite(
                     f"[red]{where}[/]: {escape(result.error.message)}", highlight=False, soft_wrap=True
                 )
         raise typer.Exit(1)
-
-
-def pick_device(wanted: str) -> str:
-    """The torch device for a wish; an error names what is wrong with it."""
-    import torch
-
-    from dp2bench.core.errors import Dp2benchError
-
-    if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if wanted.split(":", maxsplit=1)[0] not in ("cpu", "cuda"):
-        raise Dp2benchError(f"Unknown device {wanted!r}.", "Use cpu, cuda, cuda:1, or auto.")
-    if wanted != "cpu" and not torch.cuda.is_available():
-        raise Dp2benchError(
-            f"There is no CUDA device for --device {wanted}.",
-            "Use --device cpu, or check the driver with `dp2bench doctor`.",
-        )
-    return wanted

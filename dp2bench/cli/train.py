@@ -117,9 +117,9 @@ def generator(
 
     from dp2bench.cli.progress import TerminalObserver
     from dp2bench.core import registry
+    from dp2bench.core.machine import default_threads
     from dp2bench.deepprivacy2.training.crops import pack
     from dp2bench.deepprivacy2.training.loop import Training
-    from dp2bench.engine.plan import default_threads
 
     on_gpu = _gpu(device)
     if on_gpu and torch.cuda.device_count() < processes:
@@ -224,8 +224,8 @@ def detector(
     from dp2bench.cli.progress import TerminalObserver
     from dp2bench.core import registry
     from dp2bench.core.errors import Dp2benchError
+    from dp2bench.core.machine import default_threads
     from dp2bench.detection.compact.training import load_recipe, train
-    from dp2bench.engine.plan import default_threads
 
     wanted = load_recipe(recipe, {} if epochs is None else {"epochs": epochs})
     if start is not None and not start.is_file():
@@ -295,7 +295,7 @@ def attacker(
     from dp2bench.cli.progress import TerminalObserver
     from dp2bench.core import registry
     from dp2bench.core.errors import Dp2benchError
-    from dp2bench.engine.plan import default_threads
+    from dp2bench.core.machine import default_threads
 
     recipe = reid.recipe(key_values("--argument", argument))
     on_gpu = _gpu(device)

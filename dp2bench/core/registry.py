@@ -107,7 +107,7 @@ def create(kind: Kind, name: str, arguments: Mapping[str, Any]) -> Any:
 
     """
     factory = load(kind, name)
-    noun, module = kind.removesuffix("s"), _module(kind, name)
+    noun, module = kind.removesuffix("s"), module_of(kind, name)
     ours = _package(module) == _package(__name__)
     try:
         return factory(**arguments)
@@ -128,7 +128,8 @@ def create(kind: Kind, name: str, arguments: Mapping[str, Any]) -> Any:
         ) from error
 
 
-def _module(kind: Kind, name: str) -> str:
+def module_of(kind: Kind, name: str) -> str:
+    """The module that a plug-in is defined in."""
     return name.partition(":")[0] if ":" in name else _entries(kind)[current_name(kind, name)][0].module
 
 

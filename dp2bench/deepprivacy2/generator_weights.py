@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from dp2bench.core.contracts import Weights
 from dp2bench.core.errors import Dp2benchError
-from dp2bench.deepprivacy2.generators import catalogue as networks
+from dp2bench.deepprivacy2.generators.networks import catalogue as networks
 from dp2bench.weights import embedded as shipped
 from dp2bench.weights.catalogue import MissingWeightsError, how_to_get, installed, names
 from dp2bench.weights.digests import sha256

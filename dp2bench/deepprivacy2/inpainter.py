@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from dp2bench.core import templates
 from dp2bench.core.contracts import MethodMeta
+from dp2bench.core.machine import pick_device
 from dp2bench.core.numbers import check_range, check_whole
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import CropBatch
@@ -93,7 +94,7 @@ class GeneratorInpainter:
         """Where it computes."""
         import torch
 
-        return torch.device(self._device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        return torch.device(pick_device(self._device))
 
     @property
     def precision(self) -> str:

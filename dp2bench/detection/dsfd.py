@@ -18,6 +18,7 @@ from torchvision.ops import nms
 
 from dp2bench.core.contracts import ComponentMeta
 from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.machine import pick_device
 from dp2bench.core.types import Image, People, Sample
 from dp2bench.detection import checkpoints
 from dp2bench.detection.centerface import as_people
@@ -164,7 +165,7 @@ class DSFDDetector:
             "dsfd", weights=(checkpoints.describe(self.weights, "see the DSFD project"),)
         )
         self.score_threshold, self.overlap, self.long = score_threshold, overlap, long
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = torch.device(pick_device(device))
         self._network: DSFD | None = None
 
     def network(self) -> DSFD:

@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from dp2bench.core.boxes import box_iou
 from dp2bench.core.contracts import ComponentMeta, Dataset, Detector, bind_detector, uses_annotations
 from dp2bench.core.types import Category, Image, People, Sample
-from dp2bench.metrics.coverage import box_iou, pair
+from dp2bench.metrics.coverage import pair
 
 SAME_PERSON = 0.5
 """Intersection over union of boxes from which two detections are one person."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from dp2bench.core.contracts import ComponentMeta, Weights
 from dp2bench.core.errors import Dp2benchError, PluginError
+from dp2bench.core.machine import pick_device
 from dp2bench.core.types import Image, People, Sample
 from dp2bench.detection import checkpoints
 from dp2bench.detection.rcnn.detectors import MaskRCNNDetector, paste_masks
@@ -61,7 +62,7 @@ class _TorchvisionRCNN(ABC):
         described = checkpoints.describe(self.weights, _LICENCE)
         self.meta = ComponentMeta(self.name, self.revision, (described,))
         self.score_threshold = score_threshold
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = torch.device(pick_device(device))
         self._epsilon = 0.0 if described.sha256.startswith(_WITHOUT_EPSILON) else 1e-5
         self._network: Any = None
 
@@ -233,7 +234,7 @@ class Detectron2MaskRCNN:
         cfg.MODEL.WEIGHTS = str(weights) if weights is not None else model_zoo.get_checkpoint_url(config)
         cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST = score_threshold
         cfg.TEST.DETECTIONS_PER_IMAGE = EVERYBODY
-        cfg.MODEL.DEVICE = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        cfg.MODEL.DEVICE = pick_device(device)
         self._predict = DefaultPredictor(cfg)
         self.meta = ComponentMeta("detectron2-mask-rcnn", f"2-{config}-{score_threshold}", described)
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from dp2bench.core.boxes import box_iou
 from dp2bench.core.types import Category, People
 from dp2bench.detection.matching import masks_of
 
@@ -236,19 +237,6 @@ def linear_assignment(
 def at_border(boxes: NDArray[np.float64], size: tuple[int, int]) -> NDArray[np.bool_]:
     """(N,) whether a box comes within a pixel of the border of a picture of (H, W)."""
     return np.asarray((boxes[:, :2] <= 1).any(1) | (boxes[:, 2:] >= np.array(size[::-1]) - 1).any(1))
-
-
-def box_iou(
-    a: NDArray[np.float64], b: NDArray[np.float64], *, over_smaller: bool = False
-) -> NDArray[np.float64]:
-    """(N, M) intersection over union of (N, 4) and (M, 4) xyxy boxes, or over the smaller box; 0 for empty ones."""
-    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
-    common = np.clip(high - low, 0, None).prod(2)
-    area_a, area_b = (np.clip(x[:, 2:] - x[:, :2], 0, None).prod(1) for x in (a, b))
-    union = area_a[:, None] + area_b[None] - common
-    if over_smaller:
-        union = np.minimum(area_a[:, None], area_b[None])
-    return np.asarray(np.divide(common, union, out=np.zeros_like(common), where=union > 0), np.float64)
 
 
 def at(

@@ -19,7 +19,7 @@ from dp2bench.core.contracts import Progress
 from dp2bench.core.errors import Dp2benchError, disk_error
 from dp2bench.core.memory import keep_freed_memory
 from dp2bench.core.results import Failure
-from dp2bench.engine.plan import Step
+from dp2bench.engine.step import Step
 from dp2bench.engine.steps import STEP_RUNNERS
 from dp2bench.engine.store import Store
 

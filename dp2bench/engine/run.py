@@ -17,7 +17,8 @@ from dp2bench.core.errors import Dp2benchError, writing
 from dp2bench.core.images import is_picture_name, write_image
 from dp2bench.core.results import Coverage, Result, ResultSpec, Score, content_key
 from dp2bench.engine.executor import Executor, Observer, Outcome
-from dp2bench.engine.plan import Cell, Plan, make_dataset, make_plan
+from dp2bench.engine.plan import make_plan
+from dp2bench.engine.step import Cell, Plan, make_dataset
 from dp2bench.engine.steps import write_json
 from dp2bench.engine.store import Journal, Store
 from dp2bench.engine.suite import Suite

@@ -17,7 +17,7 @@ from dp2bench.core.people_io import load_people
 from dp2bench.core.provenance import package_versions
 from dp2bench.core.results import content_key
 from dp2bench.engine.folder_source import FolderSource
-from dp2bench.engine.plan import Step, make_dataset
+from dp2bench.engine.step import Step, make_dataset
 from dp2bench.engine.suite import Component
 from dp2bench.pipelines import anonymize as _anonymize
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator
-from functools import lru_cache
-from importlib import resources
 from pathlib import Path
 
 from dp2bench.core.errors import Dp2benchError, writing
@@ -67,44 +64,3 @@ class Journal:
         """Append one line, whole."""
         with writing(self.path), self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry, sort_keys=True) + "\n")
-
-
-PACKAGES_OF = {
-    "detect": ("core", "datasets", "deepprivacy2"),
-    "anonymize": ("core", "datasets", "deepprivacy2", "baselines"),
-    "train": ("core", "datasets", "metrics", "attacks", "downstream", "tasks"),
-    "evaluate": ("core", "datasets", "metrics", "attacks", "downstream", "tasks"),
-}
-"""Which of our packages a kind of step runs, by the direction of the imports."""
-
-ENGINE = ("anonymize.py", "ready_made.py", "steps.py")
-"""What every step runs of the engine itself; the rest of it only plans, carries out and keeps."""
-
-
-@lru_cache
-def code_version(kind: str) -> str:
-    """sha256 over the sources that a kind of step runs, so that changed code never meets an old cache."""
-    digest = hashlib.sha256()
-    for package in PACKAGES_OF[kind]:
-        root = Path(str(resources.files(f"dp2bench.{package}")))
-        for source in sorted(root.rglob("*.py")):
-            digest.update(f"{package}/{source.relative_to(root).as_posix()}\0".encode() + source.read_bytes())
-    engine = Path(str(resources.files("dp2bench.engine")))
-    for name in ENGINE:
-        digest.update(f"engine/{name}\0".encode() + (engine / name).read_bytes())
-    return digest.hexdigest()
-
-
-def plugin_source(plugin: object) -> str:
-    """sha256 over the package a third party's plug-in comes from ('' for ours, which `code_version` covers)."""
-    module = type(plugin).__module__
-    if module.startswith("dp2bench."):
-        return ""
-    import importlib
-
-    file = getattr(importlib.import_module(module.partition(".")[0]), "__file__", None)
-    if file is None:
-        return ""
-    path = Path(file)
-    sources = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
-    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()

@@ -8,21 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from dp2bench.core.boxes import box_iou
+
 SIZES = {"small": (0.0, 32.0**2), "medium": (32.0**2, 96.0**2), "large": (96.0**2, np.inf)}
 """COCO's bounds of a person's area in square pixels: from (inclusive), to (exclusive)."""
-
-
-def box_iou(a: NDArray[Any], b: NDArray[Any]) -> NDArray[np.float64]:
-    """(N, M) intersection over union of (N, 4) and (M, 4) xyxy boxes; empty boxes overlap nothing."""
-    a, b = np.asarray(a, np.float64).reshape(-1, 4), np.asarray(b, np.float64).reshape(-1, 4)
-    size = np.clip(
-        np.minimum(a[:, None, 2:], b[None, :, 2:]) - np.maximum(a[:, None, :2], b[None, :, :2]), 0, None
-    )
-    shared = size.prod(2)
-    areas = [np.clip(x[:, 2:] - x[:, :2], 0, None).prod(1) for x in (a, b)]
-    union = areas[0][:, None] + areas[1][None] - shared
-    overlap: NDArray[np.float64] = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return overlap
 
 
 def match(annotated: NDArray[Any], found: NDArray[Any], threshold: float = 0.5) -> NDArray[np.int64]:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from dp2bench.core.boxes import box_iou
+
 
 class TrackingScores(NamedTuple):
     """What `tracking_scores` counts.
@@ -46,7 +48,7 @@ def tracking_scores(
     last: dict[int, int] = {}
     switches = missed = surplus = total = 0
     for (boxes, who), (others, names) in zip(annotated, found, strict=True):
-        overlap = _iou(boxes.astype(np.float64), others.astype(np.float64))
+        overlap = box_iou(boxes.astype(np.float64), others.astype(np.float64))
         possible = overlap >= iou
         for i, j in np.argwhere(possible):
             together[int(who[i]), int(names[j])] += 1
@@ -76,11 +78,3 @@ def _identity_matches(together: Mapping[tuple[int, int], int]) -> int:
     for (t, f), n in together.items():
         counts[truth.index(t), found.index(f)] = n
     return int(counts[linear_sum_assignment(counts, maximize=True)].sum())
-
-
-def _iou(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
-    low, high = np.maximum(a[:, None, :2], b[None, :, :2]), np.minimum(a[:, None, 2:], b[None, :, 2:])
-    common = np.clip(high - low, 0, None).prod(2)
-    area_a, area_b = (np.clip(x[:, 2:] - x[:, :2], 0, None).prod(1) for x in (a, b))
-    union = area_a[:, None] + area_b[None] - common
-    return np.asarray(np.divide(common, union, out=np.zeros_like(common), where=union > 0), np.float64)

@@ -6,8 +6,8 @@ from typer.testing import CliRunner
 
 from dp2bench.cli.main import app
 from dp2bench.core.errors import Dp2benchError
-from dp2bench.deepprivacy2 import generator_weights, generators
-from dp2bench.deepprivacy2.generators import files
+from dp2bench.deepprivacy2 import generator_weights
+from dp2bench.deepprivacy2.generators import files, networks
 from dp2bench.weights import catalogue as weights
 from dp2bench.weights import digests, embedded
 
@@ -71,7 +71,7 @@ def test_an_official_checkpoint_is_imported_verified_and_used(
     known = dict(weights.catalogue())
     known["fdf256_stylegan"] = weights.Entry(**{**vars(known["fdf256_stylegan"]), "md5": digests.md5(source)})
     monkeypatch.setattr(weights, "catalogue", lambda: known)
-    monkeypatch.setattr(generators, "build", lambda name, b=generators.build: b(file.config))
+    monkeypatch.setattr(networks, "build", lambda name, b=networks.build: b(file.config))
     result = run("import", source, "--as", "fdf256_stylegan")
     assert result.exit_code == 0, result.exception
     path = folder / "fdf256_stylegan.safetensors"

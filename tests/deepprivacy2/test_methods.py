@@ -13,7 +13,8 @@ from dp2bench.core.errors import Dp2benchError, PluginError
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import Category, People, SurfaceMap
 from dp2bench.deepprivacy2 import generator_weights
-from dp2bench.deepprivacy2.generators import build, deep_privacy1, files
+from dp2bench.deepprivacy2.generators import deep_privacy1, files
+from dp2bench.deepprivacy2.generators.networks import build
 from dp2bench.detection.keypoints import bring
 from dp2bench.inpainting import crops as cutting
 from dp2bench.inpainting import stitching

@@ -8,8 +8,8 @@ import yaml
 from dp2bench.core.contracts import no_progress
 from dp2bench.engine import suite as suites
 from dp2bench.engine.executor import LocalExecutor, critical_path_order
-from dp2bench.engine.plan import Step
 from dp2bench.engine.run import run_suite
+from dp2bench.engine.step import Step
 from dp2bench.engine.store import Store
 
 PLUGINS = """

@@ -24,7 +24,7 @@ from dp2bench.core.images import read_image, write_image
 from dp2bench.core.results import Coverage, Result, Score
 from dp2bench.core.types import People, Sample, SampleId
 from dp2bench.datasets.folder import Folder
-from dp2bench.engine import plan, store
+from dp2bench.engine import plan
 from dp2bench.engine import suite as suites
 from dp2bench.engine.executor import LocalExecutor
 from dp2bench.engine.run import keep_evidence, keep_pictures, pool_seeds, pool_units, run_suite
@@ -133,7 +133,7 @@ def test_trainings_are_shared_and_changed_pictures_make_everything_anew(tiny_sui
     assert not any(o.cached for o in go(changed, tmp_path / "changed").outcomes.values())
 
 
-def test_other_packages_and_changed_code_of_the_engine_are_other_steps(tiny_suite, tmp_path, monkeypatch):
+def test_other_packages_are_other_steps(tiny_suite, monkeypatch):
     def keys():
         made = plan.make_plan(suites.load(str(tiny_suite)), threads=1, device="cpu")
         return {step.title: step.key for step in made.steps}
@@ -145,20 +145,6 @@ def test_other_packages_and_changed_code_of_the_engine_are_other_steps(tiny_suit
         upgraded = keys()
     assert upgraded.keys() == before.keys()
     assert not set(upgraded.values()) & set(before.values())
-
-    whole = store.resources.files
-    for name in store.ENGINE:
-        engine = tmp_path / name / "engine"
-        shutil.copytree(Path(store.__file__).parent, engine)
-        with (engine / name).open("a") as file:
-            file.write("# changed\n")
-        for kind in store.PACKAGES_OF:
-            with monkeypatch.context() as patch:
-                patch.setattr(
-                    store.resources, "files", lambda p, to=engine: to if p == "dp2bench.engine" else whole(p)
-                )
-                changed = store.code_version.__wrapped__(kind)
-            assert changed != store.code_version(kind)
 
 
 def test_a_task_may_take_some_methods_and_seeds_and_nothing_is_made_for_the_others(tiny_suite, tmp_path):

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from dp2bench.core.errors import Dp2benchError
-from dp2bench.deepprivacy2 import generator_weights, generators
-from dp2bench.deepprivacy2.generators import files
+from dp2bench.deepprivacy2 import generator_weights
+from dp2bench.deepprivacy2.generators import files, networks
 from dp2bench.weights import catalogue as weights
 from dp2bench.weights import digests
 
@@ -35,7 +35,7 @@ def test_every_entry_says_what_a_user_must_know():
         assert known.sha256 or known.sha256_missing, "absent with the reason"
         assert known.md5 is None or len(known.md5) == 32
         if known.kind == "generator":
-            assert known.network in generators.catalogue()
+            assert known.network in networks.catalogue()
     assert set(generator_weights.OFFICIAL.values()) <= set(weights.catalogue())
 
 
@@ -139,7 +139,7 @@ def test_official_checkpoints_become_safetensors(tmp_path, own_folder, monkeypat
     file = generator_weights.describe(random_generators["body-cse"])
     network, _ = files.load(file)
     known = replace(weights.entry("fdh_styleganL"), md5=None)
-    monkeypatch.setattr(generators, "build", lambda name, b=generators.build: b(file.config))
+    monkeypatch.setattr(networks, "build", lambda name, b=networks.build: b(file.config))
     state, centres = network.state_dict(), torch.randn(7, 512)
     for i, content in enumerate(
         (

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.tensors import write_tensors
-from dp2bench.deepprivacy2 import generators
 from dp2bench.deepprivacy2.generator_weights import GeneratorFile
+from dp2bench.deepprivacy2.generators import networks
 from dp2bench.deepprivacy2.generators.layers import InferenceMixin
 from dp2bench.weights.catalogue import Entry, folder
 from dp2bench.weights.digests import check_md5, check_sha256, sha256, write_record
@@ -68,7 +68,7 @@ def load(file: GeneratorFile) -> tuple[InferenceMixin, Tensor | None]:
         ) from error
     centres = state.pop(CENTRES, None)
     centres = None if centres is None else centres.float()
-    network = generators.build(file.config)
+    network = networks.build(file.config)
     _fill(network, state, file.path)
     return network.eval(), centres
 
@@ -97,7 +97,7 @@ def convert(source: Path, known: Entry, target: Path) -> None:
     check_md5(source, known)
     check_sha256(source, known)
     state, centres = _official(source)
-    network = generators.build(known.network)
+    network = networks.build(known.network)
     _fill(network, state, source)
     described = {**known.described(), "source": source.name, "source_sha256": sha256(source)}
     save(network, target, described, centres=centres)

@@ -28,8 +28,9 @@ from dp2bench.core.contracts import Progress, no_progress
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.seeds import derive_seed
 from dp2bench.datasets.crops import Crops
-from dp2bench.deepprivacy2.generators import build, files
+from dp2bench.deepprivacy2.generators import files
 from dp2bench.deepprivacy2.generators.mapping import sample_latents
+from dp2bench.deepprivacy2.generators.networks import build
 from dp2bench.deepprivacy2.training import losses
 from dp2bench.deepprivacy2.training.crops import Batch, Steps, collate, to_batch
 from dp2bench.deepprivacy2.training.ema import MovingAverage, decay

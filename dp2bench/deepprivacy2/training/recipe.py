@@ -119,7 +119,7 @@ class GanConfig(_Strict):
         """Constructor arguments of the generator, the catalogue looked up."""
         if isinstance(self.generator, dict):
             return dict(self.generator)
-        from dp2bench.deepprivacy2.generators import catalogue
+        from dp2bench.deepprivacy2.generators.networks import catalogue
 
         known = catalogue()
         if self.generator not in known:

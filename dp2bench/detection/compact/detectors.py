@@ -26,6 +26,7 @@ from torchvision.ops import nms
 from dp2bench.core import templates
 from dp2bench.core.contracts import ComponentMeta, Weights
 from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.machine import pick_device
 from dp2bench.core.tensors import write_tensors
 from dp2bench.core.types import Image, People, Sample, SurfaceMap
 from dp2bench.detection import checkpoints
@@ -255,7 +256,7 @@ class CompactPredictor:
         if self.weights is None:
             embedded.verify(EMBEDDED)
         self.described = checkpoints.describe(self.path, "Apache-2.0")
-        self._device = torch.device(self.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self._device = torch.device(pick_device(self.device))
         self._networks: Networks | None = None
         self._last: tuple[Image, Predictions] | None = None
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from dp2bench.core.contracts import ComponentMeta
 from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.machine import pick_device
 from dp2bench.core.numbers import check_whole
 from dp2bench.core.types import Image, People, Sample, SurfaceMap
 from dp2bench.detection import checkpoints
@@ -58,7 +59,7 @@ class _NetworkDetector:
         self.weights = checkpoints.find(weights, self.name, self.official)
         self.meta = ComponentMeta(self.name, "2", (checkpoints.describe(self.weights, self.licence),))
         self.score_threshold = score_threshold
-        self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        self.device = torch.device(pick_device(device))
         self.short = short
         self.long = long
         self.max_detections = max_detections

@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from dp2bench.core.errors import PluginError
-from dp2bench.deepprivacy2.generators import build, catalogue
 from dp2bench.deepprivacy2.generators.deep_privacy1 import current_keys
 from dp2bench.deepprivacy2.generators.mapping import MappingNetwork, sample_latents
+from dp2bench.deepprivacy2.generators.networks import build, catalogue
 from dp2bench.deepprivacy2.generators.style_unet import draw_keypoints, keep_known
 
 ROOT = Path(__file__).resolve().parents[3]

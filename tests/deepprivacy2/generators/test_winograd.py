@@ -7,8 +7,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from dp2bench.deepprivacy2.generators import build, winograd
+from dp2bench.deepprivacy2.generators import winograd
 from dp2bench.deepprivacy2.generators.layers import EqualConv2d
+from dp2bench.deepprivacy2.generators.networks import build
 
 
 @pytest.fixture(autouse=True)

@@ -24,7 +24,7 @@ def upgrade() -> None:
         sa.Column("git_commit", sa.Text()),
         sa.Column("git_dirty", sa.Boolean()),
         sa.Column("people", sa.BigInteger()),
-        sa.Column("anonymized", sa.BigInteger()),
+        sa.Column("anonymised", sa.BigInteger()),
     )
     op.create_index("results_by_name", "results", ["task", "method", "dataset", "recorded_at"])
     op.create_table(
