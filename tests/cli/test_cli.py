@@ -5,7 +5,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-import resource
 import shutil
 import signal
 import subprocess
@@ -50,19 +49,33 @@ def test_help_teaches(command):
     assert max(map(len, done.stdout.splitlines())) <= 80
 
 
-def test_help_is_quick(tmp_path):
-    """Processor time, which a busy machine does not lengthen."""
+def test_help_imports_little_more_than_typer_and_rich(tmp_path):
+    """What makes --help quick, counted in modules, since seconds depend on the machine."""
 
-    def spent():
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return used.ru_utime + used.ru_stime
+    def loaded(code: str) -> set[str]:
+        code = f"import sys\n{code}\nprint('LOADED', *sys.modules)"
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, check=True
+        )
+        return set(done.stdout.rpartition("LOADED")[2].split())
 
-    took = []
-    for _ in range(3):
-        before = spent()
-        assert run("--help", cwd=tmp_path).returncode == 0
-        took.append(spent() - before)
-    assert min(took) < 0.5
+    ours = loaded(
+        "sys.argv = ['dp2bench', '--help']\nfrom dp2bench.cli.main import main\n"
+        "try: main()\nexcept SystemExit: pass"
+    )
+    theirs = loaded(
+        "import typer, typer.testing, rich.console, rich.markdown\n"
+        "app = typer.Typer(rich_markup_mode='rich')\n@app.command()\ndef a(b: int = 1): 'c'\n"
+        "@app.command()\ndef d(): 'e'\ntyper.testing.CliRunner().invoke(app, ['--help'])"
+    )
+    own = {m for m in ours if m.startswith("dp2bench")}
+    assert {m.split(".")[1] for m in own if m.count(".")} <= {"cli", "core"}
+    assert not {m for m in own if m.startswith("dp2bench.core.")} - {
+        "dp2bench.core.errors",
+        "dp2bench.core.memory",
+    }
+    more = {m.partition(".")[0] for m in ours - theirs} - {"dp2bench"}
+    assert len(more) < 15, sorted(more)
 
 
 def test_help_imports_nothing_heavy(tmp_path):
