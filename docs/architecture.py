@@ -64,6 +64,16 @@ LEVELS = (
 """Rooms of one storey of the drawing, the lowest first."""
 
 
+STYLE = (
+    "<style>rect{fill:#eef3fa;stroke:#33507a}text{fill:#1c2b41;text-anchor:middle}"
+    "path{stroke:#8aa0bf;fill:none}.n{font-weight:bold;font-size:15px}.t{font-size:11px}</style>"
+)
+MARKER = (
+    '<defs><marker id="a" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto">'
+    '<path d="M0 0 L8 4 L0 8 z" style="fill:#8aa0bf"/></marker></defs>'
+)
+
+
 def modules() -> list[str]:
     """Every module of the package, the mapped ones included."""
     found = [m.name for m in walk_packages(dp2bench.__path__, "dp2bench.")]
@@ -112,10 +122,8 @@ def draw() -> str:
             place[name] = (left + i * (box[0] + gap), 16 + level * high)
     lines = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {16 + len(LEVELS) * high}" font-family="sans-serif">',
-        "<style>rect{fill:#eef3fa;stroke:#33507a}text{fill:#1c2b41;text-anchor:middle}"
-        "path{stroke:#8aa0bf;fill:none}.n{font-weight:bold;font-size:15px}.t{font-size:11px}</style>",
-        '<defs><marker id="a" markerWidth="8" markerHeight="8" refX="7" refY="4" orient="auto">'
-        '<path d="M0 0 L8 4 L0 8 z" style="fill:#8aa0bf"/></marker></defs>',
+        STYLE,
+        MARKER,
     ]
     for name, used in uses.items():
         direct = {u for u in used if not any(u in uses[other] for other in used - {u})}
