@@ -17,6 +17,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
+from dp2bench.core.results import score_name
 from dp2bench.datasets.passersby.cityscapes import PassersbyCityscapes
 from dp2bench.datasets.passersby.coco import PassersbyCoco
 from dp2bench.downstream import instances, keypoints
@@ -32,7 +33,8 @@ def learn_masks(out: Path) -> Mapping[str, float]:
     instances.predict(out, dataset, "val", recipe, out / "predictions")
     truth = [dataset.ground_truth(s, "instanceIds.png") for s in dataset.samples("val")]
     scores = evaluate_instances(truth, out / "predictions")
-    return dict(scores.values) | {f"{name}.AP": ap for name, ap in scores.classes.items()}
+    values = {score_name(metric, subset=label): v for (metric, label), v in scores.values.items()}
+    return values | {score_name("AP", subset=label): ap for label, ap in scores.classes.items()}
 
 
 def learn_keypoints(out: Path) -> Mapping[str, float]:

@@ -36,12 +36,13 @@ def _ours(control: Control, result: Result) -> Score | None:
         wanted = control.measured_as
         same = all(told.get(key) == value for key, value in wanted.arguments.items())
         whole = all(told.get(key) for key in wanted.given)
-        return tables.find_score(result, wanted.score) if same and whole else None
+        return result.find(wanted.score) if same and whole else None
     if told.get("model") != control.model:
         return None
-    on_clear = tables.find_score(result, f"clear-clear.{control.metric}")
+    same = [s for s in result.scores if s.metric == control.metric and not s.subset]
+    on_clear = next((s for s in same if result.clear_only(s)), None)
     if on_clear is None and result.spec.method_arguments.get("plugin") == "identity":
-        return tables.find_score(result, control.metric)
+        return next((s for s in same if not s.scenario), None)
     return on_clear
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from dp2bench.core.results import Result, Score
+from dp2bench.core.results import Metric, Result, Score, score_name
 from dp2bench.reports import tables
 from dp2bench.reports.load import Artifacts, Report
 from dp2bench.reports.tables import Column, Group
@@ -65,13 +65,10 @@ def shown(value: float, unit: str) -> float:
     return 100 * value if unit == "fraction" else value
 
 
-def unit_name(score: Score) -> str:
-    """``percent``, or the score's unit."""
-    return "percent" if score.unit == "fraction" else score.unit
-
-
-def _better(score: Score) -> str:
-    return "higher is better" if score.higher_is_better else "lower is better"
+def _explained(metric: Metric) -> str:
+    """``percent, lower is better``."""
+    unit = "percent" if metric.unit == "fraction" else metric.unit
+    return f"{unit}, {'higher' if metric.higher_is_better else 'lower'} is better"
 
 
 def _select(name: str, label: str, options: Sequence[str], value: str | None = None) -> dict[str, Any]:
@@ -123,32 +120,31 @@ def _visible(results: Sequence[Result]) -> list[int]:
 def intervals(group: Group, anchor: str) -> Chart | None:
     """Every score of a group with its interval and chance, a row for each method."""
     rows: list[dict[str, Any]] = []
-    scores: dict[str, Score] = {}
     for label, result in zip(group.labels, group.results, strict=True):
         for score in result.scores:
             if result.status != "ok" or not tables.printable(result, score):
                 continue
-            scores.setdefault(score.name, score)
+            unit = result.metric(score).unit
             low, high = score.ci95 or (score.value, score.value)
             row = {
                 "method": label,
                 "score": score.name,
-                "value": _number(shown(score.value, score.unit)),
-                "low": _number(shown(low, score.unit)),
-                "high": _number(shown(high, score.unit)),
+                "value": _number(shown(score.value, unit)),
+                "low": _number(shown(low, unit)),
+                "high": _number(shown(high, unit)),
                 "text": tables.format_score(result, score),
                 "people": tables.format_coverage(result.coverage),
                 "n": score.n,
             }
             if score.chance is not None:
-                row["chance"] = _number(shown(score.chance, score.unit))
+                row["chance"] = _number(shown(score.chance, unit))
             rows.append(row)
     if not rows:
         return None
-    names = [n for n in group.score_names if n in scores]
+    names = [n for n in group.score_names if any(row["score"] == n for row in rows)]
     main = group.main_score.name if group.main_score is not None else None
     order = [label for label in group.labels if any(row["method"] == label for row in rows)]
-    units = {n: f"{unit_name(s)}, {_better(s)}" for n, s in scores.items()}
+    units = {n: _explained(group.metric(n)) for n in names}
     tooltip = [
         {"field": "method"},
         {"field": "text", "title": "score [95 %]"},
@@ -205,25 +201,23 @@ _SIZES = ("all", "small", "medium", "large")
 _SHAPES = ("circle", "square", "triangle-up", "diamond", "triangle-down", "cross")
 
 
-def _sized(name: str) -> tuple[str, str] | None:
-    """A score of people of one size as (the score of all, size): ``APm`` as (``AP``, ``medium``), ``found.small`` as (``found``, ``small``)."""
-    base, _, size = name.rpartition(".")
-    if base and size in _SIZES[1:]:
-        return base, size
-    if name[-3:-1] in {"AP", "AR"} and name[-1] in "sml":  # COCO's names
-        return name[:-1], {"s": "small", "m": "medium", "l": "large"}[name[-1]]
-    return None
-
-
 def by_size(group: Group, anchor: str) -> Chart | None:
     """Scores of small, medium and large people side by side (COCO: sides of 32 and 96 pixels), where a task has such scores."""
-    sized = [found for n in group.score_names if (found := _sized(n)) is not None]
-    bases = list(dict.fromkeys(base for base, _ in sized))
+    bases = list(
+        dict.fromkeys(
+            (s.scenario, s.metric) for r in group.results for s in r.scores if s.subset in _SIZES[1:]
+        )
+    )
     rows: list[dict[str, Any]] = []
+    titles: dict[str, str] = {}
     for label, result in zip(group.labels, group.results, strict=True):
         for score in result.scores:
-            base, size = _sized(score.name) or (score.name, "all")
-            if base not in bases or result.status != "ok" or not tables.printable(result, score):
+            size = score.subset or "all"
+            if (score.scenario, score.metric) not in bases or size not in _SIZES:
+                continue
+            base, metric = score_name(score.metric, score.scenario), result.metric(score)
+            titles.setdefault(base, _explained(metric))
+            if result.status != "ok" or not tables.printable(result, score):
                 continue
             low, high = score.ci95 or (score.value, score.value)
             rows.append(
@@ -231,9 +225,9 @@ def by_size(group: Group, anchor: str) -> Chart | None:
                     "method": label,
                     "score": base,
                     "size": size,
-                    "value": _number(shown(score.value, score.unit)),
-                    "low": _number(shown(low, score.unit)),
-                    "high": _number(shown(high, score.unit)),
+                    "value": _number(shown(score.value, metric.unit)),
+                    "low": _number(shown(low, metric.unit)),
+                    "high": _number(shown(high, metric.unit)),
                     "text": tables.format_score(result, score),
                 }
             )
@@ -241,11 +235,7 @@ def by_size(group: Group, anchor: str) -> Chart | None:
         return None
     methods = [label for label in group.labels if any(row["method"] == label for row in rows)]
     sizes = [size for size in _SIZES if any(row["size"] == size for row in rows)]
-    units = {s.name: f"{unit_name(s)}, {_better(s)}" for r in group.results for s in r.scores}
-    titles = {
-        base: units.get(base) or next(u for n, u in units.items() if (_sized(n) or ("",))[0] == base)
-        for base in bases
-    }
+    names = list(titles)
     main = group.main_score.name if group.main_score is not None else None
     color = _series(methods)["color"]
     # colours come again after six methods, then with another shape
@@ -253,7 +243,7 @@ def by_size(group: Group, anchor: str) -> Chart | None:
     x = {"field": "size", "type": "ordinal", "sort": sizes, "title": "size of the person", "axis": {"labelAngle": 0, "grid": False}}  # fmt: skip
     spec = {
         "data": {"values": rows},
-        "params": [_select("shown", "Score", bases, main)],
+        "params": [_select("shown", "Score", names, main)],
         "transform": [{"filter": "datum.score == shown"}],
         "title": {
             "text": {"expr": "shown"},
@@ -291,8 +281,8 @@ def by_size(group: Group, anchor: str) -> Chart | None:
     }
 
     def draw(figure: Any) -> None:
-        panels = figure.subplots(1, len(bases), squeeze=False)[0]
-        for panel, base in zip(panels, bases, strict=True):
+        panels = figure.subplots(1, len(names), squeeze=False)[0]
+        for panel, base in zip(panels, names, strict=True):
             for i, method in enumerate(methods):
                 own = [r for r in rows if (r["method"], r["score"]) == (method, base)]
                 panel.errorbar(
@@ -315,7 +305,7 @@ def by_size(group: Group, anchor: str) -> Chart | None:
         "The table of all scores holds the same numbers.",
         spec=spec,
         draw=draw,
-        size=(3.4 * len(bases) + 1.8, 3.1),
+        size=(3.4 * len(names) + 1.8, 3.1),
     )
 
 
@@ -333,11 +323,12 @@ def _pairs(columns: Sequence[Column]) -> list[tuple[Column, Column]]:
 def _point(column: Column, result: Result | None) -> tuple[float, float, float] | None:
     if result is None or result.status != "ok" or column.score is None:
         return None
-    score = tables.find_score(result, column.score.name)
+    score = result.find(column.score.name)
     if score is None or not tables.printable(result, score):
         return None
     low, high = score.ci95 or (score.value, score.value)
-    return shown(score.value, score.unit), shown(low, score.unit), shown(high, score.unit)
+    unit = result.metric(score).unit
+    return shown(score.value, unit), shown(low, unit), shown(high, unit)
 
 
 def trade_off(report: Report) -> Chart | None:
@@ -479,10 +470,10 @@ def _plain(panel: Any) -> None:
         panel.spines[side].set_visible(False)
 
 
-def _scenarios(objects: Iterable[Mapping[str, Any]], main: str | None) -> list[str]:
+def _scenarios(objects: Iterable[Mapping[str, Any]], main: Score | None) -> list[str]:
     """Scenarios of a re-identification, the main one first and the control last."""
     names = dict.fromkeys(name for o in objects for name in o)
-    first = (main or "").rpartition(".")[0]
+    first = main.scenario if main is not None else ""
     return sorted(names, key=lambda n: (n != first, n == "clear-clear"))
 
 
@@ -513,8 +504,7 @@ def match_curves(group: Group, evidence: Sequence[Artifacts], anchor: str) -> Ch
     by_method = _curves(group, evidence)
     if not by_method:
         return None
-    main = group.main_score.name if group.main_score is not None else None
-    scenarios = _scenarios((o for objects in by_method.values() for o in objects), main)
+    scenarios = _scenarios((o for objects in by_method.values() for o in objects), group.main_score)
     curves = {
         (label, scenario): (100 * cmc[:_RANKS], 100 * _mean(objects, scenario, "chance")[:_RANKS])
         for label, objects in by_method.items()
@@ -614,8 +604,7 @@ def _overlap(mated: Any, other: Any) -> float:
 def pair_distances(group: Group, evidence: Sequence[Artifacts], anchor: str) -> Chart | None:
     """Histograms of the attacker's distances: pictures of one person against pictures of two."""
     by_method = _curves(group, evidence)
-    main = group.main_score.name if group.main_score is not None else None
-    scenarios = _scenarios((o for objects in by_method.values() for o in objects), main)
+    scenarios = _scenarios((o for objects in by_method.values() for o in objects), group.main_score)
     kept: dict[tuple[str, str], tuple[Any, Any, Any]] = {}
     for label, objects in by_method.items():
         for scenario in scenarios:

@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
 from dp2bench.reports.charts import COLOURS, MARKERS, Chart, shorten
 from dp2bench.reports.load import Report, Run
-from dp2bench.reports.tables import Group, find_score, groups, needs_coverage, printable
+from dp2bench.reports.tables import Group, groups, printable
 
 
 @contextlib.contextmanager
@@ -90,18 +90,20 @@ def identity_left(report: Report) -> Mapping[str, bytes]:
 
 def _fraction_names(group: Group) -> list[str]:
     # where higher is better the score measures usefulness, not identity left
-    scores = {s.name: s for result in group.results for s in result.scores}
-    chosen = [scores[name] for name in group.main_names if needs_coverage(name)]
-    return [score.name for score in chosen if score.unit == "fraction" and not score.higher_is_better]
+    return [
+        name
+        for name in group.main_names
+        if not group.clear_only(name)
+        and (metric := group.metric(name)).unit == "fraction"
+        and not metric.higher_is_better
+    ]
 
 
 def _dots(panel: Any, group: Group, names: list[str]) -> None:
     step = 0.56 / max(1, len(names) - 1) if len(names) > 1 else 0.0
-    clear = next((n for n in group.main_names if not needs_coverage(n)), None)
+    clear = next((n for n in group.main_names if group.clear_only(n)), None)
     if clear is not None:
-        values = {
-            s.value for r in group.results if r.status == "ok" and (s := find_score(r, clear)) is not None
-        }
+        values = {s.value for r in group.results if r.status == "ok" and (s := r.find(clear)) is not None}
         for i, value in enumerate(sorted(values)):
             panel.axvline(
                 100 * value,
@@ -115,7 +117,7 @@ def _dots(panel: Any, group: Group, names: list[str]) -> None:
         100 * score.chance
         for name in names
         for result in group.results
-        if (score := find_score(result, name)) is not None and score.chance is not None
+        if (score := result.find(name)) is not None and score.chance is not None
     ]
     if chances:
         # chance is estimated for each method and scenario anew; a visible difference is shown as a range
@@ -133,7 +135,7 @@ def _dots(panel: Any, group: Group, names: list[str]) -> None:
             continue
         hidden = False
         for i, name in enumerate(names):
-            score = find_score(result, name)
+            score = result.find(name)
             if score is None:
                 continue
             if not printable(result, score):
@@ -161,7 +163,7 @@ def _dots(panel: Any, group: Group, names: list[str]) -> None:
     panel.set_yticks(range(len(group.results)), [shorten(label) for label in group.labels])
     panel.set_ylim(len(group.results) - 0.5, -0.5)
     panel.set_xlim(-2, 102)
-    metric = ", ".join(dict.fromkeys(name.rpartition(".")[2] for name in names))
+    metric = ", ".join(dict.fromkeys(group.first(name)[1].metric for name in names))
     panel.set_xlabel(f"identity left: {metric} in percent, 95 % interval (left is more private)")
     panel.set_title(f"{group.dataset}: {group.name}", loc="left", fontsize=9)
     panel.grid(axis="x", color="0.9", linewidth=0.6)

@@ -13,7 +13,7 @@ from dp2bench.core.results import Coverage, Result, Score, canonical_json
 from dp2bench.reports.load import Artifacts, Run
 from dp2bench.reports.policy import GateError, Policy, matches
 from dp2bench.reports.spread import Pair, Variance, margin, seed_variances, strength_shift, unit_variance
-from dp2bench.reports.tables import _markdown_cell, failure_text, kind_of, needs_coverage
+from dp2bench.reports.tables import _markdown_cell, failure_text, kind_of
 
 Verdict = Literal["ok", "better", "worse", "missing", "changed"]
 Names = tuple[str, str, str]
@@ -39,6 +39,8 @@ class Row:
     interval: tuple[float, float] | None = None
     tolerance: float | None = None
     unit: str = "fraction"
+    clear_only: bool = False
+    """Scored on clear pictures alone."""
 
     @property
     def failed(self) -> bool:
@@ -46,9 +48,14 @@ class Row:
         return self.verdict not in ("ok", "better")
 
     @property
+    def result(self) -> str:
+        """``method/dataset/task``."""
+        return "/".join((self.method, self.dataset, self.task))
+
+    @property
     def key(self) -> str:
         """``method/dataset/task/score``."""
-        return "/".join((self.method, self.dataset, self.task, self.score))
+        return f"{self.result}/{self.score}"
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -190,7 +197,7 @@ def _coverage_rows(names: Names, base: Coverage | None, head: Coverage | None) -
         return [Row(*names, "coverage", "changed", f"{base.pictures} pictures → {head.pictures}")]
     if base.undetected is None and head.undetected is not None:
         # those nobody counted before would look like a step back
-        base = base.model_copy(update={"unfound": head.undetected})
+        base = base.model_copy(update={"undetected": head.undetected})
 
     def row(name: str, old: float, new: float, sign: int, why: str, unit: str) -> Row:
         gain = sign * (new - old)
@@ -221,25 +228,31 @@ def _coverage_rows(names: Names, base: Coverage | None, head: Coverage | None) -
     return rows
 
 
-def _score_row(names: Names, base: Score, head: Score | None) -> Row:
+def _score_row(names: Names, score: Score, base: Result, head: Result) -> Row:
     """The row before the test: the margin needs to know how many tests there are."""
-    row = Row(*names, base.name, "ok", "", base.value, unit=base.unit)
-    if head is None:
+    old = base.metric(score)
+    row = Row(*names, score.name, "ok", "", score.value, unit=old.unit, clear_only=base.clear_only(score))
+    now = head.find(score.name)
+    if now is None:
         return replace(row, verdict="missing", note="HEAD lacks the score")
-    if why := _usable(head):
+    if why := _usable(now):
         return replace(row, verdict="missing", note=f"HEAD: {why}")
-    if why := _usable(base):
+    if why := _usable(score):
         return replace(row, verdict="changed", note=f"BASE: {why}")
-    row = replace(row, head=head.value, difference=head.value - base.value)
-    for field in ("unit", "higher_is_better", "n"):
-        old, new = getattr(base, field), getattr(head, field)
-        if old != new:
-            return replace(row, verdict="changed", note=f"{field}: {old} → {new}")
+    row = replace(row, head=now.value, difference=now.value - score.value)
+    new = head.metric(now)
+    for field, before, after in (
+        ("unit", old.unit, new.unit),
+        ("higher_is_better", old.higher_is_better, new.higher_is_better),
+        ("n", score.n, now.n),
+    ):
+        if before != after:
+            return replace(row, verdict="changed", note=f"{field}: {before} → {after}")
     return row
 
 
 def _judge(row: Row, pair: Pair, seeds: Variance | None, level: float, policy: Policy) -> Row:
-    tolerance = policy.tolerance_of(row.key, row.unit, pair.base.value)
+    tolerance = policy.tolerance_of(row.result, row.score, row.unit, pair.base.value)
     # with one seed each, luck and strength cannot be told apart
     shift = strength_shift(pair) if seeds is not None else 0.0
     difference = pair.head.value - pair.base.value - shift
@@ -253,11 +266,11 @@ def _judge(row: Row, pair: Pair, seeds: Variance | None, level: float, policy: P
         return replace(
             row, note="; ".join(filter(None, ("beyond the tolerance, within the noise", strength)))
         )
-    if not needs_coverage(row.score):
+    if row.clear_only:
         return replace(
             row, verdict="changed", note="scored on clear pictures alone: the attacker or model changed"
         )
-    verdict: Verdict = "better" if (difference > 0) == pair.base.higher_is_better else "worse"
+    verdict: Verdict = "better" if (difference > 0) == pair.metric.higher_is_better else "worse"
     return replace(row, verdict=verdict, note=strength)
 
 
@@ -266,8 +279,8 @@ def _tests(pairs: Iterable[tuple[Row, Pair]]) -> int:
     method, count once.
     """
     scored = [(row, pair) for row, pair in pairs]
-    clear = {(r.dataset, r.task, r.score, p.base, p.head) for r, p in scored if not needs_coverage(r.score)}
-    return 2 * len(clear) + sum(needs_coverage(row.score) for row, _ in scored)
+    clear = {(r.dataset, r.task, r.score, p.base, p.head) for r, p in scored if r.clear_only}
+    return 2 * len(clear) + sum(not row.clear_only for row, _ in scored)
 
 
 def compare(base: Run, head: Run, policy: Policy | None = None) -> Comparison:
@@ -320,11 +333,11 @@ def compare(base: Run, head: Run, policy: Policy | None = None) -> Comparison:
             rows[i] = _judge(rows[i], pending[i], spread, policy.alpha / tests, policy)
     if ignored:
         notes.append(f"Ignored by the policy: {', '.join(ignored)}.")
-    keys = ["/".join((*names, s.name)) for names, side in old.items() for s in side.result.scores]
+    known = [("/".join(names), s.name) for names, side in old.items() for s in side.result.scores]
     notes += [
         f"The policy's pattern {pattern!r} matches no score of BASE."
         for pattern in (*policy.tolerances, *policy.ignore)
-        if not any(matches(pattern, key) for key in keys)
+        if not any(matches(pattern, result, score) for result, score in known)
     ]
     if any(max(len(p.base.per_seed), len(p.head.per_seed)) < 2 for p in pending.values()):
         notes.append("With one seed in both runs, nothing says how much another training changes a score.")
@@ -346,25 +359,22 @@ def _compare_result(
     old, new = canonical_json(b.spec.method_arguments), canonical_json(h.spec.method_arguments)
     if old != new:
         notes.append(f"Arguments of {key}: {old} → {new}.")
-    needed = kind_of(b) == "privacy" and any(needs_coverage(s.name) for s in b.scores)
+    needed = kind_of(b) == "privacy" and any(not b.clear_only(s) for s in b.scores)
     if b.coverage or h.coverage or needed:
         rows += _coverage_rows(names, b.coverage, h.coverage)
-    ours, theirs = ({s.name: s for s in result.scores} for result in (b, h))
-    # the main metric: it has the least noise
-    clear = f"clear-clear.{(b.main_score or '').rpartition('.')[2]}"
     for score in b.scores:
-        if any(matches(pattern, f"{key}/{score.name}") for pattern in policy.ignore):
+        if any(matches(pattern, key, score.name) for pattern in policy.ignore):
             ignored.append(f"{key}/{score.name}")
             continue
-        row = _score_row(names, score, theirs.get(score.name))
-        if not row.failed:
-            strength = clear if needs_coverage(score.name) else ""
+        row = _score_row(names, score, b, h)
+        now = h.find(score.name)
+        if not row.failed and now is not None:
             pending[len(rows)] = Pair(
-                score, theirs[score.name], base.units(score.name), head.units(score.name),
-                policy.paired_seeds and b.spec.seeds == h.spec.seeds, ours.get(strength), theirs.get(strength),
+                score, now, b.metric(score), base.units(score.name), head.units(score.name),
+                policy.paired_seeds and b.spec.seeds == h.spec.seeds, b.control(score), h.control(now),
             )  # fmt: skip
         rows.append(row)
-    if fresh := [name for name in theirs if name not in {s.name for s in b.scores}]:
+    if fresh := [s.name for s in h.scores if b.find(s.name) is None]:
         notes.append(f"New in HEAD, not compared: {', '.join(fresh)} of {key}.")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from dp2bench.core.errors import Dp2benchError, ResultError
 from dp2bench.core.results import Result, read_result
+from dp2bench.core.upgrades import first_name
 
 
 class ReportError(Dp2benchError):
@@ -117,7 +118,12 @@ class Artifacts:
     def units(self) -> Mapping[str, Mapping[str, float]]:
         """{score name: {unit: value}}, averaged over seeds; empty where none was kept."""
         path = self.path.with_suffix(".units.json")
-        return _read_object(path) if path.is_file() else {}
+        if not path.is_file():
+            return {}
+        units = _read_object(path)
+        if _read_object(self.path).get("schema_version") == 1:
+            units = {first_name(name): values for name, values in units.items()}
+        return units
 
     def files(self, name: str) -> tuple[Path, ...]:
         """The file of that name of every seed that has one, in the order of the seeds."""

@@ -135,7 +135,7 @@ class Found:
 def _people_found(group: Group, evidence: Sequence[Artifacts], budget: int) -> list[Found]:
     chosen: list[tuple[str, str, Path, list[Mapping[str, Any]]]] = []
     for label, result, kept in zip(group.labels, group.results, evidence, strict=True):
-        scenario = (result.main_score or "").rpartition(".")[0]
+        scenario = result.main.scenario if result.main is not None else ""
         shown = result.status == "ok" and all(tables.printable(result, s) for s in result.scores)
         for path, value in zip(kept.files("reid.json")[:1], kept.objects("reid.json")[:1], strict=True):
             people = value.get(scenario, {}).get("easiest", [])[:PEOPLE_FOUND]
@@ -272,7 +272,7 @@ def render(report: Report) -> str:
         task = next((r.provenance.task for r in group.results if r.provenance is not None), {})
         first = group.main_score.name if group.main_score is not None else None
         # the main score in front, the control on clear pictures at the end
-        names = sorted(group.main_names, key=lambda n: (n != first, not tables.needs_coverage(n)))
+        names = sorted(group.main_names, key=lambda n: (n != first, group.clear_only(n)))
         main = _scores(group, names, f"{group.dataset}: {group.name}, main scores")
         every = _scores(group, group.score_names, f"{group.dataset}: {group.name}, all scores")
         sections.append(

@@ -50,17 +50,17 @@ class Policy(BaseModel):
     def _empty(cls, value: Any) -> Any:
         return {} if value is None else value
 
-    def tolerance_of(self, key: str, unit: str, base: float) -> float:
-        """The tolerance of a score whose value in BASE is ``base``, in its unit."""
+    def tolerance_of(self, result: str, score: str, unit: str, base: float) -> float:
+        """The tolerance of a score whose value in BASE is ``base``, in its unit; ``result`` is ``method/dataset/task``."""
         for pattern, value in self.tolerances.items():
-            if matches(pattern, key):
+            if matches(pattern, result, score):
                 return value
         return self.tolerance if unit == "fraction" else self.relative_tolerance * abs(base)
 
 
-def matches(pattern: str, key: str) -> bool:
-    """Whether a policy's pattern means the score ``method/dataset/task/score``."""
-    return fnmatchcase(key if "/" in pattern else key.rpartition("/")[2], pattern)
+def matches(pattern: str, result: str, score: str) -> bool:
+    """Whether a policy's pattern means the score of that name of the result ``method/dataset/task``."""
+    return fnmatchcase(f"{result}/{score}" if "/" in pattern else score, pattern)
 
 
 def load_policy(path: Path | None) -> Policy:

@@ -125,10 +125,11 @@ def print_table(
     columns.
     """
     for group in tables.groups(results, runs):
-        names = [n for n in group.main_names if tables.needs_coverage(n)] or list(group.main_names)
-        units = {s.name: tables.with_unit(s) for r in group.results for s in r.scores}
+        names = [n for n in group.main_names if not group.clear_only(n)] or list(group.main_names)
         for name in names or [""]:
-            title = f"{group.dataset}: {group.name}" + (f", {units[name]}" if name else "")
+            title = f"{group.dataset}: {group.name}" + (
+                f", {tables.with_unit(name, group.metric(name))}" if name else ""
+            )
             table = Table(
                 title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1)
             )
@@ -145,7 +146,7 @@ def print_table(
                     kind = "" if result.error is None else f": {result.error.kind}"
                     table.add_row(Text(label), Text(result.status + kind, style="red"))
                     continue
-                score = tables.find_score(result, name)
+                score = result.find(name)
                 coverage = result.coverage
                 cells = ["–", "–"]
                 if score is not None:
@@ -155,7 +156,7 @@ def print_table(
                     people = f"{coverage.anonymized}/{tables.known_people(coverage)}"
                     cells[1] = f"{coverage.failed_open}{'+?' if coverage.undetected is None else ''}"
                     unknown |= coverage.undetected is None
-                chance = [tables.format_chance(score)] if guessed else []
+                chance = [tables.format_chance(result, score)] if guessed else []
                 table.add_row(*map(Text, (label, cells[0], *chance, people, cells[1])))
             console.print(table)
             if unknown:

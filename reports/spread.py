@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.core.results import Score
+from dp2bench.core.results import Metric, Score
 
 _Z95 = 1.959964
 
@@ -20,6 +20,8 @@ class Pair:
 
     base: Score
     head: Score
+    metric: Metric
+    """Of both."""
     base_units: Mapping[str, float]
     head_units: Mapping[str, float]
     paired_seeds: bool = False
@@ -78,7 +80,7 @@ def seed_variances(pairs: Sequence[Pair]) -> list[Variance | None]:
     varies more keeps its own. The methods met the same attackers, so their spreads rise and fall together, and the common spread has
     fewer degrees of freedom than all of them have (`_common_freedom`). None: no run has two seeds.
     """
-    fractions = all(p.base.unit == "fraction" for p in pairs)
+    fractions = all(p.metric.unit == "fraction" for p in pairs)
     own_seeds = [_seed_residuals(p) for p in pairs]
     residuals, freedoms = [r for r, _, _ in own_seeds], [f for _, f, _ in own_seeds]
     squares = [float((r**2).sum()) for r in residuals]
@@ -140,7 +142,7 @@ def _strengths(pair: Pair) -> tuple[NDArray[np.float64], NDArray[np.float64]] | 
         _sensitivity(pair) * np.arcsin(np.sqrt(np.array(clear.per_seed, np.float64).clip(0, 1)))
         for score, clear in sides
         if clear is not None
-        and score.unit == clear.unit == "fraction"
+        and pair.metric.unit == "fraction"
         and len(score.per_seed) == len(clear.per_seed) > 0
     ]
     return (known[0], known[1]) if len(known) == 2 else None

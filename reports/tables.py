@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from dp2bench.core.results import Coverage, Result, Score, canonical_json
+from dp2bench.core.results import Coverage, Metric, Result, Score, canonical_json
 
 NO_COVERAGE = "no coverage"
 KINDS = ("privacy", "utility", "quality", "coverage", "cost")
@@ -28,17 +28,6 @@ def kind_of(result: Result) -> str:
     return kind if kind in KINDS else "privacy"
 
 
-def needs_coverage(name: str) -> bool:
-    """Whether a score of this name says something about anonymized pictures.
-
-    Only scores of scenarios that touch clear pictures alone (``clear-clear.mAP``) do not. A score without a
-    scenario counts as
-    one of anonymized pictures: printing too little is the safe side.
-    """
-    scenario, dot, _ = name.rpartition(".")
-    return not dot or any(part != "clear" for part in scenario.split("-"))
-
-
 def known_people(coverage: Coverage) -> int:
     """People the dataset or the detector knows of."""
     return coverage.found + (coverage.undetected or 0)
@@ -48,14 +37,9 @@ def printable(result: Result, score: Score) -> bool:
     """Whether the score may be shown: a privacy score needs a coverage of at least one known person."""
     return (
         kind_of(result) != "privacy"
-        or not needs_coverage(score.name)
+        or result.clear_only(score)
         or (result.coverage is not None and known_people(result.coverage) > 0)
     )
-
-
-def find_score(result: Result, name: str) -> Score | None:
-    """The score of that name, or None."""
-    return next((score for score in result.scores if score.name == name), None)
 
 
 def format_number(value: float, unit: str) -> str:
@@ -63,26 +47,27 @@ def format_number(value: float, unit: str) -> str:
     return f"{100 * value:.1f}" if unit == "fraction" else f"{value:.4g}"
 
 
-def with_unit(score: Score) -> str:
-    """``KID``, ``runtime (s)``: the score's name with its unit, unless it is a fraction or has none."""
-    return score.name if score.unit in ("fraction", "", "1") else f"{score.name} ({score.unit})"
+def with_unit(name: str, metric: Metric) -> str:
+    """``KID``, ``runtime (s)``: a score's name with its unit, unless it is a fraction or has none."""
+    return name if metric.unit in ("fraction", "", "1") else f"{name} ({metric.unit})"
 
 
 def format_score(result: Result, score: Score) -> str:
     """``12.3 [10.1, 14.6]`` (fractions in percent), or ``no coverage``."""
     if not printable(result, score):
         return NO_COVERAGE
-    text = format_number(score.value, score.unit)
+    unit = result.metric(score).unit
+    text = format_number(score.value, unit)
     if score.ci95 is not None:
-        return (
-            f"{text} [{format_number(score.ci95[0], score.unit)}, {format_number(score.ci95[1], score.unit)}]"
-        )
-    return f"{text} [no interval]" if kind_of(result) == "privacy" and needs_coverage(score.name) else text
+        return f"{text} [{format_number(score.ci95[0], unit)}, {format_number(score.ci95[1], unit)}]"
+    return f"{text} [no interval]" if kind_of(result) == "privacy" and not result.clear_only(score) else text
 
 
-def format_chance(score: Score | None) -> str:
+def format_chance(result: Result, score: Score | None) -> str:
     """What an attacker who knows nothing gets, in the score's unit."""
-    return _DASH if score is None or score.chance is None else format_number(score.chance, score.unit)
+    if score is None or score.chance is None:
+        return _DASH
+    return format_number(score.chance, result.metric(score).unit)
 
 
 def format_coverage(coverage: Coverage | None) -> str:
@@ -95,7 +80,7 @@ def format_coverage(coverage: Coverage | None) -> str:
     # 99.96 % is not "100.0 %": only a full count may print as full
     known = known_people(coverage)
     share = 1000 * coverage.anonymized // known / 10
-    unknown = " (unfound unknown)" if coverage.undetected is None else ""
+    unknown = " (undetected unknown)" if coverage.undetected is None else ""
     return f"{share:.1f} % ({coverage.anonymized}/{known}), {coverage.failed_open} open{unknown}"
 
 
@@ -132,10 +117,8 @@ class Group:
 
     @property
     def main_score(self) -> Score | None:
-        """The main score of the first result that has one: its name, unit and direction are those of all."""
-        return next(
-            (s for r in self.results if r.main_score and (s := find_score(r, r.main_score)) is not None), None
-        )
+        """The main score of the first result that has one: its name, metric and scenario are those of all."""
+        return next((r.main for r in self.results if r.main is not None), None)
 
     @property
     def score_names(self) -> tuple[str, ...]:
@@ -144,15 +127,39 @@ class Group:
 
     @property
     def main_names(self) -> tuple[str, ...]:
-        """The main score and its metric under the other scenarios; every name where no result declares a
-        main score.
-        """
-        metrics = {r.main_score.rpartition(".")[2] for r in self.results if r.main_score is not None}
-        return tuple(name for name in self.score_names if not metrics or name.rpartition(".")[2] in metrics)
+        """The columns that the task declares, or its main metric under every scenario; every name where there is neither."""
+        declared = next((r.columns for r in self.results if r.columns), ())
+        if declared:
+            return tuple(name for name in declared if name in self.score_names)
+        main = self.main_score
+        if main is None:
+            return self.score_names
+        return tuple(
+            name
+            for name in self.score_names
+            if (score := self.first(name)[1]).metric == main.metric and score.subset == main.subset
+        )
+
+    def first(self, name: str) -> tuple[Result, Score]:
+        """The first result that has the score; KeyError where none has."""
+        for result in self.results:
+            if (score := result.find(name)) is not None:
+                return result, score
+        raise KeyError(name)
+
+    def metric(self, name: str) -> Metric:
+        """Unit and direction of the score of that name."""
+        result, score = self.first(name)
+        return result.metric(score)
+
+    def clear_only(self, name: str) -> bool:
+        """Whether the score of that name says nothing of anonymized pictures."""
+        result, score = self.first(name)
+        return result.clear_only(score)
 
     def chance_of(self, name: str) -> bool:
         """Whether any result knows this score's chance."""
-        return any((s := find_score(r, name)) is not None and s.chance is not None for r in self.results)
+        return any((s := result.find(name)) is not None and s.chance is not None for result in self.results)
 
 
 def _labels(results: Sequence[Result], runs: Sequence[str]) -> tuple[str, ...]:
@@ -239,7 +246,7 @@ def overview(
     """
     gathered = sorted(groups(results, runs), key=lambda g: KINDS.index(g.kind))
     columns = [
-        Column(g.kind, f"{g.dataset}: {with_unit(main)}", g.dataset, main, g)
+        Column(g.kind, f"{g.dataset}: {with_unit(main.name, g.metric(main.name))}", g.dataset, main, g)
         for g in gathered
         if (main := g.main_score) is not None
     ]
@@ -268,18 +275,20 @@ def overview_cell(column: Column, result: Result | None) -> str:
         return result.status
     if column.score is None:
         return format_coverage(result.coverage)
-    score = find_score(result, column.score.name)
+    score = result.find(column.score.name)
     return _DASH if score is None else format_score(result, score)
 
 
-def arrow(score: Score) -> str:
+def arrow(metric: Metric) -> str:
     """``↑`` where a higher value is better, ``↓`` where a lower one is."""
-    return "↑" if score.higher_is_better else "↓"
+    return "↑" if metric.higher_is_better else "↓"
 
 
 def overview_titles(columns: Sequence[Column]) -> list[str]:
     """Title of each column, with the direction of its score."""
-    return [c.title if c.score is None else f"{c.title} {arrow(c.score)}" for c in columns]
+    return [
+        c.title if c.score is None else f"{c.title} {arrow(c.group.metric(c.score.name))}" for c in columns
+    ]
 
 
 def frame(results: Sequence[Result], runs: Sequence[str] = ()) -> pd.DataFrame:
@@ -292,7 +301,7 @@ def frame(results: Sequence[Result], runs: Sequence[str] = ()) -> pd.DataFrame:
     index, rows = [], []
     for group in gathered:
         for label, result in zip(group.labels, group.results, strict=True):
-            scores = [find_score(result, name) for name in names]
+            scores = [result.find(name) for name in names]
             index.append((group.dataset, group.name, label))
             rows.append(
                 [
@@ -351,9 +360,9 @@ def grid(group: Group, names: Sequence[str] | None = None) -> tuple[list[str], l
     """
     names = group.main_names if names is None else names
     header = ["method"]
-    units = {s.name: with_unit(s) for r in group.results for s in r.scores}
     for name in names:
-        header += [units[name], "chance"] if group.chance_of(name) else [units[name]]
+        title = with_unit(name, group.metric(name))
+        header += [title, "chance"] if group.chance_of(name) else [title]
     header.append("people")
     rows = []
     for label, result in zip(group.labels, group.results, strict=True):
@@ -362,10 +371,10 @@ def grid(group: Group, names: Sequence[str] | None = None) -> tuple[list[str], l
             continue
         row = [label]
         for name in names:
-            score = find_score(result, name)
+            score = result.find(name)
             row.append(_DASH if score is None else format_score(result, score))
             if group.chance_of(name):
-                row.append(format_chance(score))
+                row.append(format_chance(result, score))
         rows.append([*row, format_coverage(result.coverage)])
     return header, rows
 
@@ -432,7 +441,8 @@ def markdown(
 CSV_COLUMNS = (
     "dataset", "dataset_version", "task", "settings", "kind", "method", "run", "status", "score", "value", "ci95_low", "ci95_high",
     "chance", "unit",
-    "higher_is_better", "n", "seeds", "anonymized", "known", "failed_open", "unfound", "note", "command",
+    "higher_is_better", "n", "seeds", "anonymized", "known", "failed_open", "undetected", "note", "command", "scenario", "metric", "subset",
+    "chance_high", "p_value", "lift",
 )  # fmt: skip
 
 
@@ -462,7 +472,7 @@ def csv(results: Sequence[Result], command: str = "", runs: Sequence[str] = ()) 
                     "anonymized": result.coverage.anonymized,
                     "known": known_people(result.coverage),
                     "failed_open": result.coverage.failed_open,
-                    "unfound": "unknown"
+                    "undetected": "unknown"
                     if result.coverage.undetected is None
                     else result.coverage.undetected,
                 }
@@ -470,16 +480,21 @@ def csv(results: Sequence[Result], command: str = "", runs: Sequence[str] = ()) 
                 writer.writerow(base | {"note": failure_text(result)})
                 continue
             for score in result.scores:
+                metric = result.metric(score)
                 row = base | {
                     "score": score.name,
-                    "unit": score.unit,
-                    "higher_is_better": score.higher_is_better,
+                    "scenario": score.scenario,
+                    "metric": score.metric,
+                    "subset": score.subset,
+                    "unit": metric.unit,
+                    "higher_is_better": metric.higher_is_better,
                     "n": score.n,
                 }
                 if printable(result, score):
                     low, high = score.ci95 or ("", "")
-                    chance = "" if score.chance is None else score.chance
-                    row |= {"value": score.value, "ci95_low": low, "ci95_high": high, "chance": chance}
+                    told = ("chance", "chance_high", "p_value", "lift")
+                    known = {key: v for key in told if (v := getattr(score, key)) is not None}
+                    row |= {"value": score.value, "ci95_low": low, "ci95_high": high, **known}
                 else:
                     row["note"] = NO_COVERAGE
                 writer.writerow(row)

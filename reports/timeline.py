@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Protocol
 
 from dp2bench.reports.load import ReportError
-from dp2bench.reports.tables import needs_coverage
 
 
 class TimedScore(Protocol):
@@ -24,6 +23,8 @@ class TimedScore(Protocol):
     def task(self) -> str: ...
     @property
     def score(self) -> str: ...
+    @property
+    def clear_only(self) -> bool: ...
     @property
     def value(self) -> float: ...
     @property
@@ -50,7 +51,7 @@ def draw(points: Sequence[TimedScore], path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
-    shown = [p for p in points if p.people or not needs_coverage(p.score)]
+    shown = [p for p in points if p.people or p.clear_only]
     panels = list(dict.fromkeys((p.dataset, p.task, p.score) for p in shown))
     if not panels:
         raise ReportError("No score here has a coverage, so there is nothing to draw.", "Repeat the runs.")
@@ -70,12 +71,7 @@ def draw(points: Sequence[TimedScore], path: Path) -> None:
                     axes.vlines(
                         i, *(scale * v for v in p.interval), color=line.get_color(), linewidth=1, alpha=0.6
                     )
-                if (
-                    p.people
-                    and p.anonymized is not None
-                    and p.anonymized < p.people
-                    and needs_coverage(p.score)
-                ):
+                if p.people and p.anonymized is not None and p.anonymized < p.people and not p.clear_only:
                     note = f"{100 * p.anonymized / p.people:.0f} % covered"
                     axes.annotate(note, (i, value), (4, 4), textcoords="offset points", fontsize=6)
         step = max(1, len(moments) // 12)

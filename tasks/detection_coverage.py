@@ -8,11 +8,9 @@ from typing import Any, ClassVar
 
 from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta
 from dp2bench.core.errors import DatasetError, Dp2benchError
-from dp2bench.core.results import Score
-from dp2bench.core.seeds import derive_seed
+from dp2bench.core.results import Metric
 from dp2bench.core.types import Category, People
 from dp2bench.metrics.coverage import SIZES, match, size_of
-from dp2bench.metrics.intervals import bootstrap_interval
 
 
 class DetectionCoverage(Task):
@@ -32,6 +30,16 @@ class DetectionCoverage(Task):
         kind="coverage",
         main_score="anonymized",
         layouts=("market1501", "coco", "cityscapes", "fdh", "fdf256", "fdf128", "folder"),
+        metrics={
+            "anonymized": Metric(higher_is_better=True, title="people anonymized"),
+            "failed_open": Metric(higher_is_better=False, title="people left as they are"),
+            "found": Metric(higher_is_better=True, title="annotated people found"),
+            "share": Metric(higher_is_better=True, title="found people of the category"),
+            "missed": Metric(higher_is_better=False, title="found people of the category left as they are"),
+            "detections_without_person": Metric(
+                higher_is_better=False, title="detections that stand for nobody annotated"
+            ),
+        },
         description="Shares of people found, anonymized and failed open, by category and size.",
         reference="DeepPrivacy2, WACV 2023, section 3.1 (categories); COCO (sizes).",
     )
@@ -51,8 +59,8 @@ class DetectionCoverage(Task):
         """See `Task.splits`."""
         return (self.split,) if self.split else dataset.meta.splits
 
-    def run(self, clear: Dataset, anonymized: Dataset, context: RunContext) -> list[Score]:
-        """See `Task.run`. One value a person goes to ``context.units``, one row a person to ``people.csv``."""
+    def run(self, clear: Dataset, anonymized: Dataset, context: RunContext) -> None:
+        """See `Task.run`. Every person is a unit of the scores, and a row of ``people.csv``."""
         rows: list[dict[str, Any]] = []
         extra = 0
         annotated_at_all = False
@@ -78,7 +86,7 @@ class DetectionCoverage(Task):
             writer = csv.DictWriter(file, ["person", "size", "category", "found", "anonymized", "reason"])
             writer.writeheader()
             writer.writerows(rows)
-        return _scores(rows, extra, annotated_at_all, context)
+        _record(rows, extra, annotated_at_all, context)
 
 
 def _rows(
@@ -104,43 +112,23 @@ def _rows(
     return rows
 
 
-def _scores(rows: list[dict[str, Any]], extra: int, annotated: bool, context: RunContext) -> list[Score]:
-    scores: list[Score] = []
+def _record(rows: list[dict[str, Any]], extra: int, annotated: bool, context: RunContext) -> None:
+    def record(metric: str, subset: str, people: Mapping[str, float]) -> None:
+        if people:
+            context.record(metric, people, subset=subset)
 
-    def add(name: str, values: Mapping[str, float], higher: bool) -> None:
-        if not values:
-            return
-        context.units[name] = values
-        data = [values[k] for k in sorted(values)]
-        scores.append(
-            Score(
-                name=name,
-                value=sum(data) / len(data),
-                higher_is_better=higher,
-                n=len(data),
-                ci95=bootstrap_interval(data, seed=derive_seed(context.seed, name)),
-            )
-        )
-
-    groups = {"": rows} | {f".{size}": [r for r in rows if r["size"] == size] for size in SIZES}
-    for suffix, group in groups.items():
-        add(f"anonymized{suffix}", {r["person"]: float(r["anonymized"]) for r in group}, True)
-        add(f"failed_open{suffix}", {r["person"]: 1.0 - r["anonymized"] for r in group}, False)
+    groups = {"": rows} | {size: [r for r in rows if r["size"] == size] for size in SIZES}
+    for size, group in groups.items():
+        record("anonymized", size, {r["person"]: float(r["anonymized"]) for r in group})
+        record("failed_open", size, {r["person"]: 1.0 - r["anonymized"] for r in group})
         if annotated:
-            add(f"found{suffix}", {r["person"]: float(r["found"]) for r in group}, True)
+            record("found", size, {r["person"]: float(r["found"]) for r in group})
     there = [r for r in rows if r["found"]]
     for category in Category:
         label = category.name.lower()
-        add(f"share.{label}", {r["person"]: float(r["category"] == label) for r in there}, True)
+        record("share", label, {r["person"]: float(r["category"] == label) for r in there})
         same = [r for r in there if r["category"] == label]
-        add(f"missed.{label}", {r["person"]: 1.0 - r["anonymized"] for r in same}, False)
+        record("missed", label, {r["person"]: 1.0 - r["anonymized"] for r in same})
     if annotated and (there or extra):
-        scores.append(
-            Score(
-                name="detections_without_person",
-                value=extra / (extra + len(there)),
-                higher_is_better=False,
-                n=extra + len(there),
-            )
-        )
-    return scores
+        n = extra + len(there)
+        context.record("detections_without_person", value=extra / n, n=n)

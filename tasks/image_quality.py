@@ -15,11 +15,10 @@ from numpy.typing import NDArray
 
 from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta
 from dp2bench.core.errors import DatasetError, Dp2benchError
-from dp2bench.core.results import Score
+from dp2bench.core.results import Metric, Scenario
 from dp2bench.core.seeds import derive_seed
 from dp2bench.core.types import Image, Sample
-from dp2bench.metrics.intervals import bootstrap_interval
-from dp2bench.tasks.path_length import path_lengths
+from dp2bench.tasks.path_length import record_path_lengths
 
 Region = Literal["crops", "pictures"]
 CROPPED_LAYOUTS = frozenset({"market1501", "fdh", "fdf256", "fdf128"})
@@ -29,12 +28,17 @@ MARGIN = 0.1
 SMALLEST = 16
 """Pixels of a box's shorter side under which there is too little to judge."""
 FEWEST = 8
+
 CHUNK = 256
 """The most pictures in memory at once, and features in one file of the cache."""
 CHUNK_BYTES = 1 << 26
 """Where the pictures of a chunk take more than this, it ends: pictures of 2048x1024 come by 11."""
 Version = Literal["clear", "anonymized"]
 VERSIONS: tuple[Version, ...] = ("clear", "anonymized")
+
+
+def _distance(title: str) -> Metric:
+    return Metric(higher_is_better=False, unit="distance", title=title)
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,20 @@ class ImageQuality(Task):
         kind="quality",
         main_score="crops.kd_efficientnet",
         layouts=("market1501", "coco", "cityscapes", "fdh", "fdf256", "fdf128", "folder"),
+        metrics={
+            "fid": _distance("Fréchet inception distance"),
+            "kid": _distance("kernel inception distance"),
+            "lpips": _distance("learned perceptual distance"),
+            "ppl": _distance("perceptual path length"),
+            "fd_efficientnet": _distance("Fréchet distance of EfficientNet's features"),
+            "kd_efficientnet": _distance("kernel distance of EfficientNet's features"),
+            "perceptual_efficientnet": _distance("perceptual distance of EfficientNet's maps"),
+            "path_length_efficientnet": _distance("path length by EfficientNet's maps"),
+        },
+        scenarios={
+            "crops": Scenario(description="windows around people"),
+            "pictures": Scenario(description="whole pictures"),
+        },
         description="Distance of anonymized from clear pictures: kernel, Fréchet and perceptual; FID, KID, LPIPS, PPL with their weights.",
         reference="Heusel et al., NeurIPS 2017 (FID); Bińkowski et al., ICLR 2018 (KID); Zhang et al., CVPR 2018 (LPIPS); "
         "Karras et al., CVPR 2019 (PPL).",
@@ -142,8 +160,8 @@ class ImageQuality(Task):
         """See `Task.splits`."""
         return (test_split(dataset, self.split),)
 
-    def run(self, clear: Dataset, anonymized: Dataset, context: RunContext) -> list[Score]:
-        """See `Task.run`. Per-crop and per-picture perceptual distances go to ``context.units``."""
+    def run(self, clear: Dataset, anonymized: Dataset, context: RunContext) -> None:
+        """See `Task.run`. Perceptual distances are means over crops or pictures; those of sets have no units."""
         from dp2bench.metrics.features import LPIPS, EfficientNetFeatures, InceptionFeatures
 
         efficientnet = EfficientNetFeatures(context.device)
@@ -154,20 +172,18 @@ class ImageQuality(Task):
         if self.lpips_backbone:
             distances.append(("lpips", LPIPS(Path(self.lpips_backbone), context.device), 256))
         regions = [r for r in self.regions if r == "crops" or clear.layout not in CROPPED_LAYOUTS]
-        scores: list[Score] = []
         for region in regions:
             units = self._units(region, clear, anonymized, context)
             for extractor, size in extractors:
-                scores += _set_scores(region, units, extractor, size, context)
-            for name, network, size in distances:
-                scores.append(_pair_score(f"{region}.{name}", units, network, size, context))
+                _record_set_distances(region, units, extractor, size, context)
+            for metric, network, size in distances:
+                _record_pair_distance(region, metric, units, network, size, context)
         if self.paths:
-            lengths: list[tuple[str, Any]] = [("crops.path_length_efficientnet", efficientnet)]
+            lengths: list[tuple[str, Any]] = [("path_length_efficientnet", efficientnet)]
             if self.ppl_backbone:
                 vgg = LPIPS(Path(self.ppl_backbone), context.device, net="vgg")
-                lengths.append(("crops.ppl", vgg))
-            scores += path_lengths(clear, test_split(clear, self.split), self.paths, lengths, context)
-        return scores
+                lengths.append(("ppl", vgg))
+            record_path_lengths(clear, test_split(clear, self.split), self.paths, lengths, context)
 
     def _units(self, region: Region, clear: Dataset, anonymized: Dataset, context: RunContext) -> list[_Unit]:
         split = test_split(clear, self.split)
@@ -274,9 +290,9 @@ def _keep(path: Path, features: NDArray[np.float32]) -> None:
     partial.replace(path)
 
 
-def _set_scores(
-    region: str, units: Sequence[_Unit], extractor: Any, size: int | None, context: RunContext
-) -> list[Score]:
+def _record_set_distances(
+    region: Region, units: Sequence[_Unit], extractor: Any, size: int | None, context: RunContext
+) -> None:
     from dp2bench.metrics import quality
 
     official = extractor.name == "inception"
@@ -284,28 +300,19 @@ def _set_scores(
     kernel = quality.kernel_inception_distance(a, b) if official else quality.paired_kernel_distance(a, b)
     frechet = quality.frechet_distance(a, b)
     names = ("fid", "kid") if official else ("fd_efficientnet", "kd_efficientnet")
-    scores = []
-    for name, value, statistic in (
+    for metric, value, statistic in (
         (names[0], frechet, quality.frechet_distance_fast),
         (names[1], kernel, quality.paired_kernel_distance),
     ):
         interval = quality.jackknife_interval(
-            statistic, a, b, value, seed=derive_seed(context.seed, region, name)
+            statistic, a, b, value, seed=derive_seed(context.seed, region, metric)
         )
-        scores.append(
-            Score(
-                name=f"{region}.{name}",
-                value=value,
-                unit="distance",
-                higher_is_better=False,
-                n=len(units),
-                ci95=interval,
-            )
-        )
-    return scores
+        context.record(metric, scenario=region, value=value, n=len(units), ci95=interval)
 
 
-def _pair_score(name: str, units: Sequence[_Unit], network: Any, size: int, context: RunContext) -> Score:
+def _record_pair_distance(
+    region: Region, metric: str, units: Sequence[_Unit], network: Any, size: int, context: RunContext
+) -> None:
     parts: list[NDArray[np.float64]] = []
     done = 0
     for pairs in zip(*(_chunks(units, v, size) for v in VERSIONS), strict=True):
@@ -313,12 +320,4 @@ def _pair_score(name: str, units: Sequence[_Unit], network: Any, size: int, cont
         done += len(pairs[0])
         context.progress(done, len(units))
     values = np.concatenate(parts)
-    context.units[name] = {u.name: float(v) for u, v in zip(units, values, strict=True)}
-    return Score(
-        name=name,
-        value=float(values.mean()),
-        unit="distance",
-        higher_is_better=False,
-        n=len(units),
-        ci95=bootstrap_interval(values, seed=derive_seed(context.seed, name)),
-    )
+    context.record(metric, {u.name: float(v) for u, v in zip(units, values, strict=True)}, scenario=region)

@@ -13,14 +13,18 @@ import numpy as np
 
 from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta, Training
 from dp2bench.core.errors import DatasetError, Dp2benchError
-from dp2bench.core.results import Score
+from dp2bench.core.results import Metric, Scenario
 from dp2bench.core.seeds import derive_seed
 from dp2bench.core.types import Sample
-from dp2bench.metrics.intervals import bootstrap_interval
 from dp2bench.metrics.ranking import ChanceScores, RankingScores, chance, distance_histograms, rank
 
-SCENARIOS = ("clear-clear", "clear-anonymized", "anonymized-anonymized")
-"""query-gallery. The first is the control: what the attacker does with nothing anonymized."""
+SCENARIOS: Mapping[str, tuple[str, str]] = {
+    "clear-clear": ("clear", "clear"),
+    "clear-anonymized": ("clear", "anonymized"),
+    "anonymized-anonymized": ("anonymized", "anonymized"),
+}
+"""Query and gallery of each scenario. The first is the control: what the attacker does with nothing anonymized."""
+SPLITS = ("query", "gallery")
 RANKS = (1, 5, 10)
 EASIEST = 6
 """People kept for the report: those who were found most easily, each with the pictures that came first."""
@@ -36,12 +40,30 @@ class Market1501ReID(Task):
         kind="privacy",
         main_score="clear-anonymized.mAP",
         layouts=("market1501",),
+        metrics={
+            "mAP": Metric(higher_is_better=False, title="mean average precision"),
+            **{
+                f"rank-{k}": Metric(
+                    higher_is_better=False, title=f"queries whose person is among the first {k} answers"
+                )
+                for k in RANKS
+            },
+        },
+        scenarios={
+            "clear-clear": Scenario(description="control: clear queries in a clear gallery", clear_only=True),
+            "clear-anonymized": Scenario(
+                description="clear queries in an anonymized gallery", control="clear-clear"
+            ),
+            "anonymized-anonymized": Scenario(
+                description="anonymized queries in an anonymized gallery", control="clear-clear"
+            ),
+        },
         description="Re-identification by an attacker trained on clear pictures: mAP and rank-1/5/10.",
         reference="Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015; DeepPrivacy2, WACV 2023, re-identification table.",
     )
 
     def __init__(
-        self, *, scenarios: Sequence[str] = SCENARIOS, permutations: int = 10, **recipe: Any
+        self, *, scenarios: Sequence[str] = tuple(SCENARIOS), permutations: int = 10, **recipe: Any
     ) -> None:
         from dp2bench.attacks import reid
 
@@ -62,12 +84,11 @@ class Market1501ReID(Task):
 
     def splits(self, dataset: Dataset) -> Sequence[str]:
         """See `Task.splits`: query and gallery as far as a scenario has them anonymized. The attacker learns from clear pictures."""
-        sides = {"query": 0, "gallery": 1}
-        return [
-            split
-            for split, i in sides.items()
-            if any(s.split("-")[i] == "anonymized" for s in self.scenarios)
-        ]
+        return [split for split, versions in self._versions().items() if "anonymized" in versions]
+
+    def _versions(self) -> dict[str, set[str]]:
+        """Whether query and gallery are used clear, anonymized, or both."""
+        return {split: {SCENARIOS[s][i] for s in self.scenarios} for i, split in enumerate(SPLITS)}
 
     def trainings(self) -> tuple[Training, ...]:
         """One attacker, on the clear train split: shared by every method."""
@@ -95,8 +116,8 @@ class Market1501ReID(Task):
             progress=context.progress,
         )
 
-    def run(self, clear: Dataset, anonymized: Dataset, context: RunContext) -> list[Score]:
-        """See `Task.run`. Per-query values go to ``context.units``.
+    def run(self, clear: Dataset, anonymized: Dataset, context: RunContext) -> None:
+        """See `Task.run`. The scores' units are queries.
 
         ``reid.json`` in ``context.artefacts`` holds by scenario the CMC curve and its chance floor, the histograms of distances
         (euclidean), and the people found most easily with the answers that came first; their pictures lie in ``people/``.
@@ -104,12 +125,9 @@ class Market1501ReID(Task):
         from dp2bench.attacks import reid
 
         model = reid.load(context.trained["attacker"], self.recipe, context.device)
-        used = {
-            name: {s.split("-")[i] for s in self.scenarios} for i, name in enumerate(("query", "gallery"))
-        }
         samples: dict[tuple[str, str], list[Sample]] = {}
         vectors: dict[tuple[str, str], Any] = {}
-        for split, versions in used.items():
+        for split, versions in self._versions().items():
             for version in sorted(versions):
                 dataset = clear if version == "clear" else anonymized
                 kept = [
@@ -124,10 +142,9 @@ class Market1501ReID(Task):
                 vectors[split, version] = reid.features(
                     model, kept, self.recipe, device=context.device, progress=context.progress
                 )
-        scores = []
         evidence: dict[str, Any] = {}
         for scenario in self.scenarios:
-            query_version, gallery_version = scenario.split("-")
+            query_version, gallery_version = SCENARIOS[scenario]
             query, gallery = samples["query", query_version], samples["gallery", gallery_version]
             distances = reid.euclidean(vectors["query", query_version], vectors["gallery", gallery_version])
             labels = [
@@ -142,7 +159,7 @@ class Market1501ReID(Task):
                 permutations=self.permutations,
                 seed=derive_seed(context.seed, "chance", scenario),
             )
-            scores += self._scores(scenario, ranking, floor, [s.id for s in query], context)
+            _record(scenario, ranking, floor, [s.id for s in query], context)
             histograms = distance_histograms(np.sqrt(distances), *labels)
             evidence[scenario] = {
                 "cmc": ranking.cmc.tolist(),
@@ -162,41 +179,24 @@ class Market1501ReID(Task):
                     context.artefacts / "people" / scenario,
                 )
         (context.artefacts / "reid.json").write_text(json.dumps(evidence, sort_keys=True) + "\n", "utf-8")
-        return scores
 
-    def _scores(
-        self,
-        scenario: str,
-        ranking: RankingScores,
-        floor: ChanceScores,
-        ids: Sequence[str],
-        context: RunContext,
-    ) -> list[Score]:
-        valid = np.flatnonzero(ranking.valid)
-        first = ranking.first_match_rank[valid]
-        values = {
-            "mAP": ranking.average_precision[valid],
-            **{f"rank-{k}": (first <= k).astype(float) for k in RANKS},
-        }
-        floors = {
-            "mAP": floor.mean_average_precision,
-            **{f"rank-{k}": float(floor.cmc[min(k, len(floor.cmc)) - 1]) for k in RANKS},
-        }
-        scores = []
-        for metric, per_query in values.items():
-            name = f"{scenario}.{metric}"
-            context.units[name] = {ids[int(i)]: float(v) for i, v in zip(valid, per_query, strict=True)}
-            scores.append(
-                Score(
-                    name=name,
-                    value=float(per_query.mean()),
-                    higher_is_better=False,
-                    n=len(valid),
-                    chance=floors[metric],
-                    ci95=bootstrap_interval(per_query, seed=derive_seed(context.seed, name)),
-                )
-            )
-        return scores
+
+def _record(
+    scenario: str, ranking: RankingScores, floor: ChanceScores, ids: Sequence[str], context: RunContext
+) -> None:
+    valid = np.flatnonzero(ranking.valid)
+    first = ranking.first_match_rank[valid]
+    values = {
+        "mAP": ranking.average_precision[valid],
+        **{f"rank-{k}": (first <= k).astype(float) for k in RANKS},
+    }
+    floors = {
+        "mAP": floor.mean_average_precision,
+        **{f"rank-{k}": float(floor.cmc[min(k, len(floor.cmc)) - 1]) for k in RANKS},
+    }
+    for metric, per_query in values.items():
+        units = {ids[int(i)]: float(v) for i, v in zip(valid, per_query, strict=True)}
+        context.record(metric, units, scenario=scenario, chance=floors[metric])
 
 
 def _easiest(

@@ -11,10 +11,8 @@ from numpy.typing import NDArray
 
 from dp2bench.core.contracts import Dataset, RunContext
 from dp2bench.core.errors import DatasetError
-from dp2bench.core.results import Score
 from dp2bench.core.seeds import Seed, derive_seed, generator
 from dp2bench.core.types import CropBatch
-from dp2bench.metrics.intervals import bootstrap_interval
 
 if TYPE_CHECKING:
     from dp2bench.inpainting.anonymizer import InpaintingAnonymizer
@@ -23,10 +21,10 @@ EPSILON = 1e-4
 """Share of a path between two styles that is walked."""
 
 
-def path_lengths(
+def record_path_lengths(
     clear: Dataset, split: str, paths: int, distances: Sequence[tuple[str, Any]], context: RunContext
-) -> list[Score]:
-    """One path a person, between the styles of two seeds, at a random place of it: the squared distance of two pictures `EPSILON`
+) -> None:
+    """Record lengths of one path a person, between the styles of two seeds, at a random place of it: the squared distance of two pictures `EPSILON`
     apart, over its square; the mean without the shortest and the longest percent.
 
     Styles are not truncated, the generators compute in float32, and crops keep their size; pixels around the hole are known and never
@@ -36,8 +34,8 @@ def path_lengths(
         clear: whose people are replaced.
         split: of the dataset.
         paths: the most people; pictures are taken evenly spaced over the split.
-        distances: names of the scores, and networks whose ``distances`` compares (1, H, W, 3) float32 pictures, 0 to 255.
-        context: of the task; lengths go to its units.
+        distances: metrics, and networks whose ``distances`` compares (1, H, W, 3) float32 pictures, 0 to 255.
+        context: of the task; takes the scores, under the scenario ``crops``.
 
     Raises:
         DatasetError: the method fills nobody of the split.
@@ -48,7 +46,7 @@ def path_lengths(
 
     method = None if context.method is None else context.method()
     if not isinstance(method, InpaintingAnonymizer) or not _has_styles(method.inpainter):
-        return []
+        return
     networks: dict[int, Any] = {}
     found: dict[str, list[float]] = {}
     for name, inpainter, crop in _crops(clear, split, method, context):
@@ -65,21 +63,10 @@ def path_lengths(
             f"{method.meta.name} fills nobody in the split {split} of {clear.meta.name}.",
             "Leave `paths` out, or use a dataset with larger people.",
         )
-    scores = []
-    for (name, _), lengths in zip(distances, np.array(list(found.values())).T, strict=True):
+    for (metric, _), lengths in zip(distances, np.array(list(found.values())).T, strict=True):
         kept = kept_lengths(lengths)
-        context.units[name] = {k: float(v) for k, v, use in zip(found, lengths, kept, strict=True) if use}
-        scores.append(
-            Score(
-                name=name,
-                value=float(lengths[kept].mean()),
-                unit="distance",
-                higher_is_better=False,
-                n=int(kept.sum()),
-                ci95=bootstrap_interval(lengths[kept], seed=derive_seed(context.seed, name)),
-            )
-        )
-    return scores
+        paths_kept = {k: float(v) for k, v, use in zip(found, lengths, kept, strict=True) if use}
+        context.record(metric, paths_kept, scenario="crops")
 
 
 def _has_styles(inpainter: Any) -> bool:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta, uses_annotations
 from dp2bench.core.errors import DatasetError, Dp2benchError
-from dp2bench.core.results import Score
+from dp2bench.core.results import Metric
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import Image, People, Sample, SampleId, SurfaceMap
 from dp2bench.tasks.image_quality import test_split
@@ -32,6 +32,10 @@ PERSON = 240
 """About how tall people are in them, in pixels."""
 COLUMNS = 10
 STAGES = ("detect", "crop", "fill", "stitch", "anonymize")
+
+
+def _cost(unit: str, title: str) -> Metric:
+    return Metric(higher_is_better=False, unit=unit, title=title)
 
 
 class Runtime(Task):
@@ -52,6 +56,14 @@ class Runtime(Task):
         kind="cost",
         main_score="seconds.12",
         layouts=("market1501", "coco", "cityscapes"),
+        metrics={
+            "seconds": _cost("s", "seconds a picture, by number of people"),
+            "seconds_per_person": _cost("s", "seconds a further person takes"),
+            **{stage: _cost("s", f"seconds of the stage {stage}, by number of people") for stage in STAGES},
+            "peak_memory": _cost("MiB", "peak memory of the process"),
+            "peak_gpu_memory": _cost("MiB", "peak memory of the GPU"),
+        },
+        columns=("seconds.12", *(f"{stage}.12" for stage in STAGES)),
         description="Seconds a picture by number of people and stage, and peak memory; measured, so never the same twice.",
         reference="DeepPrivacy2, WACV 2023: about 2.8 s for a picture with 12 people on a GTX 1080 8 GB.",
         exclusive=True,
@@ -77,7 +89,7 @@ class Runtime(Task):
         """See `Task.splits`: the people that pictures to time are made of."""
         return (test_split(dataset, None),)
 
-    def run(self, clear: Dataset, anonymized: Dataset, context: RunContext) -> list[Score]:
+    def run(self, clear: Dataset, anonymized: Dataset, context: RunContext) -> None:
         """See `Task.run`. Every repeat goes to ``runtime.csv``, the curve to ``runtime.png``."""
         method = None if context.method is None else context.method()
         if method is None or context.detector is None or method.meta.name == "ready-made":
@@ -108,7 +120,7 @@ class Runtime(Task):
                     rows.append({"people": n, "repeat": repeat, **_stages(clock.spent)})
                 context.progress(i + 1, len(self.people))
         _write(rows, context.artefacts)
-        return _scores(rows, self.people, memory.peak())
+        _record(rows, self.people, memory.peak(), context)
 
 
 class Clock:
@@ -314,17 +326,21 @@ def _median(rows: Sequence[Mapping[str, Any]], people: int, stage: str) -> float
     return float(statistics.median(r[stage] for r in rows if r["people"] == people))
 
 
-def _scores(
-    rows: Sequence[Mapping[str, Any]], numbers: Sequence[int], memory: Mapping[str, float]
-) -> list[Score]:
-    def score(name: str, value: float, unit: str, n: int) -> Score:
-        return Score(name=name, value=value, unit=unit, higher_is_better=False, n=n)
-
+def _record(
+    rows: Sequence[Mapping[str, Any]],
+    numbers: Sequence[int],
+    memory: Mapping[str, float],
+    context: RunContext,
+) -> None:
     repeats = len(rows) // len(numbers)
     totals = [_median(rows, n, "total") for n in numbers]
-    scores = [score(f"seconds.{n}", t, "s", repeats) for n, t in zip(numbers, totals, strict=True)]
+    for people, total in zip(numbers, totals, strict=True):
+        context.record("seconds", subset=str(people), value=total, n=repeats)
     if len(numbers) > 1:
-        scores.append(score("seconds_per_person", float(np.polyfit(numbers, totals, 1)[0]), "s", len(rows)))
-    used = [stage for stage in STAGES if any(r[stage] for r in rows)]
-    scores += [score(f"{stage}.12", _median(rows, 12, stage), "s", repeats) for stage in used]
-    return scores + [score(name, value, "MiB", 1) for name, value in memory.items()]
+        slope = float(np.polyfit(numbers, totals, 1)[0])
+        context.record("seconds_per_person", value=slope, n=len(rows))
+    for stage in STAGES:
+        if any(r[stage] for r in rows):
+            context.record(stage, subset="12", value=_median(rows, 12, stage), n=repeats)
+    for metric, value in memory.items():
+        context.record(metric, value=value, n=1)

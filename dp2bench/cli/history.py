@@ -108,9 +108,9 @@ def _tables(points: Sequence[Point]) -> Iterator[object]:
 
 
 def _value(point: Point) -> str:
-    from dp2bench.reports.tables import NO_COVERAGE, needs_coverage
+    from dp2bench.reports.tables import NO_COVERAGE
 
-    if needs_coverage(point.score) and not point.people:
+    if not point.clear_only and not point.people:
         return NO_COVERAGE
     scale = 100 if point.unit == "fraction" else 1
     interval = (

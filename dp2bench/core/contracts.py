@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.core.results import Score
+from dp2bench.core.results import Metric, Scenario, Score
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import Anonymized, CropBatch, Image, People, Sample, SampleId
 
@@ -90,9 +90,21 @@ class Training:
 
 @dataclass(frozen=True)
 class TaskMeta:
-    """What a task declares. ``layouts`` are the dataset layouts it can read (``market1501``, ``coco``, ``cityscapes``).
+    """What a task declares.
 
-    ``exclusive``: it measures time, so that nothing else of a run should work beside it.
+    Attributes:
+        name: of the task.
+        version: changes whenever the same pictures would get another number.
+        kind: what its scores are about: where they stand in tables, and how strictly they are printed.
+        main_score: `Score.name` of the one that stands for all.
+        layouts: of the datasets it can read (``market1501``, ``coco``, ``cityscapes``).
+        metrics: unit and direction of everything it records, by name.
+        scenarios: what its scenarios mean, by name; it records under no other.
+        columns: names of the scores in the main table; where empty, the main metric under every scenario.
+        description: one line for `dp2bench list tasks`.
+        reference: who proposed it.
+        exclusive: it measures time, so that nothing else of a run should work beside it.
+
     """
 
     name: str
@@ -100,6 +112,9 @@ class TaskMeta:
     kind: TaskKind
     main_score: str
     layouts: tuple[str, ...]
+    metrics: Mapping[str, Metric] = field(hash=False)
+    scenarios: Mapping[str, Scenario] = field(default_factory=dict, hash=False)
+    columns: tuple[str, ...] = ()
     description: str = ""
     reference: str = ""
     exclusive: bool = False
@@ -124,8 +139,8 @@ class RunContext:
         device: torch device name.
         threads: threads a computation may use.
         progress: to be called while working.
-        units: per-unit values behind a score, {score name: {unit id: value}}; lets the engine pool seeds into one
-            bootstrap interval and lets later comparisons be paired.
+        scores: what was recorded so far; see `record`.
+        units: the values behind them, {score name: {unit id: value}}.
         people: what the run's detector found, by split and sample id.
         missed: who of them is still recognisable in the anonymized dataset: reason by person index, by split and sample id;
             pictures without such people are left out.
@@ -141,12 +156,82 @@ class RunContext:
     device: str = "cpu"
     threads: int = 2
     progress: Progress = no_progress
+    scores: list[Score] = field(default_factory=list)
     units: dict[str, Mapping[str, float]] = field(default_factory=dict)
     people: Mapping[str, Mapping[str, People]] = field(default_factory=dict)
     missed: Mapping[str, Mapping[str, Mapping[int, str]]] = field(default_factory=dict)
     method: Callable[[], Anonymizer] | None = None
     detector: Callable[[], Detector] | None = None
     cache: Path | None = None
+
+    def record(
+        self,
+        metric: str,
+        units: Mapping[str, float] | None = None,
+        *,
+        scenario: str = "",
+        subset: str = "",
+        value: float | None = None,
+        n: int | None = None,
+        chance: float | None = None,
+        chance_high: float | None = None,
+        p_value: float | None = None,
+        lift: float | None = None,
+        ci95: tuple[float, float] | None = None,
+    ) -> Score:
+        """Record a score with the values behind it.
+
+        The engine takes the 95 % interval from ``units`` (a bootstrap of their mean, over seeds together), and comparisons pair two
+        runs by them. So give them wherever the score is a mean, or can be written as one.
+
+        Args:
+            metric: one of the task's `TaskMeta.metrics`.
+            units: value of each query, picture or person by its id, in the metric's unit; None where the score is no mean of any.
+            scenario: one of the task's `TaskMeta.scenarios`; empty where there is one alone.
+            subset: of the units, as in ``small``; empty for all.
+            value: the score; the mean of ``units`` by default.
+            n: how many units count; those given by default.
+            chance: see `Score`, as the rest.
+            chance_high: 97.5 % quantile of ``chance``.
+            p_value: of the value under ``chance``.
+            lift: share of the way from ``chance`` to the value on clear pictures.
+            ci95: 95 % interval where the task knows a better one than the bootstrap over units.
+
+        Raises:
+            ValueError: recorded twice, neither units nor a value with n, or a number that is not finite.
+
+        """
+        values = dict(units or {})
+        if value is None:
+            if not values:
+                raise ValueError(f"the score {metric!r} has neither units nor a value")
+            value = float(np.mean(list(values.values())))
+        if n is None:
+            if not values:
+                raise ValueError(
+                    f"the score {metric!r} has a value without units: say n, how many are behind it"
+                )
+            n = len(values)
+        score = Score(
+            metric=metric,
+            scenario=scenario,
+            subset=subset,
+            value=value,
+            n=n,
+            chance=chance,
+            chance_high=chance_high,
+            p_value=p_value,
+            lift=lift,
+            ci95=ci95,
+        )
+        if not np.isfinite(list(values.values())).all():
+            raise ValueError(f"{score.name}: a unit's value is not finite")
+        if any(score.name == other.name for other in self.scores):
+            raise ValueError(f"{score.name} is recorded twice")
+        self.scores.append(score)
+        if values:
+            self.units[score.name] = values
+        return score
 
 
 @runtime_checkable
@@ -172,7 +257,7 @@ def uses_annotations(detector: Detector) -> bool:
 
     A detector that has ``for_dataset`` for the sake of its parts says by an attribute ``uses_annotations`` whether one of them does.
     """
-    return bool(getattr(detector, "looks_up", hasattr(detector, "for_dataset")))
+    return bool(getattr(detector, "uses_annotations", hasattr(detector, "for_dataset")))
 
 
 @runtime_checkable
@@ -278,5 +363,5 @@ class Task(ABC):
         raise NotImplementedError(f"{type(self).__name__} declares a training and does not implement it")
 
     @abstractmethod
-    def run(self, clear: Dataset, anonymized: Dataset, context: RunContext) -> list[Score]:
-        """Score one method for one seed."""
+    def run(self, clear: Dataset, anonymized: Dataset, context: RunContext) -> None:
+        """Score one method for one seed: `RunContext.record` each score."""

@@ -55,6 +55,10 @@ SCORES = sa.Table(
     METADATA,
     sa.Column("result_id", sa.ForeignKey("results.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("scenario", sa.Text, nullable=False),
+    sa.Column("metric", sa.Text, nullable=False),
+    sa.Column("subset", sa.Text, nullable=False),
+    sa.Column("clear_only", sa.Boolean, nullable=False),
     sa.Column("value", sa.Double, nullable=False),
     sa.Column("unit", sa.Text, nullable=False),
     sa.Column("higher_is_better", sa.Boolean, nullable=False),
@@ -71,7 +75,8 @@ class HistoryError(Dp2benchError):
 
 @dataclass(frozen=True)
 class Point:
-    """A score at a time. ``people`` and ``anonymized`` are the coverage it must not be shown without (None: unknown).
+    """A score at a time. ``people`` and ``anonymized`` are the coverage it must not be shown without (None: unknown), unless it is
+    of clear pictures alone (``clear_only``).
 
     ``value`` and ``interval`` are in ``unit`` (a fraction is 0..1); ``recorded_at`` is in UTC.
     """
@@ -81,6 +86,7 @@ class Point:
     dataset: str
     task: str
     score: str
+    clear_only: bool
     value: float
     unit: str
     interval: tuple[float, float] | None
@@ -145,7 +151,8 @@ class History:
             else:
                 self.engine = sa.create_engine(self.url, connect_args={"connect_timeout": 10})
         with self._begin() as connection:
-            _migrate(connection, self.name)
+            if _migrate(connection, self.name):
+                _derive_again(connection)
 
     def close(self) -> None:
         """Let go of the connections."""
@@ -194,8 +201,7 @@ class History:
                     "sha256": digest, "document": text, "recorded_at": (time or now).astimezone(timezone.utc)
                 }  # fmt: skip
                 key = connection.execute(RESULTS.insert().values(row).returning(RESULTS.c.id)).scalar_one()
-                if scores := [{"result_id": key, **s} for s in _scores(result)]:
-                    connection.execute(SCORES.insert(), scores)
+                _insert_scores(connection, key, result)
                 added += 1
         return added
 
@@ -265,7 +271,7 @@ class History:
         with self._begin() as connection:
             return [
                 Point(
-                    _utc(r.recorded_at), r.method, r.dataset, r.task, r.name, r.value, r.unit,
+                    _utc(r.recorded_at), r.method, r.dataset, r.task, r.name, r.clear_only, r.value, r.unit,
                     None if r.low is None or r.high is None else (r.low, r.high), r.people, r.anonymized,
                     r.dp2bench, r.git_commit, r.git_dirty,
                 )
@@ -288,7 +294,8 @@ def _migrations() -> Config:
     return config
 
 
-def _migrate(connection: sa.Connection, name: str) -> None:
+def _migrate(connection: sa.Connection, name: str) -> bool:
+    """Bring the tables to the present schema; whether there were some of an earlier one."""
     config = _migrations()
     script = ScriptDirectory.from_config(config)
     if connection.dialect.name == "postgresql":
@@ -296,13 +303,28 @@ def _migrate(connection: sa.Connection, name: str) -> None:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
     present = MigrationContext.configure(connection).get_current_revision()
     if present == script.get_current_head():
-        return
+        return False
     if present not in {None, *(r.revision for r in script.walk_revisions())}:
         raise HistoryError(
             f"The history {name} was written by a newer dp2bench (revision {present}).", "Update dp2bench."
         )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+    return present is not None
+
+
+def _derive_again(connection: sa.Connection) -> None:
+    """What stands beside the documents, as it is derived from them today."""
+    connection.execute(SCORES.delete())
+    for key, document in connection.execute(sa.select(RESULTS.c.id, RESULTS.c.document)).all():
+        result = read_result(document, f"the result {key} of the history")
+        connection.execute(RESULTS.update().where(RESULTS.c.id == key).values(_row(result)))
+        _insert_scores(connection, key, result)
+
+
+def _insert_scores(connection: sa.Connection, key: int, result: Result) -> None:
+    if scores := [{"result_id": key, **s} for s in _scores(result)]:
+        connection.execute(SCORES.insert(), scores)
 
 
 def _text(value: str | None) -> str | None:
@@ -327,13 +349,17 @@ def _row(result: Result) -> dict[str, object]:
 
 
 def _scores(result: Result) -> list[dict[str, object]]:
-    rows: Iterable[dict[str, object]] = (
-        {
-            "name": _text(s.name), "value": s.value, "unit": _text(s.unit), "higher_is_better": s.higher_is_better, "n": s.n,
-            "chance": s.chance, "low": s.ci95[0] if s.ci95 else None, "high": s.ci95[1] if s.ci95 else None,
-        }
-        for s in result.scores
-    )  # fmt: skip
+    rows: list[dict[str, object]] = []
+    for score in result.scores:
+        metric, (low, high) = result.metric(score), score.ci95 or (None, None)
+        rows.append(
+            {
+                "name": _text(score.name), "scenario": _text(score.scenario), "metric": _text(score.metric),
+                "subset": _text(score.subset), "clear_only": result.clear_only(score), "value": score.value,
+                "unit": _text(metric.unit), "higher_is_better": metric.higher_is_better, "n": score.n,
+                "chance": score.chance, "low": low, "high": high,
+            }
+        )  # fmt: skip
     return list({row["name"]: row for row in rows}.values())
 
 

@@ -42,38 +42,55 @@ class Run:
         return any(r.status != "ok" for r in self.results)
 
 
-def pool_seeds(
-    per_seed: Sequence[Sequence[Score]], units: Sequence[Mapping[str, Mapping[str, float]]]
-) -> tuple[Score, ...]:
-    """One score a name: the mean over seeds. Its interval is a bootstrap over units (queries, pictures) of the values averaged
-    over seeds, where every seed measured the same units; it speaks of other units, not of other trainings: `per_seed` does.
+Units = Mapping[str, Mapping[str, float]]
+"""{score name: {unit id: value}}"""
+
+
+def pool_seeds(per_seed: Sequence[Sequence[Score]], units: Sequence[Units]) -> tuple[Score, ...]:
+    """One score a name, of the seeds that have it: means over seeds, and the value of each.
+
+    The interval speaks of other units (queries, pictures), not of other trainings: `per_seed` does. A task that gives one for each seed
+    has the last word; the mean of their bounds is taken, which is right where seeds go up and down together and too wide otherwise. Else
+    it is a bootstrap over units of their values averaged over seeds, where every seed measured the same ones. A p value of several seeds
+    is twice their mean, which holds however they depend on each other (Vovk and Wang, Biometrika 2020).
     """
     pooled = []
-    for score in per_seed[0]:
-        same = [next(s for s in scores if s.name == score.name) for scores in per_seed]
+    for name in dict.fromkeys(s.name for scores in per_seed for s in scores):
+        same = [s for scores in per_seed for s in scores if s.name == name]
         values = tuple(s.value for s in same)
-        chances = [s.chance for s in same if s.chance is not None]
-        tables = [u.get(score.name) for u in units]
-        interval = score.ci95 if len(same) == 1 else None
-        first = tables[0]
-        if first and all(t is not None and t.keys() == first.keys() for t in tables):
-            interval = bootstrap_interval(
-                np.mean([[t[k] for k in sorted(first)] for t in tables if t], axis=0), seed=0
-            )
+        p_value = _mean([s.p_value for s in same])
         pooled.append(
-            score.model_copy(
+            same[0].model_copy(
                 update={
                     "value": float(np.mean(values)),
                     "per_seed": values,
-                    "ci95": interval,
-                    "chance": float(np.mean(chances)) if chances else None,
+                    "ci95": _interval(same, [u[name] for u in units if name in u]),
+                    "chance": _mean([s.chance for s in same]),
+                    "chance_high": _mean([s.chance_high for s in same]),
+                    "lift": _mean([s.lift for s in same]),
+                    "p_value": p_value if p_value is None or len(same) == 1 else min(1.0, 2 * p_value),
                 }
             )
         )
     return tuple(pooled)
 
 
-def pool_units(units: Sequence[Mapping[str, Mapping[str, float]]]) -> dict[str, dict[str, float]]:
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [v for v in values if v is not None]
+    return float(np.mean(known)) if known else None
+
+
+def _interval(same: Sequence[Score], units: Sequence[Mapping[str, float]]) -> tuple[float, float] | None:
+    given = [s.ci95 for s in same if s.ci95 is not None]
+    if len(given) == len(same):
+        low, high = np.mean(given, axis=0)
+        return float(low), float(high)
+    if len(units) < len(same) or any(u.keys() != units[0].keys() for u in units):
+        return None
+    return bootstrap_interval(np.mean([[u[k] for k in sorted(units[0])] for u in units], axis=0), seed=0)
+
+
+def pool_units(units: Sequence[Units]) -> dict[str, dict[str, float]]:
     """The values behind each score, averaged over seeds: {score name: {unit id: value}}; only the scores for which every seed
     measured the same units, so that the mean over units is the score.
     """
@@ -142,6 +159,7 @@ def _result(
         Coverage.model_validate_json((store.path(k) / "coverage.json").read_text("utf-8"))
         for k in cell.anonymized.values()
     ]
+    scores = pool_seeds(per_seed, units)
     method = registry.create("methods", cell.method.name, cell.method.arguments)
     task: Task = registry.create("tasks", cell.task.name, cell.task.arguments)
     keys = {
@@ -154,7 +172,12 @@ def _result(
         spec=spec,
         status="ok",
         main_score=task.meta.main_score,
-        scores=pool_seeds(per_seed, units),
+        scores=scores,
+        metrics={name: m for name, m in task.meta.metrics.items() if any(s.metric == name for s in scores)},
+        scenarios={
+            name: c for name, c in task.meta.scenarios.items() if any(s.scenario == name for s in scores)
+        },
+        columns=task.meta.columns,
         coverage=max(
             coverages, key=lambda c: c.failed_open
         ),  # seeds may differ only where a method is random; the worst is printed

@@ -11,7 +11,7 @@ from typing import Any
 
 from dp2bench.core import registry
 from dp2bench.core.contracts import Anonymizer, Dataset, Progress, RunContext, Task, bind_detector
-from dp2bench.core.errors import writing
+from dp2bench.core.errors import Dp2benchError, writing
 from dp2bench.core.paths import cache_root
 from dp2bench.core.people_io import load_people
 from dp2bench.core.provenance import package_versions
@@ -118,9 +118,30 @@ def evaluate(step: Step, needs: Mapping[str, Path], out: Path, progress: Progres
     context.method = lambda: _create("methods", step.payload["method"])
     context.detector = lambda: bind_detector(_create("detectors", step.payload["detector"]), clear)
     context.cache = cache_root() / "shared" / content_key(package_versions())
-    scores = task.run(clear, clear.open(needs["anonymized"] / "dataset"), context)
-    write_json(out / "scores.json", [s.model_dump(mode="json") for s in scores])
+    task.run(clear, clear.open(needs["anonymized"] / "dataset"), context)
+    check_declared(task, context)
+    write_json(out / "scores.json", [s.model_dump(mode="json") for s in context.scores])
     write_json(out / "units.json", {name: dict(values) for name, values in context.units.items()})
+
+
+def check_declared(task: Task, context: RunContext) -> None:
+    """Dp2benchError where a task recorded nothing, or something that its meta does not declare."""
+    name = task.meta.name
+    if not context.scores:
+        raise Dp2benchError(
+            f"The task {name} recorded no score.", "Call context.record in its run, for each score."
+        )
+    for score in context.scores:
+        if score.metric not in task.meta.metrics:
+            raise Dp2benchError(
+                f"The task {name} recorded the metric {score.metric!r}, which it does not declare.",
+                "Add it to the metrics of its TaskMeta, with its direction and unit.",
+            )
+        if score.scenario and score.scenario not in task.meta.scenarios:
+            raise Dp2benchError(
+                f"The task {name} recorded under the scenario {score.scenario!r}, which it does not declare.",
+                "Add it to the scenarios of its TaskMeta.",
+            )
 
 
 STEP_RUNNERS: Mapping[str, Callable[[Step, Mapping[str, Path], Path, Progress], None]] = {

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from dp2bench.core.errors import DatasetError
 
 PEOPLE = ("person", "rider")
-NAMES = ("AP", "AP50", *(f"{name}.{metric}" for name in PEOPLE for metric in ("AP", "AP50")))
-"""Over all classes that the pictures hold, then for people."""
+Subset = tuple[str, str]
+"""Metric and class, as in ``("AP50", "rider")``; the class is empty over all that the pictures hold."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +25,18 @@ class InstanceScores:
     """What the evaluator says.
 
     Attributes:
-        values: the official numbers by name of `NAMES`; a class that no picture holds is left out (the evaluator says NaN).
+        values: the official AP and AP50, over all classes and for `PEOPLE`; a class that no picture holds is left out (the
+            evaluator says NaN).
         classes: AP of every class there is.
-        pictures: {name: {picture: value}}: how much each picture weighs, as jackknife pseudo-values moved so that their mean is
+        pictures: by picture, how much each picture weighs, as jackknife pseudo-values moved so that their mean is
             the score.
         instances: annotated instances that count.
 
     """
 
-    values: Mapping[str, float]
+    values: Mapping[Subset, float]
     classes: Mapping[str, float]
-    pictures: Mapping[str, Mapping[str, float]]
+    pictures: Mapping[Subset, Mapping[str, float]]
     instances: int
 
 
@@ -79,11 +80,11 @@ def evaluate_instances(ground_truth: Sequence[Path], predictions: Path) -> Insta
         if np.isnan(precisions[0]).all():
             raise DatasetError("The ground truth holds no instances.", "Check the split.")
         averages = official.computeAverages(precisions, args)
-    values = {"AP": float(averages["allAp"]), "AP50": float(averages["allAp50%"])}
-    for name in PEOPLE:
-        values[f"{name}.AP"] = float(averages["classes"][name]["ap"])
-        values[f"{name}.AP50"] = float(averages["classes"][name]["ap50%"])
-    values = {name: value for name, value in values.items() if np.isfinite(value)}
+    values = {("AP", ""): float(averages["allAp"]), ("AP50", ""): float(averages["allAp50%"])}
+    for label in PEOPLE:
+        values["AP", label] = float(averages["classes"][label]["ap"])
+        values["AP50", label] = float(averages["classes"][label]["ap50%"])
+    values = {key: value for key, value in values.items() if np.isfinite(value)}
     classes = {k: float(v["ap"]) for k, v in averages["classes"].items() if np.isfinite(v["ap"])}
     counted = sum(_counts(g) for m in matches.values() for k in args.instLabels for g in m["groundTruth"][k])
     return InstanceScores(values, classes, _pictures(matches, args, values), counted)
@@ -196,8 +197,8 @@ def _precision(parts: Sequence[_Part]) -> float:
 
 
 def _pictures(
-    matches: Mapping[str, Any], args: Any, values: Mapping[str, float]
-) -> dict[str, dict[str, float]]:
+    matches: Mapping[str, Any], args: Any, values: Mapping[Subset, float]
+) -> dict[Subset, dict[str, float]]:
     keys = list(matches)
     labels, overlaps = list(args.instLabels), list(args.overlaps)
     whole = np.empty((len(labels), len(overlaps)))
@@ -213,18 +214,15 @@ def _pictures(
     without = np.where(np.isnan(without), whole, without)
     names = [Path(k).name.removesuffix("_gtFine_instanceIds.png") for k in keys]
     half = [j for j, threshold in enumerate(overlaps) if np.isclose(threshold, 0.5)]
-    picks: dict[str, tuple[list[int], list[int]]] = {}
-    for name in values:
-        label, _, metric = name.rpartition(".")
+    out = {}
+    for (metric, label), value in values.items():
         rows = (
             [labels.index(label)]
             if label
             else [i for i in range(len(labels)) if not np.isnan(whole[i]).all()]
         )
-        picks[name] = rows, half if metric == "AP50" else list(range(len(overlaps)))
-    out = {}
-    for name, (rows, columns) in picks.items():
+        columns = half if metric == "AP50" else list(range(len(overlaps)))
         left = without[:, rows][:, :, columns].mean((1, 2))
         influence = (len(keys) - 1) * (left.mean() - left)
-        out[name] = dict(zip(names, (values[name] + influence).tolist(), strict=True))
+        out[metric, label] = dict(zip(names, (value + influence).tolist(), strict=True))
     return out

@@ -10,7 +10,7 @@ import pytest
 from dp2bench.core import registry
 from dp2bench.core.contracts import Task, TaskMeta, Training
 from dp2bench.core.errors import Dp2benchError, PluginError
-from dp2bench.core.results import canonical_json
+from dp2bench.core.results import canonical_json, score_name
 
 TASKS = {e.name: e for e in entry_points(group="dp2bench.tasks")}
 LAYOUTS = {"market1501", "coco", "cityscapes", "fdh", "fdf256", "fdf128", "folder", "video"}
@@ -38,6 +38,17 @@ def test_meta(name, task):
     assert task.meta.description.endswith(".")
     assert "\n" not in task.meta.description
     assert task.meta.reference
+
+
+def test_scores_are_declared(task):
+    meta = task.meta
+    assert all(name and "." not in name for name in (*meta.metrics, *meta.scenarios))
+    assert all(metric.title for metric in meta.metrics.values())
+    assert all(scenario.control in {"", *meta.scenarios} for scenario in meta.scenarios.values())
+    whole = [score_name(m, s) for m in meta.metrics for s in ("", *meta.scenarios)]
+    for name in (meta.main_score, *meta.columns):
+        assert any(name == known or name.startswith(f"{known}.") for known in whole), name
+    assert not meta.columns or meta.main_score in meta.columns
 
 
 def test_arguments_are_plain_complete_and_make_the_same_task_again(name, task):

@@ -109,9 +109,9 @@ def test_people_refuse_arrays_that_disagree():
 
 def test_scores_are_finite_and_closed():
     with pytest.raises(ValueError, match="finite"):
-        Score(name="x", value=float("nan"), higher_is_better=True, n=1)
+        Score(metric="x", value=float("nan"), n=1)
     with pytest.raises(ValueError, match="extra"):
-        Score(name="x", value=1.0, higher_is_better=True, n=1, colour="red")  # type: ignore[call-arg]
+        Score(metric="x", value=1.0, n=1, colour="red")  # type: ignore[call-arg]
 
 
 def test_content_keys_ignore_the_order_of_keys():

@@ -16,7 +16,7 @@ PLUGINS = """
 import os, time
 from pathlib import Path
 from dp2bench.core.contracts import MethodMeta, TaskMeta
-from dp2bench.core.results import Score
+from dp2bench.core.results import Metric
 
 LOG = Path(__file__).with_name("log")
 
@@ -32,9 +32,9 @@ class Dying:
 
 class Timed:
     def __init__(self, alone=False):
-        self.meta = TaskMeta("timed", "1", "cost", "s", ("market1501",), alone=alone)
+        self.meta = TaskMeta("timed", "1", "cost", "s", ("market1501",), {"s": Metric(higher_is_better=False, unit="s")}, exclusive=alone)
         self.arguments = {"alone": alone}
-    def reads(self, dataset):
+    def splits(self, dataset):
         return ("query",)
     def trainings(self):
         return ()
@@ -42,8 +42,8 @@ class Timed:
         begin = time.time()
         time.sleep(0.5)
         with LOG.open("a") as log:
-            log.write(f"{self.meta.alone:d} {begin} {time.time()} {os.environ['OMP_NUM_THREADS']} {os.getpid()}\\n")
-        return [Score(name="s", value=1.0, higher_is_better=False, n=1)]
+            log.write(f"{self.meta.exclusive:d} {begin} {time.time()} {os.environ['OMP_NUM_THREADS']} {os.getpid()}\\n")
+        context.record("s", value=1.0, n=1)
 """
 
 

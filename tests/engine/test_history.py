@@ -13,13 +13,24 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dp2bench.core.errors import ResultError
-from dp2bench.core.results import Coverage, Failure, Provenance, Result, ResultSpec, Score, read_result
+from dp2bench.core.results import (
+    Coverage,
+    Failure,
+    Metric,
+    Provenance,
+    Result,
+    ResultSpec,
+    Scenario,
+    Score,
+    read_result,
+)
 from dp2bench.engine import history
 from dp2bench.engine.history import History, HistoryError
 
@@ -73,9 +84,10 @@ def result(value: float = 0.25, method: str = "blur", **provenance) -> Result:
         run_id="r", status="ok", main_score="clear-anonymized.mAP",
         spec=ResultSpec(method=method, dataset="d", task="t", detector="annotations", seeds=(0,)),
         scores=(
-            Score(name="clear-anonymized.mAP", value=value, higher_is_better=False, n=9, ci95=(value - 0.1, value + 0.1)),
-            Score(name="clear-clear.mAP", value=0.8, higher_is_better=False, n=9),
+            Score(scenario="clear-anonymized", metric="mAP", value=value, n=9, ci95=(value - 0.1, value + 0.1)),
+            Score(scenario="clear-clear", metric="mAP", value=0.8, n=9),
         ),
+        metrics={"mAP": Metric(higher_is_better=False)}, scenarios={"clear-clear": Scenario(clear_only=True)},
         coverage=Coverage(pictures=4, found=9, anonymized=8, missed=1, pictures_without_detection=0, undetected=1),
         provenance=Provenance(
             **{
@@ -96,15 +108,22 @@ numbers = st.floats(allow_nan=False, allow_infinity=False)
 counts = st.integers(0, 2**53)
 plain = st.recursive(st.none() | st.booleans() | numbers | texts | st.integers(), st.lists, max_leaves=4)
 scores = st.builds(
-    Score, name=texts, value=numbers, unit=texts, higher_is_better=st.booleans(), n=counts,
+    Score, metric=texts.filter(bool), scenario=texts, subset=texts, value=numbers, n=counts,
     chance=st.none() | numbers, ci95=st.none() | st.tuples(numbers, numbers), per_seed=st.lists(numbers, max_size=3).map(tuple),
 )  # fmt: skip
 specs = st.builds(
     ResultSpec, method=texts, method_arguments=st.dictionaries(texts, plain, max_size=2), dataset=texts,
     task=texts, detector=texts, seeds=st.lists(st.integers(0), max_size=3).map(tuple),
 )  # fmt: skip
+declarations = st.builds(Metric, unit=texts, higher_is_better=st.booleans(), title=texts)
+
+
+def declared(scores: tuple[Score, ...], metric: Metric, **fields) -> Result:
+    return Result(scores=scores, metrics={s.metric: metric for s in scores}, **fields)
+
+
 results = st.builds(
-    Result, schema_version=st.just(1), run_id=texts, spec=specs, status=st.sampled_from(["ok", "error", "skipped"]),
+    declared, metric=declarations, schema_version=st.just(2), run_id=texts, spec=specs, status=st.sampled_from(["ok", "error", "skipped"]),
     main_score=st.none() | texts, scores=st.lists(scores, max_size=3).map(tuple),
     coverage=st.none() | st.builds(
         Coverage, pictures=counts, found=counts, anonymized=counts, missed=counts, missed_reasons=st.dictionaries(texts, counts, max_size=2),
@@ -169,6 +188,34 @@ def test_migrations_make_the_tables_the_code_uses(opened):
         assert compare_metadata(context, history.METADATA) == []
 
 
+def test_what_an_earlier_dp2bench_recorded_is_derived_again(fresh):
+    location = fresh()
+    first = History(location)
+    sample = SAMPLES / "v1-with-task.json"
+    first.import_([sample])
+    with first.engine.begin() as connection:  # as revision 0001 left it
+        config = history._migrations()
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0001")
+        connection.exec_driver_sql("UPDATE results SET main_score = 'clear-anonymised.mAP'")
+        connection.exec_driver_sql(
+            "INSERT INTO scores (result_id, name, value, unit, higher_is_better, n) "
+            "SELECT id, 'clear-anonymised.mAP', 0.5, 'fraction', FALSE, 24 FROM results"
+        )
+    first.close()
+    second = History(location)
+    try:
+        (point,) = second.points()
+        assert (point.score, point.clear_only, point.unit) == ("clear-anonymized.mAP", False, "fraction")
+        assert point.value == read_result(sample.read_bytes(), "").score(point.score).value
+        assert {p.score for p in second.points(score="*") if p.clear_only} == {
+            f"clear-clear.{metric}" for metric in ("mAP", "rank-1", "rank-5", "rank-10")
+        }
+        assert second.import_([sample]) == (1, 0)
+    finally:
+        second.close()
+
+
 def test_a_newer_database_is_left_alone(fresh):
     location = fresh()
     first = History(location)
@@ -185,9 +232,9 @@ def test_several_processes_open_a_new_database_and_record(fresh):
         "import sys; from pathlib import Path; from dp2bench.engine.history import History;"
         "h = History(sys.argv[1]); print(h.import_([Path(sys.argv[2])])); h.close()"
     )
-    command = [sys.executable, "-c", program, location, str(SAMPLES)]
+    words = [sys.executable, "-c", program, location, str(SAMPLES)]
     started = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/")
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/")
         for _ in range(3)
     ]
     outputs = [p.communicate(timeout=120)[0] for p in started]

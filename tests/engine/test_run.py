@@ -19,15 +19,17 @@ import pytest
 import yaml
 
 from dp2bench.core import provenance
-from dp2bench.core.contracts import no_progress
+from dp2bench.core.contracts import RunContext, TaskMeta, no_progress
+from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.images import read_image, write_image
-from dp2bench.core.results import Coverage, Result, Score
+from dp2bench.core.results import Coverage, Metric, Result, Scenario, Score
 from dp2bench.core.types import People, Sample, SampleId
 from dp2bench.datasets.folder import Folder
 from dp2bench.engine import plan
 from dp2bench.engine import suite as suites
 from dp2bench.engine.executor import LocalExecutor
 from dp2bench.engine.run import keep_evidence, keep_pictures, pool_seeds, pool_units, run_suite
+from dp2bench.engine.steps import check_declared
 from dp2bench.engine.store import Store
 from dp2bench.pipelines.anonymize import measured_coverage
 
@@ -211,7 +213,7 @@ def test_a_damaged_picture_is_left_out_counted_and_named(tiny_suite, tmp_path, m
 
 def test_pooling_averages_units_over_seeds():
     def score(value):
-        return Score(name="m", value=value, higher_is_better=False, n=3, ci95=(0, 1), chance=value / 10)
+        return Score(metric="m", value=value, n=3, chance=value / 10)
 
     pooled = pool_seeds(
         [[score(0.2)], [score(0.4)]],
@@ -221,6 +223,54 @@ def test_pooling_averages_units_over_seeds():
     assert pooled.per_seed == (0.2, 0.4)
     assert pooled.ci95 == pytest.approx((0.3, 0.3))
     assert pooled.chance == pytest.approx(0.03)
+
+
+def test_pooling_of_seeds_that_bring_their_own_intervals_and_p_values():
+    def score(value, low, p):
+        return Score(
+            metric="m", value=value, n=3, ci95=(low, 1), p_value=p, lift=value / 2, chance_high=value
+        )
+
+    units = {"m": {"a": 0.0, "b": 1.0}}
+    alone = pool_seeds([[score(0.2, 0.1, 0.03)]], [units])[0]
+    assert (alone.ci95, alone.p_value, alone.lift, alone.chance_high) == ((0.1, 1.0), 0.03, 0.1, 0.2)
+    both = pool_seeds([[score(0.2, 0.1, 0.03)], [score(0.4, 0.3, 0.05)]], [units, units])[0]
+    assert both.ci95 == pytest.approx((0.2, 1.0))
+    assert both.p_value == pytest.approx(0.08)
+    assert both.lift == pytest.approx(0.15)
+    assert pool_seeds([[score(0.2, 0.1, 0.9)], [score(0.2, 0.1, 0.9)]], [{}, {}])[0].p_value == 1
+
+
+def test_a_score_that_one_seed_lacks_is_that_of_the_others():
+    def score(metric, value):
+        return Score(metric=metric, value=value, n=1)
+
+    pooled = pool_seeds([[score("m", 0.2)], [score("m", 0.4), score("rare", 0.9)]], [{}, {}])
+    assert [(s.name, s.per_seed) for s in pooled] == [("m", (0.2, 0.4)), ("rare", (0.9,))]
+
+
+@pytest.mark.parametrize(
+    ("recorded", "message"),
+    [
+        ([], "recorded no score"),
+        ([("m", "")], ""),
+        ([("m", "s")], ""),
+        ([("n", "")], "metric 'n', which it does not declare"),
+        ([("m", "t")], "scenario 't', which it does not declare"),
+    ],
+)
+def test_a_task_records_what_it_declares(tmp_path, recorded, message):
+    meta = TaskMeta(
+        "t", "1", "quality", "m", ("folder",), {"m": Metric(higher_is_better=False)}, {"s": Scenario()}
+    )
+    context = RunContext(seed=0, trained={}, artefacts=tmp_path)
+    for metric, scenario in recorded:
+        context.record(metric, value=1.0, n=1, scenario=scenario)
+    if not message:
+        check_declared(SimpleNamespace(meta=meta), context)
+        return
+    with pytest.raises(Dp2benchError, match=message):
+        check_declared(SimpleNamespace(meta=meta), context)
 
 
 def test_units_of_different_seeds_are_pooled_only_where_they_are_the_same():

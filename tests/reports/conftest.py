@@ -11,6 +11,8 @@ from PIL import Image
 
 from dp2bench.core.results import Coverage, Failure, Provenance, Result, ResultSpec, Score
 
+from .declared import called, declarations
+
 PROVENANCE = Provenance(
     dp2bench="0.1.0", git_commit=None, git_dirty=None, python="3.11", platform="Linux", packages={},
     device="cpu", threads=1, dataset_version="2", dataset_fingerprint="abcdef0123456789",
@@ -33,9 +35,7 @@ def make_result(method: str, level: float | None = 0.5, **given: Any) -> Result:
 
     def score(name: str, value: float, n: int = 750) -> Score:
         ci = (max(0.0, value - 0.021), min(1.0, value + 0.023))
-        return Score(
-            name=name, value=value, higher_is_better=False, n=n, chance=0.013, ci95=ci, per_seed=(value,)
-        )
+        return Score(**called(name), value=value, n=n, chance=0.013, ci95=ci, per_seed=(value,))
 
     scores = (
         score("clear-anonymized.mAP", level), score("clear-anonymized.rank-1", min(1, level * 1.1)),
@@ -46,7 +46,7 @@ def make_result(method: str, level: float | None = 0.5, **given: Any) -> Result:
     )
     return Result(
         run_id="r" * 16, spec=spec, status="ok", main_score="clear-anonymized.mAP", scores=scores,
-        coverage=given.pop("coverage", coverage), provenance=PROVENANCE,
+        coverage=given.pop("coverage", coverage), provenance=PROVENANCE, **declarations(scores),
     )  # fmt: skip
 
 

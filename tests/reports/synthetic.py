@@ -8,7 +8,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from dp2bench.core.results import Coverage, Failure, Provenance, Result, ResultSpec, Score
+from dp2bench.core.results import Coverage, Failure, Metric, Provenance, Result, ResultSpec, Score
+
+from .declared import SCENARIOS, called
 
 METHODS = (
     "identity", "mask-out-face", "blur", "blur-face", "pixelate-16", "pixelate-8", "deepprivacy2-full-body",
@@ -25,10 +27,19 @@ SEEDS = (0, 1)
 FAILED = ("deepprivacy2-unconditional", "coco-keypoints")
 
 
-def _score(name: str, value: float, width: float, up: bool, unit: str = "fraction", chance=None) -> Score:
-    high = min(1.0, value + width) if unit == "fraction" else value + width
+METRICS = {
+    **{name: Metric(higher_is_better=False) for name in ("mAP", "rank-1", "rank-5")},
+    **{name: Metric(higher_is_better=False, unit="distance") for name in ("fid", "kid")},
+    **{name: Metric(higher_is_better=True) for name in ("AP", "AP50", "found")},
+    "seconds-per-picture": Metric(higher_is_better=False, unit="s"),
+}
+
+
+def _score(name: str, value: float, width: float, chance=None) -> Score:
+    named = called(name)
+    high = min(1.0, value + width) if METRICS[named["metric"]].unit == "fraction" else value + width
     return Score(
-        name=name, value=value, unit=unit, higher_is_better=up, n=144, chance=chance,
+        **named, value=value, n=144, chance=chance,
         ci95=(max(0.0, value - width), high), per_seed=(value - width / 4, value + width / 4),
     )  # fmt: skip
 
@@ -37,23 +48,23 @@ def _scores(task: str, level: float) -> tuple[Score, ...]:
     """``level``: 1 where everything is left as it is, 0 where nothing is."""
     if task == "market1501-reid":
         return tuple(
-            _score(f"{s}.{m}", v, 0.03, False, chance=0.035)
+            _score(f"{s}.{m}", v, 0.03, chance=0.035)
             for s, scale in (("clear-clear", 1.0), ("clear-anonymized", level), ("anonymized-anonymized", level * 0.95))
             for m, v in (("mAP", 0.025 + 0.38 * scale), ("rank-1", 0.02 + 0.55 * scale), ("rank-5", 0.1 + 0.7 * scale))
         )  # fmt: skip
     if task == "image-quality":
         return (
-            _score("fid", 90 * (1 - level) + 0.5, 4.0, False, "distance"),
-            _score("kid", 0.08 * (1 - level) + 0.0001, 0.002, False, "distance"),
+            _score("fid", 90 * (1 - level) + 0.5, 4.0),
+            _score("kid", 0.08 * (1 - level) + 0.0001, 0.002),
         )
     if task == "coco-keypoints":
         return tuple(
-            _score(n, v * (0.3 + 0.7 * level), 0.02, True)
+            _score(n, v * (0.3 + 0.7 * level), 0.02)
             for n, v in (("AP", 0.52), ("AP50", 0.8), ("APm", 0.45), ("APl", 0.6))
         )
     if task == "detection-coverage":
-        return (_score("found", 0.93, 0.015, True), _score("found.small", 0.71, 0.04, True))
-    return (_score("seconds-per-picture", 0.02 + 0.4 * (1 - level), 0.01, False, "s"),)
+        return (_score("found", 0.93, 0.015), _score("found.small", 0.71, 0.04))
+    return (_score("seconds-per-picture", 0.02 + 0.4 * (1 - level), 0.01),)
 
 
 def _reid(rng: np.random.Generator, level: float, folder: Path) -> None:
@@ -128,6 +139,8 @@ def write_many(folder: Path, methods: tuple[str, ...] = METHODS, shift: float = 
             missed = 1000 if method == "identity" else 40 * ("face" in method)
             result = Result(
                 run_id=f"{i:064d}", spec=spec, status="ok", main_score=_main(task), scores=scores,
+                metrics={s.metric: METRICS[s.metric] for s in scores},
+                scenarios={k: v for k, v in SCENARIOS.items() if any(s.scenario == k for s in scores)},
                 coverage=Coverage(
                     pictures=400, found=1000, anonymized=1000 - missed, missed=missed, pictures_without_detection=3,
                     missed_reasons={"no face": missed} if missed else {}, undetected=12,

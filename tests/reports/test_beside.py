@@ -8,6 +8,8 @@ from dp2bench.reports.report import write_report
 from dp2bench.tasks.cityscapes_instances import CityscapesInstances
 from dp2bench.tasks.coco_keypoints import CocoKeypoints
 
+from .declared import declarations
+
 
 def market(result, model="osnet_x1_0", value=0.825):
     spec = result.spec.model_copy(update={"dataset": "market1501"})
@@ -63,9 +65,13 @@ def test_downstream_tasks_meet_their_controls(
     provenance = result.provenance.model_copy(
         update={"arguments_effective": dict(task(**arguments).arguments)}  # what a run writes
     )
-    score = result.scores[0].model_copy(update={"name": "clear.AP", "value": value, "ci95": None})
+    score = result.scores[0].model_copy(
+        update={"scenario": "clear", "metric": "AP", "value": value, "ci95": None}
+    )
     spec = result.spec.model_copy(update={"dataset": dataset})
-    ours = result.model_copy(update={"spec": spec, "provenance": provenance, "scores": (score,)})
+    ours = result.model_copy(
+        update={"spec": spec, "provenance": provenance, "scores": (score,), **declarations([score])}
+    )
     measured = [n for n in beside.published([ours])[0] if n.ours]
     assert [
         [n.control.model, n.control.metric, n.text.rpartition(", ")[2]] for n in measured

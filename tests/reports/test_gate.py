@@ -14,7 +14,7 @@ import typer
 from typer.testing import CliRunner
 
 from dp2bench.cli import compare as commands
-from dp2bench.core.results import Coverage, Failure, Provenance, Result, ResultSpec, Score
+from dp2bench.core.results import Coverage, Failure, Metric, Provenance, Result, ResultSpec, Score
 from dp2bench.reports import gate, golden
 from dp2bench.reports.load import ReportError, Run
 from dp2bench.reports.policy import load_policy
@@ -26,6 +26,8 @@ from dp2bench.reports.spread import (
     strength_shift,
     unit_variance,
 )
+
+from .declared import called, declarations
 
 QUERIES = 750
 PEOPLE = Coverage(
@@ -59,7 +61,7 @@ def measure(
     draws = units[rng.integers(0, QUERIES, (300, QUERIES))].mean(axis=1)
     low, high = np.percentile(draws, (2.5, 97.5))
     return Score(
-        name=name, value=float(units.mean()), higher_is_better=False, n=QUERIES, ci95=(low, high),
+        **called(name), value=float(units.mean()), n=QUERIES, ci95=(low, high),
         per_seed=tuple(float(v.mean()) for v in values), chance=0.013,
     )  # fmt: skip
 
@@ -67,18 +69,22 @@ def measure(
 def fixed(value: float = 0.1, name: str = "clear-anonymized.mAP", **given: Any) -> Score:
     return Score(
         **{
-            "name": name, "value": value, "higher_is_better": False, "n": QUERIES,
+            **called(name), "value": value, "n": QUERIES,
             "ci95": (value - 0.01, value + 0.01), "per_seed": (value - 0.002, value, value + 0.002), **given,
         }
     )  # fmt: skip
 
 
-def result(*scores: Score, **given: Any) -> Result:
+LOWER, SECONDS = Metric(higher_is_better=False), Metric(higher_is_better=False, unit="s")
+
+
+def result(*scores: Score, metric: Metric = LOWER, **given: Any) -> Result:
+    scores = scores or (fixed(),)
     spec = {k: given.pop(k) for k in list(given) if k in ResultSpec.model_fields}
     return Result(
         **{
             "run_id": "r" * 16, "spec": SPEC.model_copy(update=spec), "status": "ok", "main_score": "clear-anonymized.mAP",
-            "scores": scores or (fixed(),), "coverage": PEOPLE, "provenance": PROVENANCE, **given,
+            "scores": scores, "coverage": PEOPLE, "provenance": PROVENANCE, **declarations(scores, metric), **given,
         }
     )  # fmt: skip
 
@@ -153,7 +159,7 @@ def test_a_pixelation_that_got_better_passes():
 
 
 def test_direction_follows_higher_is_better():
-    old, new = (result(fixed(v, "anonymized.AP", higher_is_better=True)) for v in (0.2, 0.1))
+    old, new = (result(fixed(v, "anonymized.AP"), metric=Metric(higher_is_better=True)) for v in (0.2, 0.1))
     assert verdicts(judge(old, new))["anonymized.AP"] == "worse"
     assert verdicts(judge(new, old))["anonymized.AP"] == "better"
 
@@ -180,18 +186,22 @@ def test_variances_against_a_hand_calculation():
     from scipy import stats
 
     old = fixed(0.1, ci95=(0.08, 0.12), per_seed=())
-    unpaired = unit_variance(Pair(old, old, {}, {}))
+    unpaired = unit_variance(Pair(old, old, LOWER, {}, {}))
     assert unpaired.value == pytest.approx(2 * (0.02 / 1.959964) ** 2)
     assert unpaired.freedom == pytest.approx(2 * (QUERIES - 1))
     assert margin([unpaired, None], 0.05) == pytest.approx(
         stats.t.ppf(0.95, unpaired.freedom) * unpaired.value**0.5
     )
     assert margin([None, None], 0.05) is None
-    two, one = fixed(0.1, unit="s", per_seed=(0.09, 0.11)), fixed(0.1, unit="s", per_seed=(0.1,))
-    assert seed_variances([Pair(two, one, {}, {})]) == [Variance(pytest.approx(0.0002 * (1 / 2 + 1)), 1)]
-    assert seed_variances([Pair(one, one, {}, {})]) == [None]
-    shifted = fixed(0.12, unit="s", per_seed=(0.11, 0.13))
-    assert seed_variances([Pair(two, shifted, {}, {}, paired_seeds=True)])[0].value == pytest.approx(0)
+    two, one = fixed(0.1, per_seed=(0.09, 0.11)), fixed(0.1, per_seed=(0.1,))
+    assert seed_variances([Pair(two, one, SECONDS, {}, {})]) == [
+        Variance(pytest.approx(0.0002 * (1 / 2 + 1)), 1)
+    ]
+    assert seed_variances([Pair(one, one, SECONDS, {}, {})]) == [None]
+    shifted = fixed(0.12, per_seed=(0.11, 0.13))
+    assert seed_variances([Pair(two, shifted, SECONDS, {}, {}, paired_seeds=True)])[0].value == pytest.approx(
+        0
+    )
 
 
 def test_units_that_both_runs_measured_are_paired():
@@ -200,18 +210,20 @@ def test_units_that_both_runs_measured_are_paired():
     new = (old + 0.02 + rng.normal(0, 0.01, 200)).clip(0, 1)
     sides = [{f"{i}.jpg": float(v) for i, v in enumerate(values)} for values in (old, new)]
     scores = [fixed(float(v.mean()), n=200) for v in (old, new)]
-    found = unit_variance(Pair(*scores, *sides))
+    found = unit_variance(Pair(*scores, LOWER, *sides))
     draws = (new - old)[rng.integers(0, 200, (20_000, 200))].mean(axis=1)
     assert found.value == pytest.approx(draws.var(), rel=0.05)
     assert found.freedom == 199
     other = {**sides[1], "200.jpg": 0.5}
     for units in (other, {}, dict.fromkeys(sides[1], "x"), {k: v / 2 for k, v in sides[1].items()}):
-        assert unit_variance(Pair(*scores, sides[0], units)) == unit_variance(Pair(*scores, {}, {}))
+        assert unit_variance(Pair(*scores, LOWER, sides[0], units)) == unit_variance(
+            Pair(*scores, LOWER, {}, {})
+        )
 
 
 def test_methods_of_a_run_lend_each_other_their_seeds():
-    calm = Pair(fixed(0.1, per_seed=(0.1, 0.1)), fixed(0.1, per_seed=(0.1, 0.1)), {}, {})
-    wild = Pair(fixed(0.1, per_seed=(0.05, 0.15)), fixed(0.1, per_seed=(0.06, 0.16)), {}, {})
+    calm = Pair(fixed(0.1, per_seed=(0.1, 0.1)), fixed(0.1, per_seed=(0.1, 0.1)), LOWER, {}, {})
+    wild = Pair(fixed(0.1, per_seed=(0.05, 0.15)), fixed(0.1, per_seed=(0.06, 0.16)), LOWER, {}, {})
     alone = [seed_variances([p])[0] for p in (calm, wild)]
     together = seed_variances([calm, wild])
     assert together[0].value == pytest.approx(alone[1].value / 2)
@@ -219,7 +231,7 @@ def test_methods_of_a_run_lend_each_other_their_seeds():
     assert together[1] == alone[1]
     # at chance nothing hangs on the attacker, and nothing is lent
     floor = Pair(
-        *(fixed(0.1, per_seed=(0.0999, 0.1001), chance=0.1) for _ in range(2)), {}, {}
+        *(fixed(0.1, per_seed=(0.0999, 0.1001), chance=0.1) for _ in range(2)), LOWER, {}, {}
     )  # fmt: skip
     assert seed_variances([floor, wild])[0] == seed_variances([floor])[0]
 
@@ -228,7 +240,7 @@ def test_attackers_that_methods_share_count_once():
     def pair(*residuals: float) -> Pair:
         return Pair(
             *(fixed(0.1, per_seed=tuple(0.1 + r for r in half)) for half in (residuals[:3], residuals[3:])),
-            {}, {},
+            LOWER, {}, {},
         )  # fmt: skip
 
     one, calm = (0.02, -0.02, 0.0, 0.02, -0.02, 0.0), (0.0,) * 6
@@ -239,7 +251,7 @@ def test_attackers_that_methods_share_count_once():
     freedom = seed_variances([pair(*one), pair(*scaled), pair(*calm)])[2].freedom
     assert 7 < freedom <= 8
     # other numbers of seeds cannot be aligned
-    short = Pair(*(fixed(0.1, per_seed=(0.09, 0.11)) for _ in range(2)), {}, {})
+    short = Pair(*(fixed(0.1, per_seed=(0.09, 0.11)) for _ in range(2)), LOWER, {}, {})
     assert seed_variances([pair(*one), short, pair(*calm)])[2].freedom == 4
 
 
@@ -250,16 +262,16 @@ def test_what_stronger_attackers_explain_is_taken_off():
     weak, strong = clear(0.48, 0.50, 0.52), clear(0.53, 0.55, 0.57)
     old = fixed(0.48, per_seed=(0.46, 0.48, 0.50), ci95=None)
     new = fixed(0.53, per_seed=(0.51, 0.53, 0.55), ci95=None)
-    pair = Pair(old, new, {}, {}, base_clear=weak, head_clear=strong)
+    pair = Pair(old, new, LOWER, {}, {}, base_clear=weak, head_clear=strong)
     # in the middle of the scale, all of it
     assert strength_shift(pair) == pytest.approx(0.05, abs=0.001)
-    plain = seed_variances([Pair(old, new, {}, {})])[0]
+    plain = seed_variances([Pair(old, new, LOWER, {}, {})])[0]
     assert seed_variances([pair])[0].value < plain.value / 100
-    assert strength_shift(Pair(old, new, {}, {})) == 0
-    assert strength_shift(Pair(old, new, {}, {}, base_clear=weak, head_clear=clear(0.5))) == 0
+    assert strength_shift(Pair(old, new, LOWER, {}, {})) == 0
+    assert strength_shift(Pair(old, new, LOWER, {}, {}, base_clear=weak, head_clear=clear(0.5))) == 0
     # a method at chance gives a strong attacker nothing
     floor = [fixed(0.05, per_seed=(0.05, 0.05, 0.05), chance=0.05) for _ in range(2)]
-    assert strength_shift(Pair(*floor, {}, {}, base_clear=weak, head_clear=strong)) == 0
+    assert strength_shift(Pair(*floor, LOWER, {}, {}, base_clear=weak, head_clear=strong)) == 0
 
 
 def test_a_leak_that_weaker_attackers_hide_fails():
@@ -304,8 +316,8 @@ def test_the_yardstick_may_move_neither_way(value):
         ([result(fixed(ci95=(0.2, 0.1)))], "clear-anonymized.mAP", "missing"),
         ([result(fixed(per_seed=(0.1, float("inf"))))], "clear-anonymized.mAP", "missing"),
         ([result(fixed(n=300))], "clear-anonymized.mAP", "changed"),
-        ([result(fixed(unit="dB"))], "clear-anonymized.mAP", "changed"),
-        ([result(fixed(higher_is_better=True))], "clear-anonymized.mAP", "changed"),
+        ([result(metric=Metric(higher_is_better=False, unit="dB"))], "clear-anonymized.mAP", "changed"),
+        ([result(metric=Metric(higher_is_better=True))], "clear-anonymized.mAP", "changed"),
         ([result(task_arguments={"epochs": 1})], "result", "changed"),
         ([result(dataset_arguments={"people": 5})], "result", "changed"),
         ([result(detector="full-image")], "result", "changed"),
@@ -322,11 +334,11 @@ def test_the_yardstick_may_move_neither_way(value):
             ([result(coverage=PEOPLE.model_copy(update=update))], where, verdict)
             for update, where, verdict in (
                 ({"missed": 4, "anonymized": 811}, "coverage.share", "worse"),
-                ({"unfound": 6}, "coverage.failed-open", "worse"),
+                ({"undetected": 6}, "coverage.failed-open", "worse"),
                 ({"missed": 4, "found": 2000, "anonymized": 1996}, "coverage.failed-open", "worse"),
                 ({"unreadable": 1}, "coverage.unreadable", "worse"),
-                ({"unfound": None}, "coverage", "missing"),
-                ({"found": 0, "anonymized": 0, "missed": 0, "unfound": 0}, "coverage", "missing"),
+                ({"undetected": None}, "coverage", "missing"),
+                ({"found": 0, "anonymized": 0, "missed": 0, "undetected": 0}, "coverage", "missing"),
                 ({"pictures": 399}, "coverage", "changed"),
             )
         ),
@@ -343,12 +355,12 @@ def test_gaps_and_changes_fail(head, where, verdict):
 
 def test_fewer_people_without_ground_truth_fail():
     old, new = (
-        PEOPLE.model_copy(update={"unfound": None, "found": n, "anonymized": n, "missed": 0})
+        PEOPLE.model_copy(update={"undetected": None, "found": n, "anonymized": n, "missed": 0})
         for n in (800, 700)
     )
     assert verdicts(judge(result(coverage=old), result(coverage=new)))["coverage.anonymized"] == "worse"
     assert judge(result(coverage=new), result(coverage=old)).passed
-    assert judge(result(coverage=PEOPLE.model_copy(update={"unfound": None})), result()).passed
+    assert judge(result(coverage=PEOPLE.model_copy(update={"undetected": None})), result()).passed
 
 
 def test_notes_say_what_was_not_compared():
@@ -387,10 +399,10 @@ def test_nothing_compared_is_no_pass():
 
 def test_tolerances_by_pattern():
     policy = gate.Policy(tolerances={"blur/*/*.mAP": 0.3, "*.mAP": 0.2})
-    assert policy.tolerance_of("blur/d/t/clear-anonymized.mAP", "fraction", 0.1) == 0.3
-    assert policy.tolerance_of("mask/d/t/clear-anonymized.mAP", "fraction", 0.1) == 0.2
-    assert policy.tolerance_of("mask/d/t/clear-anonymized.rank-1", "fraction", 0.1) == 0.01
-    assert policy.tolerance_of("mask/d/t/anonymized.FID", "distance", 20.0) == 1.0
+    assert policy.tolerance_of("blur/d/t", "clear-anonymized.mAP", "fraction", 0.1) == 0.3
+    assert policy.tolerance_of("mask/d/t", "clear-anonymized.mAP", "fraction", 0.1) == 0.2
+    assert policy.tolerance_of("mask/d/t", "clear-anonymized.rank-1", "fraction", 0.1) == 0.01
+    assert policy.tolerance_of("mask/d/t", "anonymized.FID", "distance", 20.0) == 1.0
 
 
 @pytest.mark.parametrize(
@@ -485,7 +497,7 @@ def test_exit_codes(app, folders, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ('"schema_version": 1', '"schema_version": 9', "schema version 9"),
+        ('"schema_version": 2', '"schema_version": 9', "schema version 9"),
         ('"value": 0.101', '"value": NaN', "value"),
     ],
 )

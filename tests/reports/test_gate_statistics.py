@@ -19,6 +19,8 @@ from dp2bench.core.results import Coverage, Provenance, Result, ResultSpec, Scor
 from dp2bench.reports import gate
 from dp2bench.reports.load import Artifacts, Run
 
+from .declared import declarations
+
 QUERIES = 144
 CLEAR = 0.53
 LEVELS = {"identity": 0.53, "blur": 0.38, "pixelate-16": 0.38, "pixelate-8": 0.20, "mask-out": 0.025}
@@ -94,7 +96,7 @@ def simulate(
                 kept[name] = dict(zip(map(str, range(QUERIES)), pooled.tolist(), strict=True))
                 scores.append(
                     Score(
-                        name=name, value=mean, higher_is_better=False, n=QUERIES, ci95=(mean - half, mean + half),
+                        metric=metric, scenario=scenario, value=mean, n=QUERIES, ci95=(mean - half, mean + half),
                         per_seed=tuple(each.mean(axis=1).tolist()) if seeds > 1 else (), chance=CHANCE[metric],
                     )
                 )  # fmt: skip
@@ -104,7 +106,7 @@ def simulate(
         results.append(
             Result(
                 run_id="r", spec=spec, status="ok", main_score="clear-anonymized.mAP", scores=tuple(scores),
-                coverage=COVERAGE, provenance=PROVENANCE,
+                coverage=COVERAGE, provenance=PROVENANCE, **declarations(scores),
             )
         )  # fmt: skip
         paths.append(Path(f"{seed}-{method}.json"))

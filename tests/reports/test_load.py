@@ -42,7 +42,7 @@ def test_broken_index(tmp_path, index, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"schema_version": 2}, "schema version 2"),
+        ({"schema_version": 3}, "schema version 3"),
         ({"schema_version": None}, "schema version None"),
         ({"surplus": 1}, "surplus"),
         ({"status": "fine"}, "status"),

@@ -188,22 +188,6 @@ def test_charts_show_what_is_stored(many):
     assert "deepprivacy2-unconditional" not in {r["method"] for r in failed}
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("APm", ("AP", "medium")),
-        ("clear.APl", ("clear.AP", "large")),
-        ("found.small", ("found", "small")),
-        ("AP50", None),
-        ("AP", None),
-        ("mAP", None),
-        ("rank-1", None),
-    ],
-)
-def test_scores_of_one_size_are_known_by_name(name, expected):
-    assert charts._sized(name) == expected
-
-
 def test_trade_off_needs_privacy_and_something_else(tmp_path, write, make):
     assert charts.trade_off(load_report([write(tmp_path / "run", [make("blur")], pictures=False)])) is None
 

@@ -49,8 +49,8 @@ def test_figures_without_anything_to_draw_are_left_out(tmp_path, write, make):
 
 def test_usefulness_is_not_drawn_as_identity_left(tmp_path, write, make):
     result = make("blur")
-    scores = tuple(score.model_copy(update={"higher_is_better": True}) for score in result.scores)
-    run = write(tmp_path / "run", [result.model_copy(update={"scores": scores})])
+    metrics = {k: m.model_copy(update={"higher_is_better": True}) for k, m in result.metrics.items()}
+    run = write(tmp_path / "run", [result.model_copy(update={"metrics": metrics})])
     assert figures.identity_left(load_report([run])) == {}
 
 

@@ -14,22 +14,26 @@ from dp2bench.reports import tables
 from dp2bench.reports.load import load_report
 from dp2bench.reports.report import write_report
 
+from .declared import called, declarations
 from .synthetic import METHODS, TASKS, write_many
 
 
 @pytest.mark.parametrize(
-    ("name", "needed"),
+    ("name", "clear_only"),
     [
-        ("clear-anonymized.mAP", True),
-        ("anonymized-anonymized.rank-1", True),
-        ("clear-clear.mAP", False),
-        ("mAP", True),
-        ("clear.AP", False),
-        ("anonymized.AP@0.5", True),
+        ("clear-anonymized.mAP", False),
+        ("anonymized-anonymized.rank-1", False),
+        ("clear-clear.mAP", True),
+        ("mAP", False),
+        ("clear.AP", True),
+        ("clear-undeclared.AP", False),
     ],
 )
-def test_which_scores_need_a_coverage(name, needed):
-    assert tables.needs_coverage(name) is needed
+def test_only_a_declared_scenario_of_clear_pictures_is_shown_without_a_coverage(make, name, clear_only):
+    score = make("blur").scores[0].model_copy(update=called(name))
+    result = make("blur", coverage=None).model_copy(update={"scores": (score,), **declarations([score])})
+    assert result.clear_only(score) is clear_only
+    assert (tables.format_score(result, score) == "no coverage") is not clear_only
 
 
 def test_frame_hides_what_may_not_be_shown(results):
@@ -68,7 +72,7 @@ def test_coverage_is_never_rounded_up_to_full():
     coverage = Coverage(
         pictures=1, found=100_000, anonymized=99_999, missed=1, pictures_without_detection=0, undetected=None
     )
-    assert tables.format_coverage(coverage) == "99.9 % (99999/100000), 1 open (unfound unknown)"
+    assert tables.format_coverage(coverage) == "99.9 % (99999/100000), 1 open (undetected unknown)"
 
 
 def test_coverage_of_nobody_is_none(make):

@@ -46,7 +46,8 @@ def values(scores):
 def test_with_annotations(folder, tmp_path):
     dataset, found = folder
     told = context(tmp_path, found, {"b.png": {0: "too small"}})
-    got = values(DetectionCoverage().run(dataset, dataset, told))
+    DetectionCoverage().run(dataset, dataset, told)
+    got = values(told.scores)
     third = pytest.approx(1 / 3)
     assert got["anonymized"] == (third, 3)
     assert got["failed_open"] == (pytest.approx(2 / 3), 3)
@@ -65,10 +66,9 @@ def test_with_annotations(folder, tmp_path):
 
 def test_without_annotations_the_found_are_all_there_is(folder, tmp_path):
     dataset, found = folder
-    scores = DetectionCoverage().run(
-        Folder(dataset.root), dataset, context(tmp_path, found, {"a.png": {1: "x"}})
-    )
-    got = values(scores)
+    told = context(tmp_path, found, {"a.png": {1: "x"}})
+    DetectionCoverage().run(Folder(dataset.root), dataset, told)
+    got = values(told.scores)
     assert got["anonymized"] == (pytest.approx(2 / 3), 3)
     assert "found" not in got
     assert "detections_without_person" not in got
