@@ -15,8 +15,8 @@ import resource
 import tempfile
 import time
 
-from dp2bench.datasets import shelf
-from dp2bench.datasets.passersby.making import crew
+from dp2bench.datasets.passersby.generation import cache as shelf
+from dp2bench.datasets.passersby.generation.builder import crew
 
 
 def worked() -> float:

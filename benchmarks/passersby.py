@@ -25,7 +25,7 @@ from PIL import Image as PILImage
 from dp2bench.attacks import reid
 from dp2bench.core.images import read_image
 from dp2bench.core.types import Image, Sample
-from dp2bench.datasets.passersby import reid_pictures
+from dp2bench.datasets.passersby import reid_builder as reid_pictures
 from dp2bench.datasets.passersby.reid import PassersbyReID
 from dp2bench.metrics.ranking import chance, rank
 

@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from dp2bench.core import templates
 from dp2bench.core.images import write_image
 from dp2bench.core.types import Image, People, Sample
-from dp2bench.datasets import shelf
 from dp2bench.datasets.crops import Crop
-from dp2bench.datasets.passersby.template import NAME as TEMPLATE
+from dp2bench.datasets.passersby.generation import cache as shelf
+from dp2bench.datasets.passersby.rendering.template import NAME as TEMPLATE
 
 BONES = (
     (15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6), (5, 7), (6, 8), (7, 9), (8, 10), (0, 1), (0, 2),

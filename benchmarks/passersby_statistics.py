@@ -14,8 +14,8 @@ mpl.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from dp2bench.datasets.passersby.body import kit
-from dp2bench.datasets.passersby.people import SKINS, look
+from dp2bench.datasets.passersby.rendering.body import kit
+from dp2bench.datasets.passersby.rendering.people import SKINS, look
 
 PEOPLE = 2000
 CATEGORIES = {

@@ -31,7 +31,7 @@ def list_() -> None:
     from rich.table import Table
 
     from dp2bench.core.paths import cache_root
-    from dp2bench.datasets import shelf
+    from dp2bench.datasets.passersby.generation import cache as shelf
 
     console = Console()
     found = shelf.contents()
@@ -58,8 +58,8 @@ def make(names: _Names = None, size: _Size = "mini") -> None:
     from rich.filesize import decimal
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from dp2bench.datasets import shelf
-    from dp2bench.datasets.passersby.making import crew
+    from dp2bench.datasets.passersby.generation import cache as shelf
+    from dp2bench.datasets.passersby.generation.builder import crew
 
     console = Console()
     with crew():
@@ -101,7 +101,7 @@ def verify(
     """
     from rich.console import Console
 
-    from dp2bench.datasets import shelf
+    from dp2bench.datasets.passersby.generation import cache as shelf
 
     console = Console()
     if names:
@@ -144,7 +144,7 @@ def delete(
     from rich.filesize import decimal
 
     from dp2bench.core.errors import DatasetError
-    from dp2bench.datasets import shelf
+    from dp2bench.datasets.passersby.generation import cache as shelf
 
     if not names and not older and not everything:
         raise DatasetError("Nothing was named to be deleted.", "Name datasets, or give --older or --all.")
@@ -175,7 +175,7 @@ def path(name: _Name, size: _Size = "mini") -> None:
 
     Example: cd "$(dp2bench data path passersby-coco --size smoke)"
     """
-    from dp2bench.datasets import shelf
+    from dp2bench.datasets.passersby.generation import cache as shelf
 
     data = shelf.create(name, size)
     data.prepare()
@@ -197,7 +197,7 @@ def attributes(
     import csv
     import io
 
-    from dp2bench.datasets import shelf
+    from dp2bench.datasets.passersby.generation import cache as shelf
 
     looks = shelf.create(name, size).attributes()
     columns = ["identity", *dict.fromkeys(key for look in looks.values() for key in look)]

@@ -383,7 +383,7 @@ def crops(
     from dp2bench.core import registry
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.datasets.folder import Folder
-    from dp2bench.deepprivacy2.training.building import Filters, build
+    from dp2bench.deepprivacy2.training.build_dataset import Filters, build
 
     limits = key_values("--limit", limit)
     if unknown := sorted(set(limits) - {f.name for f in fields(Filters)}):

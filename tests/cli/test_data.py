@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from dp2bench.cli.main import app
 from dp2bench.core.errors import DatasetError, Dp2benchError
-from dp2bench.datasets import shelf
+from dp2bench.datasets.passersby.generation import cache as shelf
 
 
 def run(*words: str, answer: str | None = None) -> str:

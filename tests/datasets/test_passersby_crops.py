@@ -5,9 +5,11 @@ from dp2bench.core import templates
 from dp2bench.core.errors import DatasetError
 from dp2bench.datasets.fdf import FDF256
 from dp2bench.datasets.fdh import FDH
-from dp2bench.datasets.passersby import fdf_crops, fdh_crops, portraits
+from dp2bench.datasets.passersby import fdf_builder as fdf_crops
+from dp2bench.datasets.passersby import fdh_builder as fdh_crops
 from dp2bench.datasets.passersby.fdf import PassersbyFDF
 from dp2bench.datasets.passersby.fdh import PassersbyFDH
+from dp2bench.datasets.passersby.rendering import portraits
 from dp2bench.inpainting.crop_boxes import face_crop_box
 
 

@@ -17,8 +17,9 @@ import pytest
 from typer.testing import CliRunner
 
 from dp2bench.cli.main import app
-from dp2bench.datasets import shelf
-from dp2bench.datasets.passersby import labels, making
+from dp2bench.datasets.passersby.generation import builder as making
+from dp2bench.datasets.passersby.generation import cache as shelf
+from dp2bench.datasets.passersby.generation import labels
 from dp2bench.datasets.shards import Shards, ShardWriter
 
 NAMES = shelf.makers()
@@ -53,7 +54,7 @@ def copied(fresh, monkeypatch, tmp_path):
 def test_the_package_has_the_labels_of_its_versions():
     names = [shelf.create(name, size).root.name for name in NAMES for size in labels.SIZES]
     gone = [name for name in names if name not in labels.shipped()]
-    assert gone == [], "run `python -m dp2bench.datasets.passersby.labels` and commit labels.json"
+    assert gone == [], "run `python -m dp2bench.datasets.passersby.generation.labels` and commit labels.json"
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -15,10 +15,11 @@ from typer.testing import CliRunner
 
 from dp2bench.cli.main import app
 from dp2bench.core.errors import DatasetError
-from dp2bench.datasets.passersby import making, reid_pictures
-from dp2bench.datasets.passersby.body import SKIN_VERTICES
-from dp2bench.datasets.passersby.people import JACKETS, look
+from dp2bench.datasets.passersby import reid_builder as reid_pictures
+from dp2bench.datasets.passersby.generation import builder as making
 from dp2bench.datasets.passersby.reid import TEMPLATE, PassersbyReID
+from dp2bench.datasets.passersby.rendering.body import SKIN_VERTICES
+from dp2bench.datasets.passersby.rendering.people import JACKETS, look
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 
@@ -197,8 +198,8 @@ def test_a_shot_is_the_same_bytes_alone_and_in_its_dataset(dataset):
 def test_a_killed_generation_is_not_taken_for_whole_and_goes_on(dataset, tmp_path):
     root = tmp_path / "datasets" / dataset.root.name
     code = (
-        "from pathlib import Path; from dp2bench.datasets.passersby.making import make; "
-        "from dp2bench.datasets.passersby.reid_pictures import ReID; "
+        "from pathlib import Path; from dp2bench.datasets.passersby.generation.builder import make; "
+        "from dp2bench.datasets.passersby.reid_builder import ReID; "
         f"make(ReID(), 'smoke', Path({str(root)!r}), lambda d, n: None)"
     )
     process = subprocess.Popen(

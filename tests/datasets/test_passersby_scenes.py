@@ -11,11 +11,13 @@ from dp2bench.core.errors import DatasetError
 from dp2bench.datasets.cityscapes import Cityscapes
 from dp2bench.datasets.coco import FOLDERS, Coco, decode_mask
 from dp2bench.datasets.passersby import cityscapes as city
-from dp2bench.datasets.passersby import coco, making, truth
-from dp2bench.datasets.passersby.body import SKIN_VERTICES
+from dp2bench.datasets.passersby import coco
 from dp2bench.datasets.passersby.cityscapes import PassersbyCityscapes
 from dp2bench.datasets.passersby.coco import PassersbyCoco
+from dp2bench.datasets.passersby.generation import builder as making
+from dp2bench.datasets.passersby.generation import truth
 from dp2bench.datasets.passersby.reid import PassersbyReID
+from dp2bench.datasets.passersby.rendering.body import SKIN_VERTICES
 
 
 @pytest.fixture(autouse=True)
@@ -134,7 +136,7 @@ def test_the_plan_names_every_picture_once_and_a_chunk_shares_its_cast():
 
 
 def test_a_crowd_becomes_one_region():
-    from dp2bench.datasets.passersby.street import Cast
+    from dp2bench.datasets.passersby.rendering.street import Cast
 
     shot = coco.CocoRecipe().plan("smoke")[0][1]
     view, _, crowd = coco.shoot(shot, Cast("coco-train", 0, coco.CAST))

@@ -3,8 +3,8 @@ import pytest
 from scipy.spatial import cKDTree
 
 from dp2bench.core import templates
-from dp2bench.datasets.passersby import template
-from dp2bench.datasets.passersby.body import SKIN_VERTICES, kit
+from dp2bench.datasets.passersby.rendering import template
+from dp2bench.datasets.passersby.rendering.body import SKIN_VERTICES, kit
 
 
 @pytest.fixture(scope="module")

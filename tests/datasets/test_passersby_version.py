@@ -10,16 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dp2bench.datasets.passersby import (
-    cityscapes,
-    coco,
-    fdf_crops,
-    fdh_crops,
-    portraits,
-    reid_pictures,
-    street,
-    video,
-)
+from dp2bench.datasets.passersby import cityscapes, coco, video
+from dp2bench.datasets.passersby import fdf_builder as fdf_crops
+from dp2bench.datasets.passersby import fdh_builder as fdh_crops
+from dp2bench.datasets.passersby import reid_builder as reid_pictures
+from dp2bench.datasets.passersby.rendering import portraits, street
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from dp2bench.core.errors import DatasetError
-from dp2bench.datasets.passersby import making, video
-from dp2bench.datasets.passersby.people import act, dress, look, pose
+from dp2bench.datasets.passersby import video
+from dp2bench.datasets.passersby.generation import builder as making
+from dp2bench.datasets.passersby.rendering.people import act, dress, look, pose
 from dp2bench.datasets.passersby.video import SIZES, PassersbyVideo, Walk, stride, walks
 
 pytest.importorskip("av", reason="PyAV is not installed")

@@ -16,10 +16,11 @@ from dp2bench.core.contracts import DatasetMeta, Progress, no_progress
 from dp2bench.core.seeds import derive_seed, generator
 from dp2bench.core.types import People, Sample
 from dp2bench.datasets.coco import FOLDERS, PERSON, Coco
-from dp2bench.datasets.passersby import street, truth
-from dp2bench.datasets.passersby.making import Arrays, Made, Recipe, cut, join
-from dp2bench.datasets.passersby.people import act, look, pose
-from dp2bench.datasets.passersby.street import View
+from dp2bench.datasets.passersby.generation import truth
+from dp2bench.datasets.passersby.generation.builder import Arrays, Made, Recipe, cut, join
+from dp2bench.datasets.passersby.rendering import street
+from dp2bench.datasets.passersby.rendering.people import act, look, pose
+from dp2bench.datasets.passersby.rendering.street import View
 
 WIDTH, HEIGHT = 640, 480
 CAR = 3

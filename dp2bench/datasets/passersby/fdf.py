@@ -9,9 +9,9 @@ from typing import Any, ClassVar
 from dp2bench.core.contracts import DatasetMeta, Progress, no_progress
 from dp2bench.core.types import Sample
 from dp2bench.datasets.fdf import FDF256, Rows
-from dp2bench.datasets.passersby import portraits
-from dp2bench.datasets.passersby.fdf_crops import FDFCropsRecipe
-from dp2bench.datasets.passersby.making import Made
+from dp2bench.datasets.passersby.fdf_builder import FDFCropsRecipe
+from dp2bench.datasets.passersby.generation.builder import Made
+from dp2bench.datasets.passersby.rendering import portraits
 
 
 class PassersbyFDF(FDF256):

@@ -9,10 +9,10 @@ from typing import Any, ClassVar
 from dp2bench.core.contracts import DatasetMeta, Progress, no_progress
 from dp2bench.core.types import Sample
 from dp2bench.datasets.fdh import FDH
-from dp2bench.datasets.passersby import portraits
-from dp2bench.datasets.passersby.fdh_crops import FDHCropsRecipe
-from dp2bench.datasets.passersby.making import Made
-from dp2bench.datasets.passersby.template import NAME as TEMPLATE
+from dp2bench.datasets.passersby.fdh_builder import FDHCropsRecipe
+from dp2bench.datasets.passersby.generation.builder import Made
+from dp2bench.datasets.passersby.rendering import portraits
+from dp2bench.datasets.passersby.rendering.template import NAME as TEMPLATE
 from dp2bench.datasets.shards import Shards
 
 

@@ -15,8 +15,8 @@ from dp2bench.core.contracts import DatasetMeta, Progress, no_progress
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.types import People, Sample, SurfaceMap
 from dp2bench.datasets.market1501 import FOLDERS, Market1501
-from dp2bench.datasets.passersby.making import Made
-from dp2bench.datasets.passersby.reid_pictures import HEIGHT, WIDTH, ReID
+from dp2bench.datasets.passersby.generation.builder import Made
+from dp2bench.datasets.passersby.reid_builder import HEIGHT, WIDTH, ReID
 
 TEMPLATE = "passersby-13380"
 """The surface template: the vertices of this dataset's body."""

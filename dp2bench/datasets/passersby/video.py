@@ -18,11 +18,12 @@ from dp2bench.core.images import decode_image
 from dp2bench.core.seeds import derive_seed, generator
 from dp2bench.core.types import Image, People, Sample, SampleId
 from dp2bench.datasets.crops import png
-from dp2bench.datasets.passersby import street, truth
-from dp2bench.datasets.passersby.body import Floats, rotation
-from dp2bench.datasets.passersby.making import Arrays, Made, Recipe, cut, join
-from dp2bench.datasets.passersby.people import Dressed, act, dress, look, pose
-from dp2bench.datasets.passersby.scene import Camera
+from dp2bench.datasets.passersby.generation import truth
+from dp2bench.datasets.passersby.generation.builder import Arrays, Made, Recipe, cut, join
+from dp2bench.datasets.passersby.rendering import street
+from dp2bench.datasets.passersby.rendering.body import Floats, rotation
+from dp2bench.datasets.passersby.rendering.people import Dressed, act, dress, look, pose
+from dp2bench.datasets.passersby.rendering.scene import Camera
 from dp2bench.datasets.video import SegmentWriter, Video, VideoInfo, encoder_for
 from dp2bench.datasets.video import join as join_segments
 

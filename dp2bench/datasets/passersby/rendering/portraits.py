@@ -12,9 +12,9 @@ import numpy as np
 
 from dp2bench.core.seeds import derive_seed, generator
 from dp2bench.core.types import Image, People, Sample, SurfaceMap
-from dp2bench.datasets.passersby.people import Actor, act, dress, look, pose
-from dp2bench.datasets.passersby.scene import STYLES, Camera, Seen, Style, render
-from dp2bench.datasets.passersby.template import NAME as TEMPLATE
+from dp2bench.datasets.passersby.rendering.people import Actor, act, dress, look, pose
+from dp2bench.datasets.passersby.rendering.scene import STYLES, Camera, Seen, Style, render
+from dp2bench.datasets.passersby.rendering.template import NAME as TEMPLATE
 
 IDENTITIES, ATTRIBUTES = "annotations/identities.json", "annotations/attributes.json"
 _KINDS = {"walk": 0.42, "stand": 0.34, "phone": 0.16, "wave": 0.08}

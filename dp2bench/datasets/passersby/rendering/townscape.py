@@ -13,7 +13,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.datasets.passersby.body import Floats
+from dp2bench.datasets.passersby.rendering.body import Floats
 
 
 class Kind(IntEnum):

@@ -1,6 +1,6 @@
 """The labels of a made dataset as hashes of what they say, which come with the package: they are the same on every machine.
 
-``python -m dp2bench.datasets.passersby.labels`` makes every dataset in its small sizes and writes the hashes of its version anew.
+``python -m dp2bench.datasets.passersby.generation.labels`` makes every dataset in its small sizes and writes the hashes of its version anew.
 """
 
 from __future__ import annotations
@@ -127,8 +127,8 @@ def _kind(name: str) -> str:
 
 def write_shipped() -> None:
     """Make every dataset in the sizes of `SIZES` where it is not there, and write what comes with the package."""
-    from dp2bench.datasets import shelf
-    from dp2bench.datasets.passersby.making import crew
+    from dp2bench.datasets.passersby.generation import cache as shelf
+    from dp2bench.datasets.passersby.generation.builder import crew
 
     found = {}
     with crew():

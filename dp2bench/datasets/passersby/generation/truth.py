@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.types import People, Sample, SurfaceMap
-from dp2bench.datasets.passersby.body import SKIN_VERTICES, Zone, kit
-from dp2bench.datasets.passersby.people import Look
-from dp2bench.datasets.passersby.scene import Seen
-from dp2bench.datasets.passersby.street import View
+from dp2bench.datasets.passersby.rendering.body import SKIN_VERTICES, Zone, kit
+from dp2bench.datasets.passersby.rendering.people import Look
+from dp2bench.datasets.passersby.rendering.scene import Seen
+from dp2bench.datasets.passersby.rendering.street import View
 
 TEMPLATE = f"passersby-{SKIN_VERTICES}"
 """The surface template: the vertices of the body that all Passersby datasets share."""

@@ -10,10 +10,10 @@ import numpy as np
 from dp2bench.core.types import SurfaceMap
 from dp2bench.datasets.crops import Crop
 from dp2bench.datasets.fdh import HEIGHT, TEMPLATE_FILE, WIDTH, members
-from dp2bench.datasets.passersby import portraits
-from dp2bench.datasets.passersby.making import Arrays, Recipe, cut, join
-from dp2bench.datasets.passersby.portraits import Shot, Size
-from dp2bench.datasets.passersby.template import NAME as TEMPLATE
+from dp2bench.datasets.passersby.generation.builder import Arrays, Recipe, cut, join
+from dp2bench.datasets.passersby.rendering import portraits
+from dp2bench.datasets.passersby.rendering.portraits import Shot, Size
+from dp2bench.datasets.passersby.rendering.template import NAME as TEMPLATE
 from dp2bench.datasets.shards import ShardWriter
 from dp2bench.inpainting import crops as cutting
 

@@ -16,7 +16,7 @@ import scipy.sparse
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from dp2bench.datasets.passersby import raster
+from dp2bench.datasets.passersby.rendering import raster
 
 Floats = NDArray[np.float64]
 

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp2bench.core.types import Image
-from dp2bench.datasets.passersby.body import SKIN_VERTICES, Floats, kit
-from dp2bench.datasets.passersby.people import Actor, paint
-from dp2bench.datasets.passersby.places import CLASSES, Backdrop, background
-from dp2bench.datasets.passersby.raster import ZBuffer
+from dp2bench.datasets.passersby.rendering.body import SKIN_VERTICES, Floats, kit
+from dp2bench.datasets.passersby.rendering.people import Actor, paint
+from dp2bench.datasets.passersby.rendering.places import CLASSES, Backdrop, background
+from dp2bench.datasets.passersby.rendering.raster import ZBuffer
 
 SS = 2
 """Samples a pixel's side is drawn with."""

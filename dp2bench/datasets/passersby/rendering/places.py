@@ -15,9 +15,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.datasets.passersby import raster
-from dp2bench.datasets.passersby.body import Floats
-from dp2bench.datasets.passersby.raster import ZBuffer
+from dp2bench.datasets.passersby.rendering import raster
+from dp2bench.datasets.passersby.rendering.body import Floats
+from dp2bench.datasets.passersby.rendering.raster import ZBuffer
 
 CLASSES = {
     "static": 4, "road": 7, "sidewalk": 8, "building": 11, "wall": 12, "fence": 13, "pole": 17, "traffic sign": 20,

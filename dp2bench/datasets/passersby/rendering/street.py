@@ -13,11 +13,18 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 
 from dp2bench.core.types import Image
-from dp2bench.datasets.passersby.body import SKIN_VERTICES, Floats, rotation
-from dp2bench.datasets.passersby.people import Actor, Dressed, act, dress, look, pose
-from dp2bench.datasets.passersby.raster import ZBuffer
-from dp2bench.datasets.passersby.scene import SS, Camera, Seen, face_seen, illuminate, keypoints_seen
-from dp2bench.datasets.passersby.townscape import Kind, Label, Solid, Town, bicycle, car, draw
+from dp2bench.datasets.passersby.rendering.body import SKIN_VERTICES, Floats, rotation
+from dp2bench.datasets.passersby.rendering.people import Actor, Dressed, act, dress, look, pose
+from dp2bench.datasets.passersby.rendering.raster import ZBuffer
+from dp2bench.datasets.passersby.rendering.scene import (
+    SS,
+    Camera,
+    Seen,
+    face_seen,
+    illuminate,
+    keypoints_seen,
+)
+from dp2bench.datasets.passersby.rendering.townscape import Kind, Label, Solid, Town, bicycle, car, draw
 
 LENGTH = 90.0
 """A street goes on for so many metres before and behind its middle."""

@@ -10,8 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp2bench.core.seeds import derive_seed, generator
-from dp2bench.datasets.passersby import raster
-from dp2bench.datasets.passersby.body import ALL_VERTICES, SKIN_VERTICES, Floats, Zone, kit, rotation
+from dp2bench.datasets.passersby.rendering import raster
+from dp2bench.datasets.passersby.rendering.body import (
+    ALL_VERTICES,
+    SKIN_VERTICES,
+    Floats,
+    Zone,
+    kit,
+    rotation,
+)
 
 Colour = tuple[float, float, float]
 """Red, green, blue reflectance, 0..1."""

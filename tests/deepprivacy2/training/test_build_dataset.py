@@ -17,7 +17,7 @@ from dp2bench.core.types import People, SurfaceMap
 from dp2bench.datasets.fdh import FDH
 from dp2bench.datasets.folder import Folder
 from dp2bench.datasets.passersby.coco import PassersbyCoco
-from dp2bench.deepprivacy2.training.building import Filters, build, split_of
+from dp2bench.deepprivacy2.training.build_dataset import Filters, build, split_of
 from dp2bench.detection.ensemble import Ensemble
 
 TEMPLATE = "passersby-13380"

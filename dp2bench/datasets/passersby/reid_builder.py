@@ -17,9 +17,9 @@ from PIL import Image as PILImage
 from dp2bench.core.seeds import derive_seed, generator
 from dp2bench.core.types import Image
 from dp2bench.datasets.market1501 import FOLDERS
-from dp2bench.datasets.passersby.making import Arrays, Recipe, cut, join, pack
-from dp2bench.datasets.passersby.people import JACKETS, Look, act, dress, look, pose, without_jacket
-from dp2bench.datasets.passersby.scene import STYLES, Camera, Seen, take
+from dp2bench.datasets.passersby.generation.builder import Arrays, Recipe, cut, join, pack
+from dp2bench.datasets.passersby.rendering.people import JACKETS, Look, act, dress, look, pose, without_jacket
+from dp2bench.datasets.passersby.rendering.scene import STYLES, Camera, Seen, take
 
 WIDTH, HEIGHT = 64, 128
 

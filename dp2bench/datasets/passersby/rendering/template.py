@@ -1,6 +1,6 @@
 """The surface template ``passersby-13380``: the skin of the rendered body, and eigenfunctions of its Laplace-Beltrami operator.
 
-The table is package data; ``python -m dp2bench.datasets.passersby.template FILE`` computes it anew (seconds).
+The table is package data; ``python -m dp2bench.datasets.passersby.rendering.template FILE`` computes it anew (seconds).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from dp2bench.core.templates import DIMENSIONS, Template, standardised
-from dp2bench.datasets.passersby.body import SKIN_VERTICES, kit
+from dp2bench.datasets.passersby.rendering.body import SKIN_VERTICES, kit
 
 NAME = "passersby-13380"
 FILE = Path(__file__).with_name("template.npz")

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 
 from dp2bench.core.contracts import Progress, no_progress
 from dp2bench.core.errors import DatasetError
-from dp2bench.datasets.passersby import labels
+from dp2bench.datasets.passersby.generation import labels
 
 _log = logging.getLogger(__name__)
 

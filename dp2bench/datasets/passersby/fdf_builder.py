@@ -10,10 +10,10 @@ import numpy as np
 from dp2bench.core.types import People
 from dp2bench.datasets.crops import Crop, png
 from dp2bench.datasets.fdf import FDF256, LANDMARKS, write_arrays
-from dp2bench.datasets.passersby import portraits
-from dp2bench.datasets.passersby.body import kit
-from dp2bench.datasets.passersby.making import Arrays, Recipe, cut, join
-from dp2bench.datasets.passersby.portraits import Shot, Size
+from dp2bench.datasets.passersby.generation.builder import Arrays, Recipe, cut, join
+from dp2bench.datasets.passersby.rendering import portraits
+from dp2bench.datasets.passersby.rendering.body import kit
+from dp2bench.datasets.passersby.rendering.portraits import Shot, Size
 from dp2bench.inpainting import crops as cutting
 from dp2bench.inpainting.crop_boxes import face_crop_box
 
