@@ -15,8 +15,8 @@ import resource
 import tempfile
 import time
 
-from dp2bench.datasets.passersby.generation import cache as shelf
-from dp2bench.datasets.passersby.generation.builder import crew
+from dp2bench.datasets.passersby.generation import cache
+from dp2bench.datasets.passersby.generation.workers import shared_workers
 
 
 def worked() -> float:
@@ -30,7 +30,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--size", nargs="+", default=["smoke", "mini"])
-    parser.add_argument("--names", nargs="+", default=shelf.makers())
+    parser.add_argument("--names", nargs="+", default=cache.generated_names())
     options = parser.parse_args()
     print(
         f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}"
@@ -40,16 +40,16 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- |")
     for size in options.size:
         wall, before = 0.0, worked() + time.process_time()
-        with crew():
+        with shared_workers():
             for name in options.names:
-                with tempfile.TemporaryDirectory() as cache:
-                    os.environ["DP2BENCH_CACHE"] = cache
-                    data = shelf.create(name, size)
+                with tempfile.TemporaryDirectory() as folder:
+                    os.environ["DP2BENCH_CACHE"] = folder
+                    data = cache.create(name, size)
                     begin = time.perf_counter()
                     data.prepare()
                     took = time.perf_counter() - begin
                     pictures = sum(len(data.samples(split)) for split in data.meta.splits)
-                    weight = sum(item.bytes for item in shelf.contents()) / 1e6
+                    weight = sum(item.bytes for item in cache.contents()) / 1e6
                 print(f"| {name} | {size} | {pictures:,} | {took:.1f} s | | {weight:,.1f} MB |", flush=True)
                 wall += took
         processor = worked() + time.process_time() - before  # of the workers, now that they ended

@@ -25,7 +25,7 @@ from PIL import Image as PILImage
 from dp2bench.attacks import reid
 from dp2bench.core.images import read_image
 from dp2bench.core.types import Image, Sample
-from dp2bench.datasets.passersby import reid_builder as reid_pictures
+from dp2bench.datasets.passersby import reid_builder
 from dp2bench.datasets.passersby.reid import PassersbyReID
 from dp2bench.metrics.ranking import chance, rank
 
@@ -80,13 +80,13 @@ def score(query: Sequence[Sample], gallery: Sequence[Sample], q: Features, g: Fe
 
 def without_people(size: str, splits: dict[str, list[Sample]], root: Path) -> dict[str, list[Sample]]:
     """The same pictures taken again with nobody in them: places, light and cameras, no silhouettes and no shadows."""
-    shots = {(s.split, s.name): s for chunk in reid_pictures.plan(size) for s in chunk}
+    specs = {(s.split, s.name): s for chunk in reid_builder.plan(size) for s in chunk}
     copies: dict[str, list[Sample]] = {}
     for split, samples in splits.items():
         (root / split).mkdir(parents=True)
         copies[split] = []
         for sample in samples:
-            picture, _ = reid_pictures.shoot(shots[split, str(sample.id)], vacant=True)
+            picture, _ = reid_builder.render_sample(specs[split, str(sample.id)], vacant=True)
             path = root / split / f"{Path(sample.id).stem}.png"
             PILImage.fromarray(picture).save(path)
             copies[split].append(Sample(sample.id, path, sample.labels))

@@ -18,7 +18,7 @@ from dp2bench.core import templates
 from dp2bench.core.images import write_image
 from dp2bench.core.types import Image, People, Sample
 from dp2bench.datasets.crops import Crop
-from dp2bench.datasets.passersby.generation import cache as shelf
+from dp2bench.datasets.passersby.generation import cache
 from dp2bench.datasets.passersby.rendering.template import NAME as TEMPLATE
 
 BONES = (
@@ -40,7 +40,7 @@ def grid(pictures: Sequence[Image], columns: int, size: tuple[int, int]) -> Imag
 
 def reid(size: str) -> Sheets:
     """Six identities of the train split with their pictures by camera, and eight who take their jacket off, with one picture by camera."""
-    data = shelf.create("passersby-reid", size)
+    data = cache.create("passersby-reid", size)
     by_identity: dict[int, list[Sample]] = {}
     for sample in data.samples("train"):
         by_identity.setdefault(sample.labels["identity"], []).append(sample)
@@ -74,7 +74,7 @@ def hidden(crop: Crop) -> Image:
 
 def fdh(size: str) -> Sheets:
     """Crops of bodies, and what is known of them."""
-    crops = list(islice(shelf.create("passersby-fdh", size).crops("train"), 0, 32, 2))
+    crops = list(islice(cache.create("passersby-fdh", size).crops("train"), 0, 32, 2))
     yield "passersby-crops", grid([c.image for c in crops], 8, (160, 288))
     steps = [step for c in crops[:6] for step in (c.image, hidden(c), surface(c))]
     yield "passersby-fdh", grid(steps, 9, (160, 288))
@@ -82,7 +82,7 @@ def fdh(size: str) -> Sheets:
 
 def fdf(size: str) -> Sheets:
     """Crops of faces."""
-    crops = list(islice(shelf.create("passersby-fdf", size).crops("train"), 0, 32, 2))
+    crops = list(islice(cache.create("passersby-fdf", size).crops("train"), 0, 32, 2))
     yield "passersby-faces", grid([c.image for c in crops[:8]], 4, (256, 256))
     yield "passersby-fdf", grid([c.image for c in crops], 8, (160, 160))
 
@@ -109,7 +109,7 @@ def known(picture: Image, people: People) -> Image:
 
 def coco(size: str) -> Sheets:
     """Scenes, of the first four also the people."""
-    data = shelf.create("passersby-coco", size)
+    data = cache.create("passersby-coco", size)
     samples = data.samples("val")[:12]
     pictures = [data.read(s) for s in samples]
     drawn = [known(p, data.people(s)) for p, s in zip(pictures[:4], samples, strict=False)]
@@ -118,7 +118,7 @@ def coco(size: str) -> Sheets:
 
 def cityscapes(size: str) -> Sheets:
     """Streets, of the first the labels, of the second the people."""
-    data = shelf.create("passersby-cityscapes", size)
+    data = cache.create("passersby-cityscapes", size)
     samples = data.samples("val")[:6]
     pictures = [data.read(s) for s in samples]
     colours = cv2.imread(str(data.ground_truth(samples[0], "color.png")))[..., ::-1]
@@ -128,7 +128,7 @@ def cityscapes(size: str) -> Sheets:
 
 def video(size: str) -> Sheets:
     """Six frames."""
-    data = shelf.create("passersby-video", size)
+    data = cache.create("passersby-video", size)
     samples = data.samples("all")
     frames = [data.read(samples[k]) for k in np.linspace(0, len(samples) - 1, 8)[1:-1].astype(int)]
     yield "passersby-video", grid(frames, 3, (480, 270))

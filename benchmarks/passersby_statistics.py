@@ -15,7 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from dp2bench.datasets.passersby.rendering.body import kit
-from dp2bench.datasets.passersby.rendering.people import SKINS, look
+from dp2bench.datasets.passersby.rendering.identities import SKINS, make_identity
 
 PEOPLE = 2000
 CATEGORIES = {
@@ -31,7 +31,7 @@ CATEGORIES = {
 
 def main(out: str) -> None:
     """Draw the figure and print the counts."""
-    people = [look("reid-train", i).attributes() for i in range(PEOPLE)]
+    people = [make_identity("reid-train", i).attributes() for i in range(PEOPLE)]
     plt.rcParams.update(
         {"font.size": 8, "svg.hashsalt": "dp2bench", "axes.spines.top": False, "axes.spines.right": False}
     )

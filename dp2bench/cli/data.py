@@ -31,16 +31,16 @@ def list_() -> None:
     from rich.table import Table
 
     from dp2bench.core.paths import cache_root
-    from dp2bench.datasets.passersby.generation import cache as shelf
+    from dp2bench.datasets.passersby.generation import cache
 
     console = Console()
-    found = shelf.contents()
+    datasets = cache.contents()
     table = Table("name", "version", "size", "on disk", "files", "state", box=None, pad_edge=False)
-    for item in found:
-        table.add_row(*shelf.version_and_size(item), decimal(item.bytes), f"{item.files:,}", item.state)
-    if found:
+    for item in datasets:
+        table.add_row(*cache.version_and_size(item), decimal(item.bytes), f"{item.files:,}", item.state)
+    if datasets:
         console.print(table)
-        console.print(f"\n{decimal(sum(item.bytes for item in found))} in all", highlight=False)
+        console.print(f"\n{decimal(sum(item.bytes for item in datasets))} in all", highlight=False)
     else:
         console.print("Nothing has been made yet: `dp2bench data make`, or on first use.", highlight=False)
     console.print(f"folder: {cache_root() / 'datasets'}", highlight=False, soft_wrap=True)
@@ -58,13 +58,13 @@ def make(names: _Names = None, size: _Size = "mini") -> None:
     from rich.filesize import decimal
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from dp2bench.datasets.passersby.generation import cache as shelf
-    from dp2bench.datasets.passersby.generation.builder import crew
+    from dp2bench.datasets.passersby.generation import cache
+    from dp2bench.datasets.passersby.generation.workers import shared_workers
 
     console = Console()
-    with crew():
-        for name in names or shelf.makers():
-            data = shelf.create(name, size)
+    with shared_workers():
+        for name in names or cache.generated_names():
+            data = cache.create(name, size)
             if data.root.exists():
                 console.print(f"{name} ({size}) is there.", highlight=False)
                 continue
@@ -82,7 +82,7 @@ def make(names: _Names = None, size: _Size = "mini") -> None:
                     bars.update(task, completed=done, total=total)  # type: ignore[arg-type]
 
                 data.prepare(show)
-            made = next(item for item in shelf.contents() if item.folder == data.root)
+            made = next(item for item in cache.contents() if item.folder == data.root)
             console.print(
                 f"{name} ({size}) made in {time.perf_counter() - begin:.0f} s: {made.files:,} files, {decimal(made.bytes)}.",
                 highlight=False,
@@ -101,19 +101,19 @@ def verify(
     """
     from rich.console import Console
 
-    from dp2bench.datasets.passersby.generation import cache as shelf
+    from dp2bench.datasets.passersby.generation import cache
 
     console = Console()
     if names:
         wanted = [(name, size) for name in names]
     else:
-        there = [shelf.version_and_size(item) for item in shelf.contents() if item.state == "whole"]
+        there = [cache.version_and_size(item) for item in cache.contents() if item.state == "whole"]
         wanted = [(name, its_size) for name, _, its_size in there]
     differ = False
     for name, its_size in wanted:
-        data = shelf.create(name, its_size)
+        data = cache.create(name, its_size)
         data.verify()
-        own = data.made.own_labels()
+        own = data.generated.own_labels()
         differ = differ or bool(own)
         console.print(
             f"{name} ({its_size}) is as it was made{', with labels of its own: ' + ', '.join(own) if own else ''}.",
@@ -144,16 +144,16 @@ def delete(
     from rich.filesize import decimal
 
     from dp2bench.core.errors import DatasetError
-    from dp2bench.datasets.passersby.generation import cache as shelf
+    from dp2bench.datasets.passersby.generation import cache
 
     if not names and not older and not everything:
         raise DatasetError("Nothing was named to be deleted.", "Name datasets, or give --older or --all.")
     for name in names or ():
-        if name not in shelf.makers():
+        if name not in cache.generated_names():
             raise DatasetError(f"{name} is not made by the package.", "See `dp2bench data list`.")
     chosen = []
-    for item in shelf.contents():
-        dataset, _, its_size = shelf.version_and_size(item)
+    for item in cache.contents():
+        dataset, _, its_size = cache.version_and_size(item)
         named = (not names or dataset in names) and (size is None or its_size == size)
         if named and (not older or item.state != "whole"):
             chosen.append(item)
@@ -165,7 +165,7 @@ def delete(
     if not yes:
         typer.confirm(f"Delete {decimal(sum(item.bytes for item in chosen))}?", abort=True)
     for item in chosen:
-        shelf.delete(item)
+        cache.delete(item)
     typer.echo(f"Deleted {len(chosen)}.")
 
 
@@ -175,9 +175,9 @@ def path(name: _Name, size: _Size = "mini") -> None:
 
     Example: cd "$(dp2bench data path passersby-coco --size smoke)"
     """
-    from dp2bench.datasets.passersby.generation import cache as shelf
+    from dp2bench.datasets.passersby.generation import cache
 
-    data = shelf.create(name, size)
+    data = cache.create(name, size)
     data.prepare()
     typer.echo(data.root)
 
@@ -197,9 +197,9 @@ def attributes(
     import csv
     import io
 
-    from dp2bench.datasets.passersby.generation import cache as shelf
+    from dp2bench.datasets.passersby.generation import cache
 
-    looks = shelf.create(name, size).attributes()
+    looks = cache.create(name, size).attributes()
     columns = ["identity", *dict.fromkeys(key for look in looks.values() for key in look)]
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")

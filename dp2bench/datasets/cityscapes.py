@@ -17,7 +17,7 @@ from dp2bench.core.contracts import Dataset, DatasetMeta
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.images import write_image
 from dp2bench.core.types import Image, People, Sample, SampleId
-from dp2bench.datasets.missing import named
+from dp2bench.datasets.missing import format_missing
 
 SPLITS = ("train", "val")
 
@@ -144,7 +144,7 @@ class Cityscapes(Dataset):
                 )
         if gone:
             wrong.append(
-                f"{self.meta.name} at {self.root} lacks {len(gone):,} files: {named(gone, self.meta.name)}"
+                f"{self.meta.name} at {self.root} lacks {len(gone):,} files: {format_missing(gone, self.meta.name)}"
             )
         if wrong:
             raise DatasetError("; ".join(wrong) + ".", _GET_IT)

@@ -15,7 +15,7 @@ from dp2bench.core.contracts import Dataset, DatasetMeta
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.images import write_image
 from dp2bench.core.types import Image, People, Sample, SampleId
-from dp2bench.datasets.missing import named
+from dp2bench.datasets.missing import format_missing
 
 FOLDERS = {"train": "train2017", "val": "val2017"}
 """Folder of each split; its annotations are ``annotations/person_keypoints_<folder>.json`` and ``instances_<folder>.json``."""
@@ -175,7 +175,7 @@ class Coco(Dataset):
             gone += [f"{folder}/{name}" for name in names if name not in there]
         if gone:
             raise DatasetError(
-                f"{self.meta.name} at {self.root} lacks {len(gone):,} pictures: {named(gone, self.meta.name)}.",
+                f"{self.meta.name} at {self.root} lacks {len(gone):,} pictures: {format_missing(gone, self.meta.name)}.",
                 _GET_IT,
             )
         for split in FOLDERS if self.official else ():

@@ -9,7 +9,7 @@ from dp2bench.core.paths import cache_root
 SHOWN = 10
 
 
-def named(files: Sequence[str], dataset: str) -> str:
+def format_missing(files: Sequence[str], dataset: str) -> str:
     """The files, for a message: all of a few; of many the first ones, and where the whole list was written.
 
     Args:

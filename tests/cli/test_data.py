@@ -8,7 +8,7 @@ from typer.testing import CliRunner
 
 from dp2bench.cli.main import app
 from dp2bench.core.errors import DatasetError, Dp2benchError
-from dp2bench.datasets.passersby.generation import cache as shelf
+from dp2bench.datasets.passersby.generation import cache
 
 
 def run(*words: str, answer: str | None = None) -> str:
@@ -23,9 +23,9 @@ def run(*words: str, answer: str | None = None) -> str:
 def made(rendered_cache, monkeypatch, tmp_path):
     """A cache of its own that holds the smallest dataset, an older version of it and one that was stopped."""
     monkeypatch.setenv("DP2BENCH_CACHE", str(rendered_cache))
-    shelf.create("passersby-fdf", "smoke").prepare()
+    cache.create("passersby-fdf", "smoke").prepare()
     monkeypatch.setenv("DP2BENCH_CACHE", str(tmp_path))
-    folder = shelf.create("passersby-fdf", "smoke").root
+    folder = cache.create("passersby-fdf", "smoke").root
     shutil.copytree(rendered_cache / "datasets" / folder.name, folder)
     older = folder.with_name("passersby-fdf-0.1-smoke")
     older.mkdir()
@@ -48,7 +48,7 @@ def test_list_shows_version_size_and_state(made):
         ("passersby-fdf", version, "smoke", "whole"),
         ("passersby-fdh", "0.1", "large", "unfinished"),
     ]
-    weight = next(item.bytes for item in shelf.contents() if item.state == "whole")
+    weight = next(item.bytes for item in cache.contents() if item.state == "whole")
     assert weight == sum(p.stat().st_size for p in made.rglob("*") if p.is_file())
 
 
@@ -69,7 +69,7 @@ def test_delete_asks_and_removes_what_was_named(made):
     assert refused.exit_code != 0
     assert made.is_dir()
     run("delete", "--older", "--yes")
-    assert [item.state for item in shelf.contents()] == ["whole"]
+    assert [item.state for item in cache.contents()] == ["whole"]
     assert "Nothing to delete" in run("delete", "passersby-fdf", "--size", "large", "--yes")
     run("delete", "passersby-fdf", answer="y\n")
     assert not any(made.parent.iterdir())
@@ -81,7 +81,7 @@ def test_delete_asks_and_removes_what_was_named(made):
 
 def test_attributes_are_a_table_of_everybody(made, tmp_path):
     rows = list(csv.DictReader(io.StringIO(run("attributes", "passersby-fdf", "--size", "smoke"))))
-    looks = shelf.create("passersby-fdf", "smoke").attributes()
+    looks = cache.create("passersby-fdf", "smoke").attributes()
     assert [int(r["identity"]) for r in rows] == sorted(looks)
     assert rows[0]["hair_style"] == looks[1]["hair_style"]
     assert [float(v) for v in rows[0]["skin"].split()] == pytest.approx(looks[1]["skin"])
@@ -96,6 +96,8 @@ def test_templates_are_shown():
 
 
 def test_every_made_dataset_has_the_three_sizes():
-    assert {"passersby-reid", "passersby-fdh", "passersby-fdf", "passersby-video"} <= set(shelf.makers())
-    for name in shelf.makers():
-        assert [size for size in shelf.sizes(name) if size != "medium"] == ["smoke", "mini", "large"]
+    assert {"passersby-reid", "passersby-fdh", "passersby-fdf", "passersby-video"} <= set(
+        cache.generated_names()
+    )
+    for name in cache.generated_names():
+        assert [size for size in cache.sizes(name) if size != "medium"] == ["smoke", "mini", "large"]

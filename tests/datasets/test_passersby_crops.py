@@ -5,11 +5,9 @@ from dp2bench.core import templates
 from dp2bench.core.errors import DatasetError
 from dp2bench.datasets.fdf import FDF256
 from dp2bench.datasets.fdh import FDH
-from dp2bench.datasets.passersby import fdf_builder as fdf_crops
-from dp2bench.datasets.passersby import fdh_builder as fdh_crops
+from dp2bench.datasets.passersby import crop_plan, fdf_builder, fdh_builder
 from dp2bench.datasets.passersby.fdf import PassersbyFDF
 from dp2bench.datasets.passersby.fdh import PassersbyFDH
-from dp2bench.datasets.passersby.rendering import portraits
 from dp2bench.inpainting.crop_boxes import face_crop_box
 
 
@@ -32,16 +30,16 @@ def fdf(_cache):
     return data
 
 
-@pytest.mark.parametrize("sizes", [fdh_crops.SIZES, fdf_crops.SIZES])
+@pytest.mark.parametrize("sizes", [fdh_builder.SIZES, fdf_builder.SIZES])
 def test_identities_are_disjoint_in_every_size(sizes):
     for size in sizes.values():
-        shots = portraits.plan(size)
-        who = {split: {s.identity for s in shots if s.split == split} for split in ("train", "val")}
+        specs = crop_plan.plan(size)
+        who = {split: {s.identity for s in specs if s.split == split} for split in ("train", "val")}
         assert not who["train"] & who["val"]
         assert len(who["train"]) == -(-size.train // size.each)
-        assert [s.number for s in shots] == list(range(size.train + size.val))
+        assert [s.number for s in specs] == list(range(size.train + size.val))
         # Streams of identities are a split's own, so equal numbers are other people.
-        assert len({(s.split, s.person) for s in shots}) == len(who["train"] | who["val"])
+        assert len({(s.split, s.person) for s in specs}) == len(who["train"] | who["val"])
 
 
 def test_fdh_has_masks_surfaces_and_keypoints_that_agree(fdh):
@@ -84,9 +82,9 @@ def test_fdh_is_read_as_fdh(fdh):
 
 
 def test_one_crop_is_the_same_wherever_it_is_made(fdh, fdf):
-    for module, data in ((fdh_crops, fdh), (fdf_crops, fdf)):
-        shot = portraits.plan(module.SIZES["smoke"])[3]
-        again, made = module.shoot(shot), data.crops("train")[3]
+    for module, data in ((fdh_builder, fdh), (fdf_builder, fdf)):
+        spec = crop_plan.plan(module.SIZES["smoke"])[3]
+        again, made = module.render_sample(spec), data.crops("train")[3]
         np.testing.assert_array_equal(again.image, made.image)
         np.testing.assert_array_equal(again.hole, made.hole)
 

@@ -17,12 +17,11 @@ import pytest
 from typer.testing import CliRunner
 
 from dp2bench.cli.main import app
-from dp2bench.datasets.passersby.generation import builder as making
-from dp2bench.datasets.passersby.generation import cache as shelf
-from dp2bench.datasets.passersby.generation import labels
+from dp2bench.datasets.passersby.generation import cache, labels, making
+from dp2bench.datasets.passersby.generation.chunks import join_blobs, split_blobs
 from dp2bench.datasets.shards import Shards, ShardWriter
 
-NAMES = shelf.makers()
+NAMES = cache.generated_names()
 
 
 @pytest.fixture
@@ -31,9 +30,9 @@ def fresh(rendered_cache, monkeypatch):
     monkeypatch.setenv("DP2BENCH_CACHE", str(rendered_cache))
 
     def make(name):
-        data = shelf.create(name, "smoke")
+        data = cache.create(name, "smoke")
         data.prepare()
-        return data.made
+        return data.generated
 
     return make
 
@@ -46,15 +45,17 @@ def copied(fresh, monkeypatch, tmp_path):
         root = fresh(name).root
         monkeypatch.setenv("DP2BENCH_CACHE", str(tmp_path))
         shutil.copytree(root, tmp_path / "datasets" / root.name)
-        return shelf.create(name, "smoke").made
+        return cache.create(name, "smoke").generated
 
     return copy
 
 
 def test_the_package_has_the_labels_of_its_versions():
-    names = [shelf.create(name, size).root.name for name in NAMES for size in labels.SIZES]
+    names = [cache.create(name, size).root.name for name in NAMES for size in labels.SIZES]
     gone = [name for name in names if name not in labels.shipped()]
-    assert gone == [], "run `python -m dp2bench.datasets.passersby.generation.labels` and commit labels.json"
+    assert gone == [], (
+        "run `python -m dp2bench.datasets.passersby.generation.write_labels` and commit labels.json"
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -68,7 +69,7 @@ def test_what_was_just_made_has_the_labels_of_other_machines(fresh, name):
 def sign(made):
     """As if it had been made so."""
     (made.root / "manifest.json").unlink()
-    making._sign(made.recipe, made.size, made.root)
+    making.write_manifest(made.builder, made.size, made.root)
 
 
 def in_json(path: Path, *, change: bool) -> None:
@@ -95,10 +96,10 @@ def in_npy(path: Path, *, change: bool) -> None:
 def in_npz(path: Path, *, change: bool) -> None:
     with np.load(path) as file:
         value = {name: file[name] for name in file.files}
-    blobs = [bytearray(zlib.decompress(b)) for b in making.cut(value["surfaces"], value["surface_first"])]
+    blobs = [bytearray(zlib.decompress(b)) for b in split_blobs(value["surfaces"], value["surface_first"])]
     if change:
         blobs[0][0] ^= 1
-    value["surfaces"], value["surface_first"] = making.join([zlib.compress(b, 1) for b in blobs])
+    value["surfaces"], value["surface_first"] = join_blobs([zlib.compress(b, 1) for b in blobs])
     np.savez_compressed(path, **value)
 
 

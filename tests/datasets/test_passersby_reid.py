@@ -15,11 +15,12 @@ from typer.testing import CliRunner
 
 from dp2bench.cli.main import app
 from dp2bench.core.errors import DatasetError
-from dp2bench.datasets.passersby import reid_builder as reid_pictures
-from dp2bench.datasets.passersby.generation import builder as making
+from dp2bench.datasets.passersby import reid_builder
+from dp2bench.datasets.passersby.generation import making
+from dp2bench.datasets.passersby.generation.chunks import split_blobs
 from dp2bench.datasets.passersby.reid import TEMPLATE, PassersbyReID
 from dp2bench.datasets.passersby.rendering.body import SKIN_VERTICES
-from dp2bench.datasets.passersby.rendering.people import JACKETS, look
+from dp2bench.datasets.passersby.rendering.identities import JACKETS, make_identity
 
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 
@@ -60,7 +61,7 @@ def test_layout_and_names_are_those_of_market1501(dataset):
         assert sorted(s.id for s in dataset.samples(split)) == files
         with PILImage.open(dataset.samples(split)[0].path) as im:
             assert im.size == (64, 128)
-    assert sum(map(len, reid_pictures.plan("smoke"))) == sum(len(dataset.samples(s)) for s in FOLDERS)
+    assert sum(map(len, reid_builder.plan("smoke"))) == sum(len(dataset.samples(s)) for s in FOLDERS)
 
 
 def test_the_size_is_that_of_the_dataset_at_the_root(dataset, cache, tmp_path, monkeypatch):
@@ -87,8 +88,8 @@ def test_the_size_is_that_of_the_dataset_at_the_root(dataset, cache, tmp_path, m
 
 
 def test_every_name_of_every_size_is_unique():
-    for size in reid_pictures.SIZES:
-        names = [(s.split, s.name) for chunk in reid_pictures.plan(size) for s in chunk]
+    for size in reid_builder.SIZES:
+        names = [(s.split, s.name) for chunk in reid_builder.plan(size) for s in chunk]
         assert len(set(names)) == len(names)
 
 
@@ -100,7 +101,7 @@ def test_identities_are_disjoint_and_every_query_has_an_answer(dataset):
     gallery = {(s.labels["identity"], s.labels["camera"]) for s in dataset.samples("gallery")}
     for s in dataset.samples("query"):
         assert any(i == s.labels["identity"] and c != s.labels["camera"] for i, c in gallery)
-    shown = [look(stream, i) for stream in ("reid-train", "reid-test") for i in range(12)]
+    shown = [make_identity(stream, i) for stream in ("reid-train", "reid-test") for i in range(12)]
     assert len({(a.seed, a.body) for a in shown}) == len(shown)
     assert set(dataset.attributes()) == {i for i in who["train"] | who["query"] if i > 0}
 
@@ -109,12 +110,12 @@ def test_identities_are_disjoint_and_every_query_has_an_answer(dataset):
 def test_some_take_their_jacket_off_before_some_cameras(stream, people):
     changing = 0
     for i in range(people):
-        off = reid_pictures.jacket_off(stream, i)
+        off = reid_builder.jacket_off(stream, i)
         changing += bool(off)
         assert not off or 2 <= len(off) <= 4
-        who = look(stream, i)
+        who = make_identity(stream, i)
         for camera in range(6):
-            now = reid_pictures.worn(stream, i, camera)
+            now = reid_builder.worn(stream, i, camera)
             assert (now != who) == (camera in off)
             if camera in off:
                 assert who.top in JACKETS
@@ -130,10 +131,10 @@ def test_what_is_worn_at_a_camera_is_in_the_table(dataset):
     for identity, row in table.items():
         who = ("reid-train", identity - 1) if identity <= 12 else ("reid-test", identity - 13)
         for camera in range(1, 4):
-            now = reid_pictures.worn(*who, camera - 1)
+            now = reid_builder.worn(*who, camera - 1)
             assert now.top == row["under_top" if camera in row["without_jacket"] else "top"]
             assert (camera in row["without_bag"]) == (
-                row["bag"] != "none" and not reid_pictures.carries_bag(*who, camera - 1)
+                row["bag"] != "none" and not reid_builder.carries_bag(*who, camera - 1)
             )
         assert (row["under_top"] is None) == (not row["without_jacket"])
 
@@ -184,12 +185,12 @@ def test_a_copy_has_the_people_of_the_original(dataset, tmp_path):
     np.testing.assert_array_equal(dataset.people(a).masks, copy.people(b).masks)
 
 
-def test_a_shot_is_the_same_bytes_alone_and_in_its_dataset(dataset):
-    chunks = reid_pictures.plan("smoke")
+def test_a_sample_is_the_same_bytes_alone_and_in_its_dataset(dataset):
+    chunks = reid_builder.plan("smoke")
     for k in (0, len(chunks) - 1):
-        part = reid_pictures.ReID().make_chunk(chunks[k])
+        part = reid_builder.ReidBuilder().make_chunk(chunks[k])
         for name, data in zip(
-            part["names"], making.cut(part["pictures"], part["picture_first"]), strict=True
+            part["names"], split_blobs(part["pictures"], part["picture_first"]), strict=True
         ):
             split, file = str(name).split("/")
             assert (dataset.root / FOLDERS[split] / file).read_bytes() == data
@@ -198,9 +199,9 @@ def test_a_shot_is_the_same_bytes_alone_and_in_its_dataset(dataset):
 def test_a_killed_generation_is_not_taken_for_whole_and_goes_on(dataset, tmp_path):
     root = tmp_path / "datasets" / dataset.root.name
     code = (
-        "from pathlib import Path; from dp2bench.datasets.passersby.generation.builder import make; "
-        "from dp2bench.datasets.passersby.reid_builder import ReID; "
-        f"make(ReID(), 'smoke', Path({str(root)!r}), lambda d, n: None)"
+        "from pathlib import Path; from dp2bench.datasets.passersby.generation.making import make; "
+        "from dp2bench.datasets.passersby.reid_builder import ReidBuilder; "
+        f"make(ReidBuilder(), 'smoke', Path({str(root)!r}), lambda d, n: None)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code],
@@ -218,7 +219,7 @@ def test_a_killed_generation_is_not_taken_for_whole_and_goes_on(dataset, tmp_pat
     kept[0].write_bytes(kept[0].read_bytes()[:1000])
     (parts / "00007.npz.1.tmp").write_bytes(b"half")
     done = []
-    making.make(reid_pictures.ReID(), "smoke", root, lambda d, n: done.append(d))
+    making.make(reid_builder.ReidBuilder(), "smoke", root, lambda d, n: done.append(d))
     assert done[0] > 0
     assert digest(root) == digest(dataset.root)
     assert not parts.exists()
@@ -248,9 +249,9 @@ def test_verify_detects_tampering(dataset):
 
 
 def test_verify_knows_a_size_of_other_days(dataset, monkeypatch):
-    sizes = dataset.made.recipe.sizes
+    sizes = dataset.generated.builder.sizes
     other = {**sizes, "smoke": sizes["mini"]}
-    monkeypatch.setattr(type(dataset.made.recipe), "sizes", other)
+    monkeypatch.setattr(type(dataset.generated.builder), "sizes", other)
     with pytest.raises(DatasetError, match="was made when smoke was"):
         dataset.verify()
 

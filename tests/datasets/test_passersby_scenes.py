@@ -10,12 +10,14 @@ from PIL import Image as PILImage
 from dp2bench.core.errors import DatasetError
 from dp2bench.datasets.cityscapes import Cityscapes
 from dp2bench.datasets.coco import FOLDERS, Coco, decode_mask
-from dp2bench.datasets.passersby import cityscapes as city
-from dp2bench.datasets.passersby import coco
+from dp2bench.datasets.passersby import coco_builder
 from dp2bench.datasets.passersby.cityscapes import PassersbyCityscapes
+from dp2bench.datasets.passersby.cityscapes_builder import CityscapesBuilder
 from dp2bench.datasets.passersby.coco import PassersbyCoco
-from dp2bench.datasets.passersby.generation import builder as making
+from dp2bench.datasets.passersby.coco_builder import CocoBuilder
 from dp2bench.datasets.passersby.generation import truth
+from dp2bench.datasets.passersby.generation.chunks import pack, split_blobs
+from dp2bench.datasets.passersby.generation.generated import GeneratedDataset
 from dp2bench.datasets.passersby.reid import PassersbyReID
 from dp2bench.datasets.passersby.rendering.body import SKIN_VERTICES
 
@@ -124,42 +126,40 @@ def test_the_json_and_the_exact_people_agree(scenes):
                 assert np.abs(points - same)[same[:, 2] > 0].max() <= 1
 
 
-def test_the_plan_names_every_picture_once_and_a_chunk_shares_its_cast():
-    for recipe in (coco.CocoRecipe(), city.CityscapesRecipe()):
-        for size in recipe.sizes:
-            plan = recipe.plan(size)
-            shots = [(shot.split, shot.number) for chunk in plan for shot in chunk]
-            assert len(set(shots)) == len(shots) == recipe.sizes[size].train + recipe.sizes[size].val
-            assert all(len({(s.split, s.cast) for s in chunk}) == 1 for chunk in plan)
-    images = [shot.image_id for chunk in coco.CocoRecipe().plan("large") for shot in chunk]
+def test_the_plan_names_every_picture_once_and_a_chunk_shares_its_pool():
+    for builder in (CocoBuilder(), CityscapesBuilder()):
+        for size in builder.sizes:
+            plan = builder.plan(size)
+            specs = [(spec.split, spec.number) for chunk in plan for spec in chunk]
+            assert len(set(specs)) == len(specs) == builder.sizes[size].train + builder.sizes[size].val
+            assert all(len({(s.split, s.pool) for s in chunk}) == 1 for chunk in plan)
+    images = [coco_builder.image_id(spec) for chunk in CocoBuilder().plan("large") for spec in chunk]
     assert len(set(images)) == len(images)
 
 
 def test_a_crowd_becomes_one_region():
-    from dp2bench.datasets.passersby.rendering.street import Cast
-
-    shot = coco.CocoRecipe().plan("smoke")[0][1]
-    view, _, crowd = coco.shoot(shot, Cast("coco-train", 0, coco.CAST))
-    assert len(view.seen) > 3
-    rows = coco.annotate(view, [True] * len(crowd))
+    spec = CocoBuilder().plan("smoke")[0][1]
+    view, _, crowd = coco_builder.render_sample(spec, CocoBuilder().pool(spec))
+    assert len(view.people) > 3
+    rows = coco_builder.annotate(view, [True] * len(crowd))
     crowds = [row for row in rows if row["iscrowd"]]
     assert len(crowds) == 1
     assert not [row for row in rows if row["category_id"] == 1 and not row["iscrowd"]]
-    assert sum(crowds[0]["segmentation"]["counts"]) == coco.WIDTH * coco.HEIGHT
+    assert sum(crowds[0]["segmentation"]["counts"]) == coco_builder.WIDTH * coco_builder.HEIGHT
     assert sum(crowds[0]["segmentation"]["counts"][1::2]) == crowds[0]["area"]
-    region = decode_mask(crowds[0]["segmentation"], coco.HEIGHT, coco.WIDTH)
+    region = decode_mask(crowds[0]["segmentation"], coco_builder.HEIGHT, coco_builder.WIDTH)
     assert region[(view.things >= 0) & (view.things < 1000)].all()
 
 
-@pytest.mark.parametrize("recipe", [coco.CocoRecipe(), city.CityscapesRecipe()])
-def test_a_chunk_is_the_same_bytes_alone(recipe, tmp_path):
-    chunk = recipe.plan("smoke")[-1]
-    a, b = recipe.make_chunk(chunk), recipe.make_chunk(chunk)
-    assert making.pack(a) == making.pack(b)
-    made = making.Made(recipe, "smoke")
+@pytest.mark.parametrize("builder", [CocoBuilder(), CityscapesBuilder()])
+def test_a_chunk_is_the_same_bytes_alone(builder, tmp_path):
+    chunk = builder.plan("smoke")[-1]
+    a, b = builder.make_chunk(chunk), builder.make_chunk(chunk)
+    assert pack(a) == pack(b)
+    made = GeneratedDataset(builder, "smoke")
     made.prepare()
     files = {p.read_bytes() for p in made.root.rglob("*") if p.suffix in (".jpg", ".png")}
-    assert set(making.cut(a["pictures"], a["pictures_first"])) <= files
+    assert set(split_blobs(a["pictures"], a["pictures_first"])) <= files
 
 
 def test_cityscapesscripts_scores_the_ground_truth_as_perfect(streets, tmp_path, monkeypatch):

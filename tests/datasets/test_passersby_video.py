@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 
 from dp2bench.core.errors import DatasetError
-from dp2bench.datasets.passersby import video
-from dp2bench.datasets.passersby.generation import builder as making
-from dp2bench.datasets.passersby.rendering.people import act, dress, look, pose
-from dp2bench.datasets.passersby.video import SIZES, PassersbyVideo, Walk, stride, walks
+from dp2bench.datasets.passersby import video_builder
+from dp2bench.datasets.passersby.generation import making, workers
+from dp2bench.datasets.passersby.rendering.dressing import dress
+from dp2bench.datasets.passersby.rendering.identities import make_identity
+from dp2bench.datasets.passersby.rendering.posing import pose_person, random_pose
+from dp2bench.datasets.passersby.video import PassersbyVideo
+from dp2bench.datasets.passersby.video_builder import SIZES, Walk, stride, walks
 
 pytest.importorskip("av", reason="PyAV is not installed")
 
@@ -35,18 +38,18 @@ def test_clips_have_the_length_and_size_they_should(data):
     assert samples[-1].labels["seconds"] == pytest.approx(size.seconds - 1 / size.rate)
 
 
-def test_what_is_made_in_a_crew_shares_its_workers_and_is_the_same(data, tmp_path, monkeypatch):
+def test_what_is_made_with_shared_workers_starts_them_once_and_is_the_same(data, tmp_path, monkeypatch):
     started = []
 
-    class Counted(making._Worker):
+    class Counted(workers._Worker):
         def __init__(self):
             super().__init__()
             started.append(self.process)
 
-    monkeypatch.setattr(making, "_Worker", Counted)
-    with making.crew():
+    monkeypatch.setattr(workers, "_Worker", Counted)
+    with workers.shared_workers():
         for place in ("a", "b"):
-            making.make(video.VideoRecipe(), "smoke", tmp_path / place, lambda done, total: None)
+            making.make(video_builder.VideoBuilder(), "smoke", tmp_path / place, lambda done, total: None)
         assert len(started) == 2
         assert all(process.poll() is None for process in started)
     assert all(process.poll() == 0 for process in started)
@@ -57,9 +60,9 @@ def test_what_is_made_in_a_crew_shares_its_workers_and_is_the_same(data, tmp_pat
 
 
 def test_decoded_frames_are_those_that_were_drawn(data):
-    stage = video.Set(0, SIZES["smoke"])
+    scene = video_builder.ClipScene(0, SIZES["smoke"])
     for k in (7, 2, 3):  # in any order
-        drawn, _ = stage.film(k)
+        drawn, _ = scene.render_frame(k)
         read = data.read(data.samples("all")[k])
         assert np.abs(read.astype(int) - drawn.picture).mean() < 6  # what the codec costs
     with pytest.raises(DatasetError, match="has no frame 99"):
@@ -122,15 +125,15 @@ def test_people_cross_and_nobody_walks_through_anybody(size):
 
 def test_a_walk_looks_ahead_and_its_feet_stay():
     walk = Walk(0, (0.0, 0.0), (1.0, 0.0), 0.0, 10.0)
-    dressed = dress(look("test", 1), False)
-    at_rest = pose(np.random.default_rng(0), "walk")
+    dressed = dress(make_identity("test", 1), False)
+    at_rest = random_pose(np.random.default_rng(0), "walk")
     slips, bends = [], []
     steps = np.linspace(0, 2, 41)
     last = None
     for t in steps:
         gone = float(t)
-        someone = act(
-            dressed, stride(at_rest, 2 * np.pi * gone / video._CYCLE), yaw=walk.yaw, at=walk.at(gone)
+        someone = pose_person(
+            dressed, stride(at_rest, 2 * np.pi * gone / video_builder._CYCLE), yaw=walk.yaw, at=walk.at(gone)
         )
         nose, ears = someone.keypoints[0], someone.keypoints[3:5].mean(0)
         bends.append(nose[0] - ears[0])

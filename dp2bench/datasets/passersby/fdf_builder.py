@@ -10,10 +10,13 @@ import numpy as np
 from dp2bench.core.types import People
 from dp2bench.datasets.crops import Crop, png
 from dp2bench.datasets.fdf import FDF256, LANDMARKS, write_arrays
-from dp2bench.datasets.passersby.generation.builder import Arrays, Recipe, cut, join
+from dp2bench.datasets.passersby import crop_plan
+from dp2bench.datasets.passersby.crop_plan import Size
+from dp2bench.datasets.passersby.generation.builder import DatasetBuilder
+from dp2bench.datasets.passersby.generation.chunks import Arrays, join_blobs, split_blobs
 from dp2bench.datasets.passersby.rendering import portraits
 from dp2bench.datasets.passersby.rendering.body import kit
-from dp2bench.datasets.passersby.rendering.portraits import Shot, Size
+from dp2bench.datasets.passersby.rendering.portraits import SampleSpec
 from dp2bench.inpainting import crops as cutting
 from dp2bench.inpainting.crop_boxes import face_crop_box
 
@@ -29,20 +32,20 @@ SMALLEST = 64
 """Pixels of the longer side of a face in its picture, as FDF256 asks for."""
 
 
-def shoot(shot: Shot) -> Crop:
-    """Take one crop; depends on the shot alone."""
+def render_sample(spec: SampleSpec) -> Crop:
+    """Render one crop; depends on the spec alone."""
     face_vertices = kit().face
-    for attempt in portraits.attempts(STREAM, shot, away=0.6):
+    for attempt in portraits.attempts(STREAM, spec, away=0.6):
         r = attempt.r
-        camera = portraits.view(r, attempt.actor, (1600, 1200), 0.5)
-        face = camera.project(attempt.actor.points[: len(face_vertices)][face_vertices])[:, :2]
+        camera = portraits.frame_person(r, attempt.person, (1600, 1200), 0.5)
+        face = camera.project(attempt.person.points[: len(face_vertices)][face_vertices])[:, :2]
         wanted = float(np.exp(r.uniform(np.log(SMALLEST + 2), np.log(200))))
         zoom = wanted / float((face.max(0) - face.min(0)).max())
-        camera = portraits.zoomed(camera, attempt.actor, zoom, 0.3)
-        face = camera.project(attempt.actor.points[: len(face_vertices)][face_vertices])[:, :2]
+        camera = portraits.zoomed(camera, attempt.person, zoom, 0.3)
+        face = camera.project(attempt.person.points[: len(face_vertices)][face_vertices])[:, :2]
         box = np.concatenate([np.floor(face.min(0)), np.ceil(face.max(0))])
         window = face_crop_box(box, (camera.size[1], camera.size[0]))
-        picture, seen = portraits.take(
+        picture, seen = portraits.render_attempt(
             attempt,
             portraits.shifted(camera, window),
             portraits.neighbours(STREAM, r),
@@ -55,11 +58,11 @@ def shoot(shot: Shot) -> Crop:
         region = cutting.plan(people, picture.shape[:2], "face", (SIDE, SIDE)).regions[0]
         x, y, w, h = cutting.bounds(region.crop_mask)
         points = (
-            portraits.shifted(camera, window).project(attempt.actor.keypoints)[:LANDMARKS, :2]
+            portraits.shifted(camera, window).project(attempt.person.keypoints)[:LANDMARKS, :2]
             / picture.shape[0]
         )
         return Crop(
-            shot.key,
+            spec.key,
             cutting.extract_crop(picture, region, scope="face"),
             region.crop_mask.view(np.bool_),
             np.c_[points, np.ones(LANDMARKS)].astype(np.float32),
@@ -68,21 +71,21 @@ def shoot(shot: Shot) -> Crop:
     raise AssertionError("attempts end with an error of their own")
 
 
-class FDFCropsRecipe(Recipe[Shot]):
+class FDFBuilder(DatasetBuilder[SampleSpec]):
     """Makes `passersby-fdf`: FDF256's folders, identities and attributes."""
 
     name = "passersby-fdf"
     version = "2.1"
     sizes = SIZES
 
-    def plan(self, size: str) -> list[list[Shot]]:
+    def plan(self, size: str) -> list[list[SampleSpec]]:
         """Eight crops a chunk."""
-        return portraits.chunks(portraits.plan(SIZES[size]), 8)
+        return crop_plan.chunks(crop_plan.plan(SIZES[size]), 8)
 
-    def make_chunk(self, chunk: list[Shot]) -> Arrays:
+    def make_chunk(self, chunk: list[SampleSpec]) -> Arrays:
         """Pictures as PNG files, boxes, landmarks."""
-        made = [shoot(shot) for shot in chunk]
-        data, first = join([png(crop.image) for crop in made])
+        made = [render_sample(spec) for spec in chunk]
+        data, first = join_blobs([png(crop.image) for crop in made])
         return {
             "data": data,
             "first": first,
@@ -92,15 +95,15 @@ class FDFCropsRecipe(Recipe[Shot]):
 
     def assemble(self, size: str, parts: Iterator[Arrays], root: Path) -> None:
         """Write pictures as they come, then boxes and landmarks."""
-        shots = portraits.plan(SIZES[size])
+        specs = crop_plan.plan(SIZES[size])
         for split in ("train", "val"):
             (root / split / FDF256.images).mkdir(parents=True)
         boxes, landmarks = [], []
-        todo = iter(shots)
+        todo = iter(specs)
         for part in parts:
-            for picture in cut(part["data"], part["first"]):
-                shot = next(todo)
-                (root / shot.split / FDF256.images / f"{shot.number}.png").write_bytes(picture)
+            for picture in split_blobs(part["data"], part["first"]):
+                spec = next(todo)
+                (root / spec.split / FDF256.images / f"{spec.number}.png").write_bytes(picture)
             boxes.append(part["boxes"])
             landmarks.append(part["landmarks"])
         n = SIZES[size].train
@@ -108,4 +111,4 @@ class FDFCropsRecipe(Recipe[Shot]):
             write_arrays(
                 root / split, FDF256.boxes, np.concatenate(boxes)[rows], np.concatenate(landmarks)[rows]
             )
-        portraits.write_annotations(root, STREAM, shots)
+        crop_plan.write_annotations(root, STREAM, specs)

@@ -10,9 +10,12 @@ import numpy as np
 from dp2bench.core.types import SurfaceMap
 from dp2bench.datasets.crops import Crop
 from dp2bench.datasets.fdh import HEIGHT, TEMPLATE_FILE, WIDTH, members
-from dp2bench.datasets.passersby.generation.builder import Arrays, Recipe, cut, join
+from dp2bench.datasets.passersby import crop_plan
+from dp2bench.datasets.passersby.crop_plan import Size
+from dp2bench.datasets.passersby.generation.builder import DatasetBuilder
+from dp2bench.datasets.passersby.generation.chunks import Arrays, join_blobs, split_blobs
 from dp2bench.datasets.passersby.rendering import portraits
-from dp2bench.datasets.passersby.rendering.portraits import Shot, Size
+from dp2bench.datasets.passersby.rendering.portraits import SampleSpec
 from dp2bench.datasets.passersby.rendering.template import NAME as TEMPLATE
 from dp2bench.datasets.shards import ShardWriter
 from dp2bench.inpainting import crops as cutting
@@ -26,18 +29,18 @@ SIZES = {
 }
 
 
-def shoot(shot: Shot) -> Crop:
-    """Take and cut one crop; depends on the shot alone."""
-    for attempt in portraits.attempts(STREAM, shot, away=3.0):
+def render_sample(spec: SampleSpec) -> Crop:
+    """Take and cut one crop; depends on the spec alone."""
+    for attempt in portraits.attempts(STREAM, spec, away=3.0):
         r = attempt.r
         height = int(r.integers(180, 330))
         size = round(height * float(r.uniform(0.6, 0.9))), height
-        camera = portraits.view(r, attempt.actor, size, float(r.uniform(0.66, 0.9)))
+        camera = portraits.frame_person(r, attempt.person, size, float(r.uniform(0.66, 0.9)))
         if r.random() < 0.25:
             camera = portraits.zoomed(
-                camera, attempt.actor, float(r.uniform(1.2, 2)), float(r.uniform(0.02, 0.12))
+                camera, attempt.person, float(r.uniform(1.2, 2)), float(r.uniform(0.02, 0.12))
             )
-        picture, seen = portraits.take(
+        picture, seen = portraits.render_attempt(
             attempt, camera, portraits.neighbours(STREAM, r), thing=bool(r.random() < 0.1)
         )
         if seen is None or (seen.surface != -1).sum() < 0.06 * picture.shape[0] ** 2:
@@ -54,7 +57,7 @@ def shoot(shot: Shot) -> Crop:
         keypoints = cutting.keypoints_in_crop(people.keypoints[0], region)
         keypoints[:, :2] /= np.array([WIDTH, HEIGHT], np.float32)
         crop = Crop(
-            shot.key,
+            spec.key,
             cutting.extract_crop(picture, region),
             region.crop_mask.view(np.bool_),
             keypoints,
@@ -66,34 +69,34 @@ def shoot(shot: Shot) -> Crop:
     raise AssertionError("attempts end with an error of their own")
 
 
-class FDHCropsRecipe(Recipe[Shot]):
+class FDHBuilder(DatasetBuilder[SampleSpec]):
     """Makes `passersby-fdh`: FDH's archives, the name of the template, identities and attributes."""
 
     name = "passersby-fdh"
     version = "2.1"
     sizes = SIZES
 
-    def plan(self, size: str) -> list[list[Shot]]:
+    def plan(self, size: str) -> list[list[SampleSpec]]:
         """Eight crops a chunk."""
-        return portraits.chunks(portraits.plan(SIZES[size]), 8)
+        return crop_plan.chunks(crop_plan.plan(SIZES[size]), 8)
 
-    def make_chunk(self, chunk: list[Shot]) -> Arrays:
+    def make_chunk(self, chunk: list[SampleSpec]) -> Arrays:
         """The members of each crop, as bytes."""
-        made = [members(shoot(shot)) for shot in chunk]
-        data, first = join([blob for crop in made for blob in crop.values()])
+        made = [members(render_sample(spec)) for spec in chunk]
+        data, first = join_blobs([blob for crop in made for blob in crop.values()])
         return {"data": data, "first": first, "endings": np.array([list(crop) for crop in made])}
 
     def assemble(self, size: str, parts: Iterator[Arrays], root: Path) -> None:
         """Write the archives as the crops come."""
-        shots = portraits.plan(SIZES[size])
+        specs = crop_plan.plan(SIZES[size])
         writers = {split: ShardWriter(root / split) for split in ("train", "val")}
-        todo = iter(shots)
+        todo = iter(specs)
         for part in parts:
-            blobs = iter(cut(part["data"], part["first"]))
+            blobs = iter(split_blobs(part["data"], part["first"]))
             for endings in part["endings"]:
-                shot = next(todo)
-                writers[shot.split].write(shot.key, {str(e): next(blobs) for e in endings})
+                spec = next(todo)
+                writers[spec.split].write(spec.key, {str(e): next(blobs) for e in endings})
         for writer in writers.values():
             writer.close()
         (root / TEMPLATE_FILE).write_text(TEMPLATE)
-        portraits.write_annotations(root, STREAM, shots)
+        crop_plan.write_annotations(root, STREAM, specs)

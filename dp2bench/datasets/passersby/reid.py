@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
-import json
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.core.contracts import DatasetMeta, Progress, no_progress
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.types import People, Sample, SurfaceMap
 from dp2bench.datasets.market1501 import FOLDERS, Market1501
-from dp2bench.datasets.passersby.generation.builder import Made
-from dp2bench.datasets.passersby.reid_builder import HEIGHT, WIDTH, ReID
-
-TEMPLATE = "passersby-13380"
-"""The surface template: the vertices of this dataset's body."""
+from dp2bench.datasets.passersby.base import RenderedDataset
+from dp2bench.datasets.passersby.reid_builder import HEIGHT, WIDTH, ReidBuilder
+from dp2bench.datasets.passersby.rendering.template import NAME as TEMPLATE
 
 
-class PassersbyReID(Market1501):
+class PassersbyReID(RenderedDataset, Market1501):
     """Rendered passers-by: re-identification with exact masks, keypoints, faces and body surface.
+
+    `attributes` tell before which cameras (from 1) somebody wears no jacket (``without_jacket``) and what then (``under_*``), and
+    before which they have no bag with them (``without_bag``).
 
     Args:
         size: ``smoke`` (seconds, for tests), ``mini`` (128 identities) or ``large`` (800); by default that of the dataset at
@@ -32,55 +31,20 @@ class PassersbyReID(Market1501):
 
     """
 
-    layout: ClassVar[str] = "market1501"
-    needs_root: ClassVar[bool] = False
+    builder = ReidBuilder
 
     def __init__(self, size: str | None = None, root: Path | None = None) -> None:
-        self.made = Made(ReID(), size, root)
-        self.size = self.made.size
-        self.original = self.made.root
-        """Where the untouched dataset is: annotations of a copy are looked up there."""
-        super().__init__(self.original if root is None else Path(root), official=False)
-        self.meta = DatasetMeta(
-            name="passersby-reid",
-            version=self.made.version,
-            licence="CC0-1.0",
-            splits=("train", "query", "gallery"),
-            description="Rendered passers-by in the layout of Market-1501, made on this machine",
+        Market1501.__init__(self, self._bind(size, root), official=False)
+        self.meta = self._describe(
+            ("train", "query", "gallery"), "Rendered passers-by in the layout of Market-1501"
         )
         self._annotations: dict[str, dict[str, Any]] = {}
 
-    @property
-    def _is_original(self) -> bool:
-        return self.root == self.original
-
-    def prepare(self, progress: Progress = no_progress) -> None:
-        """Make the dataset in the cache unless it is there, calling ``progress(done, total)`` with pictures."""
-        self.made.prepare(progress)
-
     def samples(self, split: str) -> Sequence[Sample]:
         """See `Dataset.samples`; makes the dataset on first use."""
-        if self._is_original:
+        if self.is_original:
             self.prepare()
-        return super().samples(split)
-
-    def open(self, root: Path) -> PassersbyReID:
-        """A copy of the same size at another root; people are those of the original."""
-        return PassersbyReID(self.size, root)
-
-    def verify(self) -> None:
-        """Compare every file with the manifest (original), or check the layout (copy); raises DatasetError."""
-        if self._is_original:
-            self.made.verify()
-        super().verify()
-
-    def attributes(self) -> dict[int, dict[str, Any]]:
-        """What each identity looks like, by identity: body, skin, hair, clothes; before which cameras (from 1) they wear no jacket
-        (``without_jacket``) and what then (``under_*``), and before which they have no bag with them (``without_bag``).
-        """
-        self.prepare()
-        found = json.loads((self.original / "annotations" / "attributes.json").read_text())
-        return {int(identity): look for identity, look in found.items()}
+        return Market1501.samples(self, split)
 
     def people(self, sample: Sample) -> People:
         """The exact people of a picture, the one it is named after first; also for the samples of a copy."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import zlib
 from collections.abc import Iterator
@@ -12,14 +11,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image as PILImage
 
 from dp2bench.core.seeds import derive_seed, generator
 from dp2bench.core.types import Image
 from dp2bench.datasets.market1501 import FOLDERS
-from dp2bench.datasets.passersby.generation.builder import Arrays, Recipe, cut, join, pack
-from dp2bench.datasets.passersby.rendering.people import JACKETS, Look, act, dress, look, pose, without_jacket
-from dp2bench.datasets.passersby.rendering.scene import STYLES, Camera, Seen, take
+from dp2bench.datasets.passersby.generation.builder import DatasetBuilder
+from dp2bench.datasets.passersby.generation.chunks import Arrays, join_blobs, pack, split_blobs
+from dp2bench.datasets.passersby.generation.encoding import encode_jpeg
+from dp2bench.datasets.passersby.rendering.camera import STYLES, Camera, CameraStyle
+from dp2bench.datasets.passersby.rendering.dressing import dress
+from dp2bench.datasets.passersby.rendering.identities import JACKETS, Identity, make_identity, without_jacket
+from dp2bench.datasets.passersby.rendering.posing import PosedPerson, pose_person, random_pose
+from dp2bench.datasets.passersby.rendering.scene import render_scene
+from dp2bench.datasets.passersby.rendering.visibility import VisiblePerson
 
 WIDTH, HEIGHT = 64, 128
 
@@ -67,7 +71,7 @@ SIZES = {
 
 
 @dataclass(frozen=True)
-class Shot:
+class SampleSpec:
     """One picture of the plan."""
 
     split: str
@@ -86,12 +90,12 @@ class Shot:
         return f"{who}_c{self.camera + 1}s1_{self.frame:06d}_00.jpg"
 
 
-def plan(size: str) -> list[list[Shot]]:
+def plan(size: str) -> list[list[SampleSpec]]:
     """The pictures of a size, in chunks that are made together (about one identity each)."""
     n = SIZES[size]
     chunks = [
         [
-            Shot("train", i + 1, c, 100 * i + k, "reid-train", i)
+            SampleSpec("train", i + 1, c, 100 * i + k, "reid-train", i)
             for c in range(n.cameras)
             for k in range(n.per_camera)
         ]
@@ -100,15 +104,21 @@ def plan(size: str) -> list[list[Shot]]:
     for i in range(n.test):
         identity, first = n.train + 1 + i, 100 * (n.train + i)
         turn = generator(derive_seed("passersby-reid", "query", i)).permutation(n.cameras)
-        shots = [Shot("query", identity, int(c), first, "reid-test", i) for c in turn[: n.query_cameras]]
-        shots += [
-            Shot("gallery", identity, c, first + 1 + k, "reid-test", i)
+        specs = [
+            SampleSpec("query", identity, int(c), first, "reid-test", i) for c in turn[: n.query_cameras]
+        ]
+        specs += [
+            SampleSpec("gallery", identity, c, first + 1 + k, "reid-test", i)
             for c in range(n.cameras)
             for k in range(n.gallery)
         ]
-        chunks.append(shots)
-    extra = [Shot("gallery", 0, k % n.cameras, 900_000 + k, "reid-stranger", k) for k in range(n.distractors)]
-    extra += [Shot("gallery", -1, k % n.cameras, 950_000 + k, "reid-test", k % n.test) for k in range(n.junk)]
+        chunks.append(specs)
+    extra = [
+        SampleSpec("gallery", 0, k % n.cameras, 900_000 + k, "reid-stranger", k) for k in range(n.distractors)
+    ]
+    extra += [
+        SampleSpec("gallery", -1, k % n.cameras, 950_000 + k, "reid-test", k % n.test) for k in range(n.junk)
+    ]
     chunks += [extra[k : k + 12] for k in range(0, len(extra), 12)]
     return chunks
 
@@ -121,7 +131,7 @@ JACKETS_OFF = 2 / 3
 def jacket_off(stream: str, person: int) -> tuple[int, ...]:
     """The cameras, two to four of the six, before which somebody wears no jacket; none for most people."""
     r = generator(derive_seed("passersby-reid", "jacket", stream, person))
-    if look(stream, person).top not in JACKETS or r.random() >= JACKETS_OFF:
+    if make_identity(stream, person).top not in JACKETS or r.random() >= JACKETS_OFF:
         return ()
     cameras = r.permutation(len(CAMERAS))[: int(r.integers(2, 5))]
     return tuple(sorted(int(c) for c in cameras))
@@ -133,10 +143,10 @@ def carries_bag(stream: str, person: int, camera: int) -> bool:
     return bool(day.random() < 0.9)
 
 
-def worn(stream: str, person: int, camera: int) -> Look:
+def worn(stream: str, person: int, camera: int) -> Identity:
     """What somebody wears before a camera."""
-    who = look(stream, person)
-    return without_jacket(who) if camera in jacket_off(stream, person) else who
+    identity = make_identity(stream, person)
+    return without_jacket(identity) if camera in jacket_off(stream, person) else identity
 
 
 def attributes(stream: str, person: int, cameras: int) -> dict[str, Any]:
@@ -144,48 +154,75 @@ def attributes(stream: str, person: int, cameras: int) -> dict[str, Any]:
 
     ``under_*`` is None for those who keep their jacket on or have none.
     """
-    who = look(stream, person)
+    identity = make_identity(stream, person)
     off = [c + 1 for c in jacket_off(stream, person) if c < cameras]
-    under = asdict(without_jacket(who)) if off else {}
-    left = [c + 1 for c in range(cameras) if who.bag != "none" and not carries_bag(stream, person, c)]
+    under = asdict(without_jacket(identity)) if off else {}
+    left = [c + 1 for c in range(cameras) if identity.bag != "none" and not carries_bag(stream, person, c)]
     shirt = ("top", "sleeve", "pattern", "top_colour", "second_colour")
     return {
-        **who.attributes(),
+        **identity.attributes(),
         "without_jacket": off,
         **{f"under_{name}": under.get(name) for name in shirt},
         "without_bag": left,
     }
 
 
-def shoot(shot: Shot, *, vacant: bool = False) -> tuple[Image, list[Seen]]:
-    """Take one picture; depends on the shot alone. ``vacant`` leaves its people out."""
-    r = generator(derive_seed("passersby-reid", "shot", shot.split, shot.identity, shot.camera, shot.frame))
-    style = CAMERAS[shot.camera]
+def render_sample(spec: SampleSpec, *, vacant: bool = False) -> tuple[Image, list[VisiblePerson]]:
+    """One picture; depends on the spec alone. ``vacant`` leaves its people out."""
+    r = generator(derive_seed("passersby-reid", "shot", spec.split, spec.identity, spec.camera, spec.frame))
+    style = CAMERAS[spec.camera]
     camera = Camera.looking(float(r.uniform(4.5, 9)), float(r.uniform(*style.height)), 0.9, (WIDTH, HEIGHT))
-    kinds = ("walk", "stand", "walk", "phone", "walk", "wave")
-
-    def somebody(who: Look, at: tuple[float, float], bag: bool) -> Any:
-        away = 0.2 if r.random() < 0.95 else 2.0
-        yaw = style.facing + float(r.normal(0, away))
-        dressed = dress(who, bag)
-        return act(
-            dressed, pose(r, kinds[int(r.choice(6, p=[0.4, 0.3, 0.2, 0.06, 0.02, 0.02]))]), yaw=yaw, at=at
-        )
-
     # What is worn and carried is a matter of the day, that is of person and camera.
-    who = shot.stream, shot.person, shot.camera
-    main = somebody(worn(*who), (0.0, 0.0), carries_bag(*who))
+    day = spec.stream, spec.person, spec.camera
+    main = _somebody(r, style, worn(*day), (0.0, 0.0), carries_bag(*day))
     shift = float(r.normal(0, 0.018)), float(r.normal(0, 0.012))
     camera = camera.framing(main.points, float(r.uniform(0.9, 0.97)), shift)
+    camera = _bad_box(r, camera, junk=spec.identity <= 0)
+    if spec.identity == 0 and r.random() < 0.4:
+        empty: list[VisiblePerson] = []
+        return render_scene([], camera, style, r).picture, empty
+    people = [main]
+    if r.random() < 0.06:
+        people.append(_stranger(r, style))
+    view = render_scene(people, camera, style, r, thing=bool(r.random() < 0.05), vacant=vacant, soft=1.0)
+    return view.picture, view.people
+
+
+def _somebody(
+    r: np.random.Generator, style: CameraStyle, identity: Identity, at: tuple[float, float], bag: bool
+) -> PosedPerson:
+    """An identity at a place, who mostly faces as people do before this camera."""
+    kinds = ("walk", "stand", "walk", "phone", "walk", "wave")
+    away = 0.2 if r.random() < 0.95 else 2.0
+    yaw = style.facing + float(r.normal(0, away))
+    mesh = dress(identity, bag)
+    pose = random_pose(r, kinds[int(r.choice(6, p=[0.4, 0.3, 0.2, 0.06, 0.02, 0.02]))])
+    return pose_person(mesh, pose, yaw=yaw, at=at)
+
+
+def _stranger(r: np.random.Generator, style: CameraStyle) -> PosedPerson:
+    """Somebody else, partly before or behind the person at the origin."""
+    side = float(r.choice([-1, 1]))
+    near = r.random() < 0.45
+    at = (
+        (side * float(r.uniform(0.34, 0.55)), -float(r.uniform(0.45, 0.9)))
+        if near
+        else (side * float(r.uniform(0.25, 0.6)), float(r.uniform(0.5, 2)))
+    )
+    identity = make_identity("reid-stranger", 1_000_000 + int(r.integers(1 << 20)))
+    return _somebody(r, style, identity, at, True)
+
+
+def _bad_box(r: np.random.Generator, camera: Camera, *, junk: bool) -> Camera:
+    """The camera as a detector's box would have it that misses the feet now and then; where it is junk, much of the person."""
     w, h = camera.size
     if r.random() < 0.08:
-        # A detector's box that misses the feet.
         zoom, drop = float(r.uniform(1.08, 1.25)), float(r.uniform(0.0, 0.06))
         x, y = camera.centre
         camera = replace(
             camera, focal=camera.focal * zoom, centre=(w / 2 + (x - w / 2) * zoom, (y + drop * h) * zoom)
         )
-    if shot.identity <= 0:
+    if junk:
         zoom = float(r.uniform(1.2, 1.8))
         x, y = camera.centre
         camera = replace(
@@ -196,52 +233,34 @@ def shoot(shot: Shot, *, vacant: bool = False) -> tuple[Image, list[Seen]]:
                 y * zoom - h * float(r.uniform(0, zoom - 1)),
             ),
         )
-    if shot.identity == 0 and r.random() < 0.4:
-        empty: list[Seen] = []
-        return take([], camera, style, r).picture, empty
-    actors = [main]
-    if r.random() < 0.06:
-        side = float(r.choice([-1, 1]))
-        near = r.random() < 0.45
-        at = (
-            (side * float(r.uniform(0.34, 0.55)), -float(r.uniform(0.45, 0.9)))
-            if near
-            else (side * float(r.uniform(0.25, 0.6)), float(r.uniform(0.5, 2)))
-        )
-        stranger = look("reid-stranger", 1_000_000 + int(r.integers(1 << 20)))
-        actors.append(somebody(stranger, at, True))
-    view = take(actors, camera, style, r, thing=bool(r.random() < 0.05), vacant=vacant, soft=1.0)
-    return view.picture, view.seen
+    return camera
 
 
-class ReID(Recipe[Shot]):
+class ReidBuilder(DatasetBuilder[SampleSpec]):
     """Makes `passersby-reid`: Market-1501's folders, the people of each split, the attributes of each identity."""
 
     name = "passersby-reid"
     version = "2.2"
     sizes = SIZES
 
-    def plan(self, size: str) -> list[list[Shot]]:
+    def plan(self, size: str) -> list[list[SampleSpec]]:
         """See `plan`."""
         return plan(size)
 
-    def make_chunk(self, chunk: list[Shot]) -> Arrays:
+    def make_chunk(self, chunk: list[SampleSpec]) -> Arrays:
         """Take the pictures of a chunk."""
         names, pictures, count, people = [], [], [], []
-        for shot in chunk:
-            image, seen = shoot(shot)
-            style = CAMERAS[shot.camera]
-            quality = int(
-                generator(derive_seed("passersby-reid", "jpeg", shot.name)).integers(*style.quality)
+        for spec in chunk:
+            picture, visible = render_sample(spec)
+            quality = generator(derive_seed("passersby-reid", "jpeg", spec.name)).integers(
+                *CAMERAS[spec.camera].quality
             )
-            coded = io.BytesIO()
-            PILImage.fromarray(image).save(coded, "JPEG", quality=quality)
-            names.append(f"{shot.split}/{shot.name}")
-            pictures.append(coded.getvalue())
-            count.append(len(seen))
-            people += seen
-        pictures_joined, picture_first = join(pictures)
-        surfaces_joined, surface_first = join([zlib.compress(s.surface.tobytes(), 6) for s in people])
+            names.append(f"{spec.split}/{spec.name}")
+            pictures.append(encode_jpeg(picture, int(quality)))
+            count.append(len(visible))
+            people += visible
+        pictures_joined, picture_first = join_blobs(pictures)
+        surfaces_joined, surface_first = join_blobs([zlib.compress(s.surface.tobytes(), 6) for s in people])
         return {
             "names": np.array(names),
             "pictures": pictures_joined,
@@ -250,7 +269,7 @@ class ReID(Recipe[Shot]):
             "boxes": np.array([s.box for s in people], np.int32).reshape(-1, 4),
             "keypoints": np.array([s.keypoints for s in people], np.float32).reshape(-1, 17, 3),
             "faces": np.array([s.face for s in people], np.float32).reshape(-1, 4),
-            "main": np.array([s.actor == 0 for s in people], bool),
+            "main": np.array([s.index == 0 for s in people], bool),
             "surfaces": surfaces_joined,
             "surface_first": surface_first,
         }
@@ -261,8 +280,8 @@ class ReID(Recipe[Shot]):
             (root / folder).mkdir()
         rows: dict[str, list[tuple[str, list[Any], list[bytes]]]] = {split: [] for split in FOLDERS}
         for part in parts:
-            pictures = cut(part["pictures"], part["picture_first"])
-            surfaces = cut(part["surfaces"], part["surface_first"])
+            pictures = split_blobs(part["pictures"], part["picture_first"])
+            surfaces = split_blobs(part["surfaces"], part["surface_first"])
             for i, full in enumerate(part["names"]):
                 split, name = str(full).split("/")
                 (root / FOLDERS[split] / name).write_bytes(pictures[i])
@@ -270,21 +289,25 @@ class ReID(Recipe[Shot]):
                 people = [{k: part[k][j] for k in ("boxes", "keypoints", "faces", "main")} for j in mine]
                 rows[split].append((name, people, [surfaces[j] for j in mine]))
         for split, pictures_of in rows.items():
-            pictures_of.sort(key=lambda row: row[0])
-            everybody = [p for _, persons, _ in pictures_of for p in persons]
-            blobs, blob_first = join([b for _, _, some in pictures_of for b in some])
-            arrays = {
-                "names": np.array([name for name, _, _ in pictures_of]),
-                "first": np.cumsum([0, *(len(persons) for _, persons, _ in pictures_of)]),
-                "boxes": np.array([p["boxes"] for p in everybody], np.int32).reshape(-1, 4),
-                "keypoints": np.array([p["keypoints"] for p in everybody], np.float32).reshape(-1, 17, 3),
-                "faces": np.array([p["faces"] for p in everybody], np.float32).reshape(-1, 4),
-                "main": np.array([p["main"] for p in everybody], bool),
-                "surfaces": blobs,
-                "surface_first": blob_first,
-            }
-            (root / "annotations" / f"{split}.npz").write_bytes(pack(arrays))
+            (root / "annotations" / f"{split}.npz").write_bytes(pack(_table(pictures_of)))
         n = SIZES[size]
         table = {i + 1: attributes("reid-train", i, n.cameras) for i in range(n.train)}
         table |= {n.train + 1 + i: attributes("reid-test", i, n.cameras) for i in range(n.test)}
         (root / "annotations" / "attributes.json").write_text(json.dumps(table, indent=1))
+
+
+def _table(rows: list[tuple[str, list[Any], list[bytes]]]) -> Arrays:
+    """The annotations of a split by picture: its name, its people, their compressed surfaces."""
+    rows = sorted(rows, key=lambda row: row[0])
+    people = [p for _, persons, _ in rows for p in persons]
+    surfaces, surface_first = join_blobs([blob for _, _, blobs in rows for blob in blobs])
+    return {
+        "names": np.array([name for name, _, _ in rows]),
+        "first": np.cumsum([0, *(len(persons) for _, persons, _ in rows)]),
+        "boxes": np.array([p["boxes"] for p in people], np.int32).reshape(-1, 4),
+        "keypoints": np.array([p["keypoints"] for p in people], np.float32).reshape(-1, 17, 3),
+        "faces": np.array([p["faces"] for p in people], np.float32).reshape(-1, 4),
+        "main": np.array([p["main"] for p in people], bool),
+        "surfaces": surfaces,
+        "surface_first": surface_first,
+    }

@@ -16,7 +16,7 @@ from dp2bench.core.paths import cache_root
 
 
 @dataclass(frozen=True)
-class Shelved:
+class CachedDataset:
     """One size of a dataset in the cache.
 
     Attributes:
@@ -39,39 +39,43 @@ class Shelved:
         return self.folder.name.removesuffix(".partial")
 
 
-def makers() -> list[str]:
+def generated_names() -> list[str]:
     """Names of the registered datasets that are made rather than brought."""
-    found = []
+    names = []
     for name in registry.names("datasets"):
         try:
             kind = registry.load("datasets", name)
         except PluginError:
             continue
         if not getattr(kind, "needs_root", True):
-            found.append(name)
-    return found
+            names.append(name)
+    return names
 
 
 def sizes(name: str) -> list[str]:
     """The sizes in which a dataset can be made. Raises DatasetError for one that is not made."""
-    if name not in makers():
-        raise DatasetError(f"{name} is not made by the package.", f"Those that are: {', '.join(makers())}.")
-    return list(create(name, "smoke").made.recipe.sizes)
+    if name not in generated_names():
+        raise DatasetError(
+            f"{name} is not made by the package.", f"Those that are: {', '.join(generated_names())}."
+        )
+    return list(create(name, "smoke").generated.builder.sizes)
 
 
 def create(name: str, size: str) -> Any:
     """A dataset of those that are made; making happens on first use. Raises DatasetError for an unknown name or size."""
-    if name not in makers():
-        raise DatasetError(f"{name} is not made by the package.", f"Those that are: {', '.join(makers())}.")
-    made: Dataset = registry.create("datasets", name, {"size": size})
-    return made
+    if name not in generated_names():
+        raise DatasetError(
+            f"{name} is not made by the package.", f"Those that are: {', '.join(generated_names())}."
+        )
+    dataset: Dataset = registry.create("datasets", name, {"size": size})
+    return dataset
 
 
-def contents() -> list[Shelved]:
+def contents() -> list[CachedDataset]:
     """What is in the cache, by name."""
     root = cache_root() / "datasets"
-    current = {create(name, size).root.name for name in makers() for size in sizes(name)}
-    found = []
+    current = {create(name, size).root.name for name in generated_names() for size in sizes(name)}
+    cached = []
     for folder in sorted(root.iterdir()) if root.is_dir() else []:
         if not folder.is_dir():
             continue
@@ -82,28 +86,28 @@ def contents() -> list[Shelved]:
         else:
             continue
         size, files = _weigh(folder)
-        found.append(Shelved(folder, size, files, state))
-    return found
+        cached.append(CachedDataset(folder, size, files, state))
+    return cached
 
 
-def version_and_size(shelved: Shelved) -> tuple[str, str, str]:
+def version_and_size(cached: CachedDataset) -> tuple[str, str, str]:
     """Dataset, version and size, as its manifest has them, or as its folder is called where it is unfinished."""
     try:
-        manifest = json.loads((shelved.folder / "manifest.json").read_text())
+        manifest = json.loads((cached.folder / "manifest.json").read_text())
         return str(manifest["dataset"]), str(manifest["version"]), str(manifest["size"])
     except (OSError, ValueError, KeyError):
-        dataset, version, size = shelved.name.rsplit("-", 2)
+        dataset, version, size = cached.name.rsplit("-", 2)
         return dataset, version, size
 
 
-def delete(shelved: Shelved) -> None:
+def delete(cached: CachedDataset) -> None:
     """Remove a dataset from the cache; what remains after a kill in between is unfinished, never half a dataset."""
-    going = shelved.folder.with_name(f"{shelved.name}.partial")
-    if shelved.folder != going:
+    going = cached.folder.with_name(f"{cached.name}.partial")
+    if cached.folder != going:
         shutil.rmtree(going, ignore_errors=True)
-        os.replace(shelved.folder, going)
+        os.replace(cached.folder, going)
     shutil.rmtree(going)
-    shelved.folder.with_name(f"{shelved.name}.lock").unlink(missing_ok=True)
+    cached.folder.with_name(f"{cached.name}.lock").unlink(missing_ok=True)
 
 
 def _weigh(folder: Path) -> tuple[int, int]:

@@ -1,6 +1,6 @@
 """The labels of a made dataset as hashes of what they say, which come with the package: they are the same on every machine.
 
-``python -m dp2bench.datasets.passersby.generation.labels`` makes every dataset in its small sizes and writes the hashes of its version anew.
+`write_labels` writes the hashes of a new version.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ def kind_hashes(root: Path, threads: int = 2) -> dict[str, str]:
     kinds: dict[str, Any] = {}
     files = sorted(p for p in root.rglob("*") if p.is_file() and p != root / "manifest.json")
     with ThreadPoolExecutor(threads) as pool:
-        for said in pool.map(lambda path: _said(root, path), files):
-            for kind, digest in said:
+        for hashes in pool.map(lambda path: _hashes(root, path), files):
+            for kind, digest in hashes:
                 kinds.setdefault(kind, hashlib.sha256()).update(digest)
     return {name: kinds[name].hexdigest() for name in sorted(kinds)}
 
@@ -50,8 +50,8 @@ def kind_hashes(root: Path, threads: int = 2) -> dict[str, str]:
 @lru_cache
 def shipped() -> Mapping[str, Mapping[str, str]]:
     """`kind_hashes` by the name of a dataset's folder, e.g. ``passersby-coco-2.1-mini``."""
-    found: dict[str, dict[str, str]] = json.loads(_shipped().read_text("utf-8"))
-    return found
+    hashes: dict[str, dict[str, str]] = json.loads(shipped_file().read_text("utf-8"))
+    return hashes
 
 
 def differing(name: str, mine: Mapping[str, str]) -> list[str]:
@@ -60,19 +60,20 @@ def differing(name: str, mine: Mapping[str, str]) -> list[str]:
     return sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
 
 
-def _shipped() -> Path:
+def shipped_file() -> Path:
+    """Where the hashes of `shipped` are kept."""
     return Path(str(resources.files(__package__))) / "labels.json"
 
 
-def _said(root: Path, path: Path) -> list[tuple[str, bytes]]:
+def _hashes(root: Path, path: Path) -> list[tuple[str, bytes]]:
     """For each label of a file, an archive's members among them: its kind, and a hash of name and value."""
-    found = []
+    hashes = []
     for name, content in _contents(path.relative_to(root).as_posix(), path):
         if not any(fnmatch(name, picture) for picture in PICTURES):
             for part, value in _values(name, content):
                 digest = hashlib.sha256(f"{name}\0".encode() + value).digest()
-                found.append((_kind(name) + part, digest))
-    return found
+                hashes.append((_kind(name) + part, digest))
+    return hashes
 
 
 def _contents(name: str, path: Path) -> Iterator[tuple[str, bytes]]:
@@ -123,22 +124,3 @@ def _kind(name: str) -> str:
     return "/".join(
         [*folders[:1], *(["**"] if folders[1:] else []), re.sub(r"^([a-z]+_)?\d{4,}(_\d+)?", "*", file)]
     )
-
-
-def write_shipped() -> None:
-    """Make every dataset in the sizes of `SIZES` where it is not there, and write what comes with the package."""
-    from dp2bench.datasets.passersby.generation import cache as shelf
-    from dp2bench.datasets.passersby.generation.builder import crew
-
-    found = {}
-    with crew():
-        for name in shelf.makers():
-            for size in SIZES:
-                made = shelf.create(name, size).made
-                made.prepare()
-                found[made.root.name] = kind_hashes(made.root)
-    _shipped().write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-
-
-if __name__ == "__main__":
-    write_shipped()

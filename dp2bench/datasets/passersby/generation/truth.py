@@ -12,27 +12,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp2bench.core.errors import DatasetError
-from dp2bench.core.types import People, Sample, SurfaceMap
+from dp2bench.core.types import People, SurfaceMap
+from dp2bench.datasets.passersby.generation.encoding import encode_png
 from dp2bench.datasets.passersby.rendering.body import SKIN_VERTICES, Zone, kit
-from dp2bench.datasets.passersby.rendering.people import Look
-from dp2bench.datasets.passersby.rendering.scene import Seen
-from dp2bench.datasets.passersby.rendering.street import View
-
-TEMPLATE = f"passersby-{SKIN_VERTICES}"
-"""The surface template: the vertices of the body that all Passersby datasets share."""
+from dp2bench.datasets.passersby.rendering.identities import Identity
+from dp2bench.datasets.passersby.rendering.street import StreetView
+from dp2bench.datasets.passersby.rendering.template import NAME as TEMPLATE
+from dp2bench.datasets.passersby.rendering.visibility import VisiblePerson
 
 FOLDER = "passersby"
 """Folder of a dataset that holds what the official layout has no place for."""
 
 
-def surfaces_png(view: View) -> bytes:
+def surfaces_png(view: StreetView) -> bytes:
     """The people of a view as a 16-bit PNG, (H, W, 3): number of the person from 1, vertex + 2, part + 1; 0 where nobody is.
 
     A vertex entry of 1 is something that is carried. Parts are those of `Zone`.
     """
     out = np.zeros((*view.things.shape, 3), np.uint16)
     part_of = np.append(kit().zone[:SKIN_VERTICES], Zone.BAG)
-    for n, seen in enumerate(view.seen):
+    for n, seen in enumerate(view.people):
         x0, y0, x1, y1 = seen.box
         mine = seen.surface != -1
         vertex = seen.surface[mine].astype(np.int64)
@@ -44,18 +43,10 @@ def surfaces_png(view: View) -> bytes:
             ],
             1,
         )
-    return png(out[..., ::-1])
+    return encode_png(out[..., ::-1])
 
 
-def png(values: NDArray[Any]) -> bytes:
-    """(H, W), (H, W, 3) or (H, W, 4) of 8 or 16 bits, blue first, as a file."""
-    done, data = cv2.imencode(".png", values)
-    if not done:
-        raise RuntimeError("OpenCV cannot write a PNG")
-    return data.tobytes()
-
-
-def row(seen: Seen, identity: int, **more: Any) -> dict[str, Any]:
+def person_row(seen: VisiblePerson, identity: int, **more: Any) -> dict[str, Any]:
     """One person as plain values, pixels to two digits."""
     return {
         "identity": identity,
@@ -67,12 +58,12 @@ def row(seen: Seen, identity: int, **more: Any) -> dict[str, Any]:
 
 
 def write_tables(
-    root: Path, people: Mapping[str, Mapping[str, Any]], looks: Iterator[tuple[int, Look]]
+    root: Path, people: Mapping[str, Mapping[str, Any]], identities: Iterator[tuple[int, Identity]]
 ) -> None:
     """People by split and picture, and the attributes of every identity."""
     for split, pictures in people.items():
         (root / FOLDER / f"people_{split}.json").write_text(json.dumps(pictures, separators=(",", ":")))
-    attributes = {identity: look.attributes() for identity, look in looks}
+    attributes = {number: identity.attributes() for number, identity in identities}
     (root / FOLDER / "attributes.json").write_text(json.dumps(attributes, indent=1))
 
 
@@ -99,10 +90,6 @@ class Truth:
             )
         return self._rows[split][name]
 
-    def attributes(self) -> dict[int, dict[str, Any]]:
-        """What each identity looks like, by identity."""
-        return {int(k): v for k, v in json.loads((self.folder / "attributes.json").read_text()).items()}
-
     def maps(self, split: str, name: str) -> NDArray[np.uint16]:
         """(H, W, 3) as in `surfaces_png`."""
         path = self.folder / "surfaces" / split / f"{name}.png"
@@ -113,23 +100,25 @@ class Truth:
             )
         return np.asarray(read[..., ::-1], np.uint16)
 
-    def people(self, split: str, name: str, sample: Sample) -> People:
+    def people(self, split: str, name: str) -> People:
         """The exact people of a picture, nearest last."""
         rows, maps = self.rows(split, name), self.maps(split, name)
         masks = np.zeros((len(rows), *maps.shape[:2]), bool)
         surfaces = []
-        for n, found in enumerate(rows):
-            x0, y0, x1, y1 = found["box"]
-            cut = maps[y0:y1, x0:x1]
-            mine = cut[..., 0] == n + 1
+        for n, row in enumerate(rows):
+            x0, y0, x1, y1 = row["box"]
+            split_blobs = maps[y0:y1, x0:x1]
+            mine = split_blobs[..., 0] == n + 1
             masks[n, y0:y1, x0:x1] = mine
-            vertices = np.where(mine & (cut[..., 1] > 1), cut[..., 1].astype(np.int32) - 2, -1)
-            surfaces.append(SurfaceMap(TEMPLATE, np.array(found["box"], np.int32), vertices.astype(np.int32)))
-        faces = [found["face"] or [np.nan] * 4 for found in rows]
+            vertices = np.where(
+                mine & (split_blobs[..., 1] > 1), split_blobs[..., 1].astype(np.int32) - 2, -1
+            )
+            surfaces.append(SurfaceMap(TEMPLATE, np.array(row["box"], np.int32), vertices.astype(np.int32)))
+        faces = [row["face"] or [np.nan] * 4 for row in rows]
         return People.of(
-            [found["box"] for found in rows],
+            [row["box"] for row in rows],
             masks=masks,
-            keypoints=np.array([found["keypoints"] for found in rows], np.float32).reshape(-1, 17, 3),
+            keypoints=np.array([row["keypoints"] for row in rows], np.float32).reshape(-1, 17, 3),
             faces=np.array(faces, np.float32).reshape(-1, 4),
             surfaces=surfaces,
         )

@@ -82,7 +82,7 @@ def eigenfunctions(
     used = np.flatnonzero(mass > 0)
     stiffness = scipy.sparse.diags(np.asarray(stiffness.sum(1)).ravel()) - stiffness
     # Shift and invert just below zero: the operator itself is singular. A fixed start makes the solver repeatable.
-    _, found = scipy.sparse.linalg.eigsh(
+    _, functions = scipy.sparse.linalg.eigsh(
         stiffness[used][:, used].tocsc(),
         count + 1,
         scipy.sparse.diags(mass[used]).tocsc(),
@@ -90,10 +90,10 @@ def eigenfunctions(
         v0=np.ones(len(used)) + np.arange(len(used)) / len(used),
     )
     side = points[used, 0] >= 0
-    largest = np.abs(found[side]).argmax(0)
-    found *= np.sign(found[side][largest, np.arange(count + 1)])
+    largest = np.abs(functions[side]).argmax(0)
+    functions *= np.sign(functions[side][largest, np.arange(count + 1)])
     nearest = cKDTree(points[used]).query(points)[1]
-    return standardised(found[nearest, 1:])
+    return standardised(functions[nearest, 1:])
 
 
 def _parts() -> NDArray[np.int8]:
