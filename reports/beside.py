@@ -34,9 +34,9 @@ def _ours(control: Control, result: Result) -> Score | None:
     told = result.provenance.arguments_effective
     if control.measured_as is not None:
         wanted = control.measured_as
-        same = all(told.get(key) == value for key, value in wanted.arguments.items())
+        as_asked = all(told.get(key) == value for key, value in wanted.arguments.items())
         whole = all(told.get(key) for key in wanted.given)
-        return result.find(wanted.score) if same and whole else None
+        return result.find(wanted.score) if as_asked and whole else None
     if told.get("model") != control.model:
         return None
     same = [s for s in result.scores if s.metric == control.metric and not s.subset]

@@ -176,7 +176,7 @@ def _hang_skirt(identity: Identity, v: Floats, hem: float) -> Floats:
 def _fabric(v: Floats, heads: Floats) -> Floats:
     """(19158, 3) coordinates in which patterns are straight: those of the clothes, heights as on the mean body."""
     body, p = kit(), kit().template
-    fabric = v.copy()
+    fabric: Floats = v.copy()
     known = [body.bones[name] for name in ("upperleg01.L", "neck01")]
     low_z, high_z = heads[known, 2]
     fabric[:, 2] = np.interp(

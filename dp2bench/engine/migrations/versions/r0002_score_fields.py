@@ -1,4 +1,4 @@
-"""What a score's name is made of, and whether it is of clear pictures alone. `History` derives the rows from the documents again."""
+"""What a score's name is made of, whether it is of clear pictures alone, and one spelling of anonymize. `History` derives the rows from the documents again."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -10,7 +10,9 @@ _TEXTS = ("scenario", "metric", "subset")
 
 
 def upgrade() -> None:
-    """Add the columns, to an empty table."""
+    """Add the columns, to an empty table, and rename one."""
+    with op.batch_alter_table("results") as table:
+        table.alter_column("anonymised", new_column_name="anonymized")
     op.execute("DELETE FROM scores")
     with op.batch_alter_table("scores") as table:
         for name in _TEXTS:
@@ -19,7 +21,9 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Drop them."""
+    """Drop them, and name the other as it was."""
+    with op.batch_alter_table("results") as table:
+        table.alter_column("anonymized", new_column_name="anonymised")
     with op.batch_alter_table("scores") as table:
         for name in (*_TEXTS, "clear_only"):
             table.drop_column(name)
