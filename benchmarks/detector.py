@@ -27,7 +27,7 @@ from pycocotools.cocoeval import COCOeval
 from dp2bench.core import registry, templates
 from dp2bench.core.images import write_image
 from dp2bench.core.types import Category, People
-from dp2bench.detection.compact.detectors import TEMPLATE
+from dp2bench.detection.compact.networks import TEMPLATE
 from dp2bench.detection.ensemble import deepprivacy2
 from dp2bench.detection.export import overlay
 from dp2bench.metrics.coverage import SIZES, match, size_of

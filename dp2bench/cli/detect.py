@@ -76,18 +76,18 @@ def detect(
     if not as_json and out.is_file():
         raise Dp2benchError(f"{out} is a file.", "Choose a folder, or a name that ends in .json.")
     arguments = key_values("--detector-argument", detector_argument)
-    who = registry.create("detectors", detector, arguments)
+    finder = registry.create("detectors", detector, arguments)
     console = Console()
     unreadable: list[str] = []
     counts: Counter[str] = Counter()
     with TerminalObserver(console) as observer, ExitStack() as stack:
         progress = observer.progress(f"detect with {detector}")
         if source.is_file() and is_video_name(source):
-            rows = _frames(source, out, who, max_gap, preview, progress, arguments)
+            rows = _frames(source, out, finder, max_gap, preview, progress, arguments)
         else:
-            rows = _pictures(source, who, progress, unreadable, preview)
+            rows = _pictures(source, finder, progress, unreadable, preview)
         put = _writer(
-            out, as_json, {"detector": detector, "revision": who.meta.revision, "arguments": arguments}, stack
+            out, as_json, {"detector": detector, "revision": finder.meta.revision, "arguments": arguments}, stack
         )
         for name, image, people in rows:
             put(name, people, (image.shape[0], image.shape[1]))
@@ -108,7 +108,7 @@ def detect(
 
 
 def _pictures(
-    source: Path, who: Detector, progress: Progress, unreadable: list[str], preview: Path | None
+    source: Path, detector: Detector, progress: Progress, unreadable: list[str], preview: Path | None
 ) -> Iterator[tuple[str, Image, People]]:
     from dp2bench.core.contracts import bind_detector
     from dp2bench.core.errors import PictureError
@@ -118,14 +118,14 @@ def _pictures(
 
     folder = Folder(source)
     samples = folder.samples("all")
-    finder = bind_detector(who, folder)
+    bound = bind_detector(detector, folder)
     for done, sample in enumerate(samples, 1):
         try:
             image = read_image(sample.path)
         except PictureError as error:
             unreadable.append(str(error))
             continue
-        people = finder.detect([image], [sample])[0]
+        people = bound.detect([image], [sample])[0]
         if preview is not None:
             write_image(preview / f"{sample.id}.jpg", overlay(image, people))
         yield sample.id, image, people
@@ -135,7 +135,7 @@ def _pictures(
 def _frames(
     source: Path,
     out: Path,
-    who: Detector,
+    detector: Detector,
     max_gap: int,
     preview: Path | None,
     progress: Progress,
@@ -148,7 +148,7 @@ def _frames(
 
     video = Video(source)
     work = out.with_name(f".{out.name}.work")
-    found = find_people(video, who, work / key_of(source, who, arguments), max_gap=max_gap, progress=progress)
+    found = find_people(video, detector, work / key_of(source, detector, arguments), max_gap=max_gap, progress=progress)
     if found.failed:
         index, reason = next(iter(found.failed.items()))
         raise Dp2benchError(

@@ -76,7 +76,7 @@ def evaluate(
             methods=(
                 Component(name=CONTROL),
                 Component(
-                    name="dp2bench.engine.folder_source:ReadyMade",
+                    name="dp2bench.engine.folder_source:FolderSource",
                     label=label or _label_of(anonymized),
                     arguments={"root": str(anonymized.resolve())},
                 ),

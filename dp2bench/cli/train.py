@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+    from rich.console import Console
+
+    from dp2bench.cli.progress import TerminalObserver
+    from dp2bench.datasets.crops import Crops
+    from dp2bench.deepprivacy2.training.recipe import GanConfig
 
 app = typer.Typer(
     help="Train generators, the embedded detector and attackers, on your own data or on the embedded people.",
@@ -26,16 +36,86 @@ Threads = Annotated[
 ]
 
 
-def _gpu(device: str) -> bool:
-    import torch
-
+def _check_start(start: Path | None, hint: str) -> None:
     from dp2bench.core.errors import Dp2benchError
 
-    if device not in {"auto", "cpu", "cuda"}:
-        raise Dp2benchError(f"There is no device {device!r}.", "Use cpu, cuda or auto.")
-    if device == "cuda" and not torch.cuda.is_available():
-        raise Dp2benchError("PyTorch sees no GPU on this machine.", "Train with --device cpu.")
-    return device != "cpu" and torch.cuda.is_available()
+    if start is not None and not start.is_file():
+        raise Dp2benchError(f"There is no file {start} to start with.", hint)
+
+
+def _dataset(name: str, arguments: Mapping[str, Any], root: Path | None) -> Any:
+    """A dataset by its registered name, at ``root`` where one is given."""
+    from dp2bench.core import registry
+
+    given = dict(arguments) if root is None else {**arguments, "root": str(root)}
+    return registry.create("datasets", name, given)
+
+
+@contextmanager
+def _observed(console: Console, last: str) -> Iterator[TerminalObserver]:
+    """Show progress; Ctrl-C ends with a line that says where the same command goes on."""
+    from dp2bench.cli.progress import TerminalObserver
+
+    try:
+        with TerminalObserver(console) as observer:
+            yield observer
+    except KeyboardInterrupt:
+        sys.stderr.write(f"\nStopped. The same command goes on from the last {last}.\n")
+        raise typer.Exit(130) from None
+
+
+def _launch(device: str, processes: int, threads: int | None, precision: Any) -> Fabric:
+    """Lightning Fabric with its processes started."""
+    from dp2bench.core.errors import Dp2benchError
+    from dp2bench.core.machine import default_threads, pick_device
+
+    try:
+        from lightning_fabric import Fabric
+    except ImportError as error:
+        raise Dp2benchError(
+            "Training needs Lightning Fabric, which is not installed.",
+            "Install it: pip install 'dp2bench[train]'",
+        ) from error
+    import torch
+
+    on_gpu = pick_device(device) != "cpu"
+    if on_gpu and torch.cuda.device_count() < processes:
+        raise Dp2benchError(
+            f"{processes} processes need as many GPUs; this machine has {torch.cuda.device_count()}.",
+            "Lower --processes, or train with --device cpu.",
+        )
+    torch.set_num_threads(threads or max(1, default_threads() // processes))
+    fabric = Fabric(
+        accelerator="cuda" if on_gpu else "cpu",
+        devices=processes,
+        strategy="ddp" if processes > 1 else "auto",
+        precision=precision,
+    )
+    fabric.launch()
+    return fabric
+
+
+def _crops_by_split(
+    dataset: Any, recipe: GanConfig, folder: Path | None, fabric: Fabric, observer: TerminalObserver
+) -> dict[str, Crops]:
+    """The crops to learn from and to preview; the first resized once and kept in ``folder`` where one is given."""
+    from dp2bench.deepprivacy2.training.crops import pack
+
+    if fabric.is_global_zero:
+        dataset.prepare(observer.progress("dataset"))
+    fabric.barrier()
+    height, width = (int(v) for v in recipe.network["imsize"])
+    sources: dict[str, Crops] = {}
+    for split in {recipe.data.split, recipe.data.preview_split}:
+        source = dataset.crops(split)
+        if folder is not None and split == recipe.data.split:
+            packed = folder / f"{split}-{height}x{width}"
+            if fabric.is_global_zero:
+                pack(source, (height, width), packed, observer.progress("packing"))
+            fabric.barrier()
+            source = pack(source, (height, width), packed)
+        sources[split] = source
+    return sources
 
 
 @app.command()
@@ -94,87 +174,40 @@ def generator(
 
     Example: dp2bench train generator passersby-body --out runs/body
     """
+    from rich.console import Console
+
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.deepprivacy2.training.recipe import load
     from dp2bench.weights.digests import sha256
 
-    if start is not None and not start.is_file():
-        raise Dp2benchError(f"There is no file {start} to start with.", "Give a run's checkpoint.pt.")
+    _check_start(start, "Give a run's checkpoint.pt.")
     changed: dict[str, Any] = {} if images is None else {"images": images}
     if start is not None:
         changed["start_sha256"] = sha256(start)
-    wanted = load(recipe, changed)
-    try:
-        from lightning_fabric import Fabric
-    except ImportError as error:
-        raise Dp2benchError(
-            "Training needs Lightning Fabric, which is not installed.",
-            "Install it: pip install 'dp2bench[train]'",
-        ) from error
-
-    import torch
-    from rich.console import Console
-
-    from dp2bench.cli.progress import TerminalObserver
-    from dp2bench.core import registry
-    from dp2bench.core.machine import default_threads
-    from dp2bench.deepprivacy2.training.crops import pack
-    from dp2bench.deepprivacy2.training.loop import Training
-
-    on_gpu = _gpu(device)
-    if on_gpu and torch.cuda.device_count() < processes:
-        raise Dp2benchError(
-            f"{processes} processes need as many GPUs; this machine has {torch.cuda.device_count()}.",
-            "Lower --processes, or train with --device cpu.",
-        )
-    torch.set_num_threads(threads or max(1, default_threads() // processes))
-    fabric = Fabric(
-        accelerator="cuda" if on_gpu else "cpu",
-        devices=processes,
-        strategy="ddp" if processes > 1 else "auto",
-        precision=wanted.precision,
-    )
-    fabric.launch()
-    console = Console(quiet=not fabric.is_global_zero)
-    arguments = dict(wanted.data.arguments)
-    if data_root is not None:
-        arguments["root"] = str(data_root)
-    dataset = registry.create("datasets", wanted.data.dataset, arguments)
+    config = load(recipe, changed)
+    fabric = _launch(device, processes, threads, config.precision)
+    dataset = _dataset(config.data.dataset, config.data.arguments, data_root)
     if not hasattr(dataset, "crops"):
         raise Dp2benchError(
-            f"{wanted.data.dataset} is no dataset of crops.",
+            f"{config.data.dataset} is no dataset of crops.",
             "Use one like fdh, fdf256, passersby-fdh or passersby-fdf (`dp2bench list datasets`).",
         )
-    height, width = (int(v) for v in wanted.network["imsize"])
-    try:
-        with TerminalObserver(console) as observer:
-            if fabric.is_global_zero:
-                dataset.prepare(observer.progress("dataset"))
-            fabric.barrier()
-            sources = {}
-            for split in {wanted.data.split, wanted.data.preview_split}:
-                source = dataset.crops(split)
-                if packed and split == wanted.data.split:
-                    folder = out / "packed" / f"{split}-{height}x{width}"
-                    if fabric.is_global_zero:
-                        pack(source, (height, width), folder, observer.progress("packing"))
-                    fabric.barrier()
-                    source = pack(source, (height, width), folder)
-                sources[split] = source
-            training = Training(
-                wanted,
-                out,
-                sources[wanted.data.split],
-                fabric,
-                previews=sources[wanted.data.preview_split],
-                workers=workers,
-            )
-            if start is not None:
-                training.start(start)
-            file = training.run(observer.progress("crops"), half=half)
-    except KeyboardInterrupt:
-        sys.stderr.write("\nStopped. The same command goes on from the last checkpoint.\n")
-        raise typer.Exit(130) from None
+    from dp2bench.deepprivacy2.training.loop import GanTraining
+
+    console = Console(quiet=not fabric.is_global_zero)
+    with _observed(console, "checkpoint") as observer:
+        crops = _crops_by_split(dataset, config, out / "packed" if packed else None, fabric, observer)
+        training = GanTraining(
+            config,
+            out,
+            crops[config.data.split],
+            fabric,
+            previews=crops[config.data.preview_split],
+            workers=workers,
+        )
+        if start is not None:
+            training.start_from(start)
+        file = training.run(observer.progress("crops"), half=half)
     if file is not None:
         console.print(f"generator  {file}", highlight=False, soft_wrap=True)
 
@@ -221,36 +254,26 @@ def detector(
     import torch
     from rich.console import Console
 
-    from dp2bench.cli.progress import TerminalObserver
-    from dp2bench.core import registry
-    from dp2bench.core.errors import Dp2benchError
-    from dp2bench.core.machine import default_threads
-    from dp2bench.detection.compact.training import load_recipe, train
+    from dp2bench.core.machine import default_threads, pick_device
+    from dp2bench.detection.compact.recipe import load_recipe
+    from dp2bench.detection.compact.training import train_detector
 
-    wanted = load_recipe(recipe, {} if epochs is None else {"epochs": epochs})
-    if start is not None and not start.is_file():
-        raise Dp2benchError(f"There is no file {start} to start with.", "Give a detector.safetensors.")
-    on_gpu = _gpu(device)
+    config = load_recipe(recipe, {} if epochs is None else {"epochs": epochs})
+    _check_start(start, "Give a detector.safetensors.")
+    chosen_device = pick_device(device)
     torch.set_num_threads(threads or default_threads())
-    arguments = dict(wanted.data.arguments)
-    if data_root is not None:
-        arguments["root"] = str(data_root)
-    dataset = registry.create("datasets", wanted.data.dataset, arguments)
+    dataset = _dataset(config.data.dataset, config.data.arguments, data_root)
     console = Console()
-    try:
-        with TerminalObserver(console) as observer:
-            dataset.prepare(observer.progress("dataset"))
-            file = train(
-                dataset,
-                wanted,
-                out,
-                start=start,
-                device="cuda" if on_gpu else "cpu",
-                progress=observer.progress("steps"),
-            )
-    except KeyboardInterrupt:
-        sys.stderr.write("\nStopped. The same command goes on from the last epoch.\n")
-        raise typer.Exit(130) from None
+    with _observed(console, "epoch") as observer:
+        dataset.prepare(observer.progress("dataset"))
+        file = train_detector(
+            dataset,
+            config,
+            out,
+            start=start,
+            device=chosen_device,
+            progress=observer.progress("steps"),
+        )
     console.print(f"detector  {file}", highlight=False, soft_wrap=True)
 
 
@@ -292,38 +315,32 @@ def attacker(
 
     from dp2bench.attacks import reid
     from dp2bench.cli.arguments import key_values
-    from dp2bench.cli.progress import TerminalObserver
-    from dp2bench.core import registry
     from dp2bench.core.errors import Dp2benchError
-    from dp2bench.core.machine import default_threads
+    from dp2bench.core.machine import default_threads, pick_device
 
     recipe = reid.recipe(key_values("--argument", argument))
-    on_gpu = _gpu(device)
+    chosen_device = pick_device(device)
     torch.set_num_threads(threads or default_threads())
-    data = registry.create("datasets", dataset, {} if data_root is None else {"root": str(data_root)})
+    data = _dataset(dataset, {}, data_root)
     if getattr(data, "layout", None) != "market1501":
         raise Dp2benchError(
             f"{dataset} names no identities.",
             "Use a dataset in Market-1501's layout (`dp2bench list datasets`).",
         )
     console = Console()
-    try:
-        with TerminalObserver(console) as observer:
-            data.prepare(observer.progress("dataset"))
-            out.mkdir(parents=True, exist_ok=True)
-            reid.train(
-                data.samples("train"),
-                recipe,
-                out,
-                seed=seed,
-                data=f"{data.meta.name} {data.meta.version}",
-                half=half,
-                device="cuda" if on_gpu else "cpu",
-                progress=observer.progress("steps"),
-            )
-    except KeyboardInterrupt:
-        sys.stderr.write("\nStopped. The same command goes on from the last epoch.\n")
-        raise typer.Exit(130) from None
+    with _observed(console, "epoch") as observer:
+        data.prepare(observer.progress("dataset"))
+        out.mkdir(parents=True, exist_ok=True)
+        reid.train(
+            data.samples("train"),
+            recipe,
+            out,
+            seed=seed,
+            data=f"{data.meta.name} {data.meta.version}",
+            half=half,
+            device=chosen_device,
+            progress=observer.progress("steps"),
+        )
     console.print(f"attacker  {out / 'model.safetensors'}", highlight=False, soft_wrap=True)
 
 
@@ -383,7 +400,7 @@ def crops(
     from dp2bench.core import registry
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.datasets.folder import Folder
-    from dp2bench.deepprivacy2.training.build_dataset import Filters, build
+    from dp2bench.deepprivacy2.training.build_dataset import Filters, build_dataset
 
     limits = key_values("--limit", limit)
     if unknown := sorted(set(limits) - {f.name for f in fields(Filters)}):
@@ -393,7 +410,7 @@ def crops(
     if not source.exists():
         raise Dp2benchError(f"{source} is not there.", "Give the folder of the pictures.")
     arguments = key_values("--detector-argument", detector_argument)
-    who = (
+    finder = (
         registry.create("detectors", detector, arguments)
         if detections is None
         else saved_detections(detections, arguments)
@@ -401,29 +418,31 @@ def crops(
     pictures = Folder(source) if dataset is None else registry.create("datasets", dataset, {"root": source})
     console = Console()
     with TerminalObserver(console) as observer:
-        report = build(
+        report = build_dataset(
             pictures,
-            who,
+            finder,
             out,
             filters=Filters(**limits),
             validation=validation,
             progress=observer.progress("pictures"),
         )
+    console.print(f"{_summary(report)}Written: {out}, with filtered.json", highlight=False, soft_wrap=True)
+
+
+def _summary(report: Mapping[str, Any]) -> str:
+    """What became of the people of `crops`, in sentences that end with a space."""
     removed = ", ".join(f"{n} by {name}" for name, n in report["removed"].items()) or "nobody"
     unchecked = ", ".join(f"{name} on {n} crops" for name, n in report["not_checked"].items())
     agreement = "keypoints_on_surface"
     compared = report["checked"].get(agreement, 0)
     without = report["limits"]["surface"] and report["not_checked"].get(agreement)
-    console.print(
+    sentences = [
         f"{report['people']} people in {report['pictures']} pictures; crops: {report['crops']}; removed: {removed}. "
-        + (f"Keypoints were held against the surface on {compared} crops. " if compared else "")
-        + (f"Not checked, for want of data: {unchecked}. " if unchecked else "")
-        + (
-            "Keypoints come with `-d keypoints=torchvision-keypoint-rcnn`. "
-            if without and not compared
-            else ""
-        )
-        + f"Written: {out}, with filtered.json",
-        highlight=False,
-        soft_wrap=True,
-    )
+    ]
+    if compared:
+        sentences.append(f"Keypoints were held against the surface on {compared} crops. ")
+    if unchecked:
+        sentences.append(f"Not checked, for want of data: {unchecked}. ")
+    if without and not compared:
+        sentences.append("Keypoints come with `-d keypoints=torchvision-keypoint-rcnn`. ")
+    return "".join(sentences)

@@ -14,13 +14,8 @@ from dp2bench.core.contracts import ComponentMeta, Dataset, Detector, bind_detec
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.types import Category, Image, People, Sample, SurfaceMap
 from dp2bench.detection import checkpoints, matching
-from dp2bench.detection.compact.detectors import (
-    PERSON_SCORE,
-    CompactPredictor,
-    EmbeddedFace,
-    EmbeddedMask,
-    EmbeddedSurface,
-)
+from dp2bench.detection.compact.detectors import EmbeddedFace, EmbeddedMask, EmbeddedSurface
+from dp2bench.detection.compact.predictor import PERSON_SCORE, CompactPredictor
 from dp2bench.detection.keypoints import WithKeypoints, assign_keypoints
 from dp2bench.detection.rcnn.detectors import CSEDetector, MaskRCNNDetector
 from dp2bench.inpainting import crops as cutting
@@ -163,11 +158,11 @@ def deepprivacy2(
     points = _named("keypoints", keypoints, keypoints_arguments, "torchvision-keypoint-rcnn")
     if mask_rcnn is None and cse is None:
         score_threshold = PERSON_SCORE if person_score is None else person_score
-        eyes = CompactPredictor(weights=weights, person_score=score_threshold, device=device)
+        predictor = CompactPredictor(weights=weights, person_score=score_threshold, device=device)
         return Ensemble(
-            EmbeddedMask(eyes=eyes),
-            EmbeddedSurface(eyes=eyes),
-            faces or EmbeddedFace(eyes=eyes),
+            EmbeddedMask(predictor=predictor),
+            EmbeddedSurface(predictor=predictor),
+            faces or EmbeddedFace(predictor=predictor),
             points,
             **given,
         )

@@ -74,7 +74,7 @@ def test_mask_detector(tmp_path):
     (people,) = detector.detect([np.zeros((64, 48, 3), np.uint8)], [None])
     assert people.masks.shape == (2, 64, 48)
     assert detector._network.given["score_threshold"] == 0.1
-    assert detector._network.given["most"] is None
+    assert detector._network.given["max_detections"] is None
     expected = np.zeros((64, 48), bool)
     expected[20:60, 10:20] = True
     assert (people.masks[0] == expected).all()
@@ -94,7 +94,7 @@ def test_surface_detector(tmp_path):
     detector = _with(CSEDetector, tmp_path, _found(boxes, None, embedding, segmentation), max_detections=7)
     (people,) = detector.detect([np.zeros((600, 50, 3), np.uint8)], [None])
     assert detector._network.given["score_threshold"] == 0.3
-    assert detector._network.given["most"] == 7
+    assert detector._network.given["max_detections"] == 7
     assert len(people) == 2, "a box without pixels is nobody"
     assert people.categories.tolist() == [2, 2]
     surface = people.surfaces[0]
@@ -120,8 +120,8 @@ def test_nearest_vertices_is_exact_and_bounded():
     rng = torch.Generator().manual_seed(0)
     table, points = torch.randn(300, 16, generator=rng), torch.randn(1000, 16, generator=rng)
     expected = torch.cdist(points.double(), table.double()).argmin(1)
-    for max_detections in (1, 300 * 7, 1 << 24):
-        assert (detectors.nearest_vertices(points, table, max_detections=max_detections) == expected).all()
+    for max_distances in (1, 300 * 7, 1 << 24):
+        assert (detectors.nearest_vertices(points, table, max_distances=max_distances) == expected).all()
 
 
 def test_missing_weights():

@@ -125,7 +125,7 @@ def test_whole_inference(network, monkeypatch):
     towards_people = 100 * torch.eye(len(predictor.bias))[rcnn.PERSON]
     monkeypatch.setattr(predictor, "bias", torch.nn.Parameter(predictor.bias + towards_people))
     image = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (3, 90, 120), np.uint8))
-    found = network(image, score_threshold=0.0, short=96, long=120, most=30)
+    found = network(image, score_threshold=0.0, short=96, long=120, max_detections=30)
     n = len(found.boxes)
     assert 0 < n <= 30
     assert found.boxes.shape == (n, 4)
@@ -161,8 +161,8 @@ def test_other_classes_crowd_nobody_out_and_a_warning_says_who_is_cut(monkeypatc
     monkeypatch.setattr(network, "masks", lambda features, b: torch.zeros(len(b), 28, 28))
     image = torch.zeros(3, 40, 1120, dtype=torch.uint8)
     for enough in (None, 120):
-        found = network(image, score_threshold=0.5, short=40, long=1120, most=enough)
+        found = network(image, score_threshold=0.5, short=40, long=1120, max_detections=enough)
         assert torch.equal(found.boxes, boxes[20:])
     assert not caplog.records
-    assert len(network(image, score_threshold=0.5, short=40, long=1120, most=15).boxes) == 15
+    assert len(network(image, score_threshold=0.5, short=40, long=1120, max_detections=15).boxes) == 15
     assert "120 people were found in a picture and 15 are kept" in caplog.text

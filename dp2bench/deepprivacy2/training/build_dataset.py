@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from numpy.typing import NDArray
 from dp2bench.core import templates
 from dp2bench.core.contracts import Dataset, Detector, Progress, bind_detector, no_progress
 from dp2bench.core.errors import Dp2benchError, PictureError
-from dp2bench.core.types import Image, People, SampleId, SurfaceMap
+from dp2bench.core.types import Image, People, Sample, SampleId, SurfaceMap
 from dp2bench.datasets.crops import Crop
 from dp2bench.datasets.fdh import HEIGHT, TEMPLATE_FILE, WIDTH, members
 from dp2bench.datasets.shards import ShardWriter, empty_folder
@@ -70,7 +71,7 @@ def measure(
     light = cv2.cvtColor(crop.image, cv2.COLOR_RGB2GRAY)
     x0, y0, x1, y1 = region.box
     wx0, wy0, wx1, wy1 = region.window
-    found = {
+    measured = {
         "score": float(people.scores[person]),
         "height": float(y1 - y0),
         "sharpness": float(cv2.Laplacian(light, cv2.CV_64F).var()),
@@ -78,21 +79,21 @@ def measure(
         "inside": (wx1 - wx0) * (wy1 - wy0) / ((x1 - x0) * (y1 - y0)),
     }
     if crop.vertices is None:
-        return found
+        return measured
     surface = people.surfaces[person]
     assert surface is not None
     on_surface = crop.vertices >= 0
     template = templates.get(surface.template)
     seen = np.unique(crop.vertices[on_surface])
     if template.parts is None:
-        found["parts"] = min(1.0, 10 * len(seen) / len(template))
+        measured["parts"] = min(1.0, 10 * len(seen) / len(template))
     else:
         counts = np.bincount(template.parts[seen], minlength=len(template.part_names))
-        found["parts"] = float((counts >= filters.vertices_per_part).mean())
+        measured["parts"] = float((counts >= filters.vertices_per_part).mean())
     if crop.person is not None and (crop.person | on_surface).any():
-        found["surface_iou"] = float((crop.person & on_surface).sum() / (crop.person | on_surface).sum())
+        measured["surface_iou"] = float((crop.person & on_surface).sum() / (crop.person | on_surface).sum())
     if people.keypoints is None:
-        return found
+        return measured
     # what another person hides is annotated where nothing of the surface is seen
     visible = (crop.keypoints[:, 2] > 0) & (people.keypoints[person, :, 2] == 2)
     if visible.any():
@@ -102,8 +103,8 @@ def measure(
         )
         columns = np.clip((crop.keypoints[visible, 0] * WIDTH).astype(int), 0, WIDTH - 1)
         rows = np.clip((crop.keypoints[visible, 1] * HEIGHT).astype(int), 0, HEIGHT - 1)
-        found["keypoints_on_surface"] = float(near[rows, columns].mean())
-    return found
+        measured["keypoints_on_surface"] = float(near[rows, columns].mean())
+    return measured
 
 
 def limited(filters: Filters) -> dict[str, float]:
@@ -128,7 +129,7 @@ def unchecked(measured: dict[str, float], filters: Filters) -> list[str]:
 def crops_of(image: Image, people: People) -> list[tuple[int, cutting.Region, Crop]]:
     """Every person of a picture as a crop of 288 x 160, cut as the anonymizer cuts; people without a region are left out."""
     plan = cutting.plan(people, (image.shape[0], image.shape[1]), "body", (HEIGHT, WIDTH))
-    made = []
+    crops = []
     for region in (*plan.small, *plan.regions):
         person = region.person
         surface = people.surfaces[person]
@@ -147,8 +148,8 @@ def crops_of(image: Image, people: People) -> list[tuple[int, cutting.Region, Cr
             None if surface is None else cutting.surface_in_crop(surface, region),
             _mask(people, person, region),
         )
-        made.append((person, region, crop))
-    return made
+        crops.append((person, region, crop))
+    return crops
 
 
 def _mask(people: People, person: int, region: cutting.Region) -> NDArray[np.bool_] | None:
@@ -167,7 +168,7 @@ def split_of(source: str, validation: float) -> str:
     return "val" if share < validation else "train"
 
 
-def build(
+def build_dataset(
     dataset: Dataset,
     detector: Detector,
     out: Path,
@@ -197,83 +198,110 @@ def build(
     """
     for split in ("train", "val"):
         empty_folder(out / split)
-    finder = bind_detector(detector, dataset)
+    bound = bind_detector(detector, dataset)
     samples = [(split, s) for split in dataset.meta.splits for s in dataset.samples(split)]
-    removed: Counter[str] = Counter()
-    kept: Counter[str] = Counter()
-    checked: Counter[str] = Counter()
-    not_checked: Counter[str] = Counter()
-    values: dict[str, list[float]] = {}
-    unreadable: dict[str, str] = {}
-    named: set[str] = set()
-    people_found = 0
+    counts = _Counts(filters)
     with ShardWriter(out / "train") as train, ShardWriter(out / "val") as val:
         for done, (split, sample) in enumerate(samples, 1):
             try:
                 image = dataset.read(sample)
             except PictureError as error:
-                unreadable[f"{split}/{sample.id}"] = error.problem
+                counts.unreadable[f"{split}/{sample.id}"] = error.problem
                 continue
-            if isinstance(
-                finder, Ensemble
-            ):  # its masks are unions with the surface, which agree with the surface
-                parts = finder.parts(image, sample)
-                masks, people = parts[0], finder.combined(*parts, image)
-            else:
-                masks = people = finder.detect([image], [sample])[0]
-            people_found += len(people)
-            named |= {s.template for s in people.surfaces if s is not None}
-            made = crops_of(image, people)
-            removed.update(["outside"] * (len(people) - len(made)))
-            for person, region, crop in made:
-                own = _mask(masks, person, region) if person < len(masks) else None
-                measured = measure(image, people, person, region, replace(crop, person=own), filters)
-                for name, value in measured.items():
-                    values.setdefault(name, []).append(value)
-                reason = "surface" if filters.surface and crop.vertices is None else failed(measured, filters)
-                if reason:
-                    removed[reason] += 1
-                    continue
-                missing = unchecked(measured, filters)
-                not_checked.update(missing)
-                checked.update(set(limited(filters)) - set(missing))
-                side = split_of(str(sample.id), validation)
-                kept[side] += 1
+            side = split_of(str(sample.id), validation)
+            for person, crop in _kept_crops(bound, image, sample, filters, counts):
+                counts.kept[side] += 1
                 key = f"{_safe(split, sample.id)}-{person:03d}"
                 (train if side == "train" else val).write(
                     key, members(crop if filters.surface else replace(crop, vertices=None))
                 )
             progress(done, len(samples))
-    if len(named) > 1:
+    if len(counts.templates) > 1:
         raise Dp2benchError(
-            f"Surfaces of several templates were found: {', '.join(sorted(named))}.",
+            f"Surfaces of several templates were found: {', '.join(sorted(counts.templates))}.",
             "Build one dataset with one detector of surfaces.",
         )
-    if not kept:
-        why = ", ".join(f"{n} by {name}" for name, n in removed.most_common()) or "nobody was found"
+    if not counts.kept:
+        why = ", ".join(f"{n} by {name}" for name, n in counts.removed.most_common()) or "nobody was found"
         raise Dp2benchError(
-            f"No crop is left of {people_found} people in {len(samples)} pictures ({why}).",
+            f"No crop is left of {counts.people} people in {len(samples)} pictures ({why}).",
             "Loosen the filters or choose another detector.",
         )
-    if named and filters.surface:
-        (out / TEMPLATE_FILE).write_text(named.pop(), "utf-8")
-    report: dict[str, Any] = {
+    if counts.templates and filters.surface:
+        (out / TEMPLATE_FILE).write_text(counts.templates.pop(), "utf-8")
+    report = {
         "pictures": len(samples),
-        "unreadable": unreadable,
-        "people": people_found,
-        "crops": dict(sorted(kept.items())),
-        "removed": dict(removed.most_common()),
-        "checked": {name: checked[name] for name in limited(filters)},
-        "not_checked": dict(not_checked.most_common()),
+        **counts.report(),
         "detector": f"{detector.meta.name} {detector.meta.revision}",
         "limits": asdict(filters),
-        "percentiles_5_50_95": {
-            name: [round(float(v), 3) for v in np.percentile(found, [5, 50, 95])]
-            for name, found in sorted(values.items())
-        },
+        "percentiles_5_50_95": counts.percentiles(),
     }
     (out / REPORT).write_text(json.dumps(report, indent=1) + "\n", "utf-8")
     return report
+
+
+class _Counts:
+    """What became of the people of a dataset."""
+
+    def __init__(self, filters: Filters) -> None:
+        self.filters = filters
+        self.removed: Counter[str] = Counter()
+        self.kept: Counter[str] = Counter()
+        self.checked: Counter[str] = Counter()
+        self.not_checked: Counter[str] = Counter()
+        self.values: dict[str, list[float]] = {}
+        self.unreadable: dict[str, str] = {}
+        self.templates: set[str] = set()
+        self.people = 0
+
+    def judge(self, measured: dict[str, float], *, has_surface: bool) -> bool:
+        """Count one person's crop; whether it is kept."""
+        for name, value in measured.items():
+            self.values.setdefault(name, []).append(value)
+        reason = "surface" if self.filters.surface and not has_surface else failed(measured, self.filters)
+        if reason:
+            self.removed[reason] += 1
+            return False
+        missing = unchecked(measured, self.filters)
+        self.not_checked.update(missing)
+        self.checked.update(set(limited(self.filters)) - set(missing))
+        return True
+
+    def report(self) -> dict[str, Any]:
+        return {
+            "unreadable": self.unreadable,
+            "people": self.people,
+            "crops": dict(sorted(self.kept.items())),
+            "removed": dict(self.removed.most_common()),
+            "checked": {name: self.checked[name] for name in limited(self.filters)},
+            "not_checked": dict(self.not_checked.most_common()),
+        }
+
+    def percentiles(self) -> dict[str, list[float]]:
+        return {
+            name: [round(float(v), 3) for v in np.percentile(values, [5, 50, 95])]
+            for name, values in sorted(self.values.items())
+        }
+
+
+def _kept_crops(
+    detector: Detector, image: Image, sample: Sample, filters: Filters, counts: _Counts
+) -> Iterator[tuple[int, Crop]]:
+    """The crops of those in a picture who hold the filters, with each one's place among the people."""
+    if isinstance(detector, Ensemble):  # its masks are unions with the surface, which agree with the surface
+        parts = detector.parts(image, sample)
+        masks, people = parts[0], detector.combined(*parts, image)
+    else:
+        masks = people = detector.detect([image], [sample])[0]
+    counts.people += len(people)
+    counts.templates |= {s.template for s in people.surfaces if s is not None}
+    cut = crops_of(image, people)
+    counts.removed.update(["outside"] * (len(people) - len(cut)))
+    for person, region, crop in cut:
+        own = _mask(masks, person, region) if person < len(masks) else None
+        measured = measure(image, people, person, region, replace(crop, person=own), filters)
+        if counts.judge(measured, has_surface=crop.vertices is not None):
+            yield person, crop
 
 
 def _safe(split: str, name: SampleId) -> str:

@@ -55,7 +55,7 @@ class _NetworkDetector:
         max_detections: int | None = None,
     ) -> None:
         if max_detections is not None:
-            check_whole("most", max_detections)
+            check_whole("max_detections", max_detections)
         self.weights = checkpoints.find(weights, self.name, self.official)
         self.meta = ComponentMeta(self.name, "2", (checkpoints.describe(self.weights, self.licence),))
         self.score_threshold = score_threshold
@@ -217,15 +217,15 @@ def surface_vertices(
 
 
 @torch.no_grad()
-def nearest_vertices(embeddings: Tensor, table: Tensor, *, max_detections: int = 1 << 24) -> Tensor:
+def nearest_vertices(embeddings: Tensor, table: Tensor, *, max_distances: int = 1 << 24) -> Tensor:
     """(P,) int32: the row of ``table`` (V, D) nearest to each of ``embeddings`` (P, D).
 
-    ``max_detections`` bounds the distances held at once (64 MiB as it is), whatever P and V are.
+    ``max_distances`` bounds the distances held at once (64 MiB as it is), whatever P and V are.
     """
     # |e - t|^2 = |e|^2 - 2 (e.t - |t|^2 / 2): the last term rides along as one more dimension.
     points = torch.cat((embeddings, embeddings.new_full((len(embeddings), 1), -1.0)), 1)
     vertices = torch.cat((table, (table * table).sum(1, keepdim=True) * 0.5), 1).T.contiguous()
-    step = min(max(1, max_detections // len(table)), max(1, len(points)))
+    step = min(max(1, max_distances // len(table)), max(1, len(points)))
     closeness = table.new_empty(step, len(table))
     out = torch.empty(len(points), dtype=torch.int32, device=points.device)
     for start in range(0, len(points), step):

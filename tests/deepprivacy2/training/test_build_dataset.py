@@ -17,7 +17,7 @@ from dp2bench.core.types import People, SurfaceMap
 from dp2bench.datasets.fdh import FDH
 from dp2bench.datasets.folder import Folder
 from dp2bench.datasets.passersby.coco import PassersbyCoco
-from dp2bench.deepprivacy2.training.build_dataset import Filters, build, split_of
+from dp2bench.deepprivacy2.training.build_dataset import Filters, build_dataset, split_of
 from dp2bench.detection.ensemble import Ensemble
 
 TEMPLATE = "passersby-13380"
@@ -56,7 +56,7 @@ def pictures(tmp_path):
 
 
 def test_everybody_is_a_crop_or_counted_with_the_reason(pictures, tmp_path):
-    report = build(pictures, Finder(), tmp_path / "out", validation=0.3)
+    report = build_dataset(pictures, Finder(), tmp_path / "out", validation=0.3)
     assert report["pictures"] == 9
     assert list(report["unreadable"]) == ["all/8.png"]
     assert report["removed"] == {"surface": 4, "sharpness": 1}
@@ -84,19 +84,19 @@ def test_an_ensembles_surface_is_held_against_its_instance_network(pictures, tmp
             return [People.of(p.boxes, masks=p.masks) for p in found]
 
     limits = {"parts": None, "sharpness": None, "contrast": None}
-    agreeing = build(
+    agreeing = build_dataset(
         pictures, Ensemble(Half(), Finder()), tmp_path / "a", filters=Filters(**limits, surface_iou=0.4)
     )
     assert agreeing["percentiles_5_50_95"]["surface_iou"][1] == pytest.approx(0.5, abs=0.02)
     assert "surface_iou" not in agreeing["removed"]
     with pytest.raises(Dp2benchError, match="by surface_iou"):
-        build(
+        build_dataset(
             pictures, Ensemble(Half(), Finder()), tmp_path / "b", filters=Filters(**limits, surface_iou=0.6)
         )
 
 
 def test_crops_without_surfaces(pictures, tmp_path):
-    report = build(
+    report = build_dataset(
         pictures,
         Finder(),
         tmp_path / "out",
@@ -113,7 +113,7 @@ def test_crops_without_surfaces(pictures, tmp_path):
 )
 def test_a_limit_nobody_holds_is_named(pictures, tmp_path, limit):
     with pytest.raises(Dp2benchError, match=next(iter(limit))):
-        build(pictures, Finder(), tmp_path / "out", filters=Filters(**limit))
+        build_dataset(pictures, Finder(), tmp_path / "out", filters=Filters(**limit))
 
 
 def test_people_are_looked_up_in_the_annotations_of_a_dataset(pictures, tmp_path):
@@ -277,7 +277,7 @@ def test_hidden_keypoints_are_not_held_against_the_surface(pictures, tmp_path):
             return found
 
     limits = {"sharpness": None, "contrast": None}
-    report = build(pictures, Hidden(), tmp_path / "out", filters=Filters(**limits))
+    report = build_dataset(pictures, Hidden(), tmp_path / "out", filters=Filters(**limits))
     assert report["percentiles_5_50_95"]["keypoints_on_surface"] == [1, 1, 1]
     assert report["removed"] == {"surface": 4}
 
@@ -287,7 +287,7 @@ def test_an_ensembles_keypoints_are_held_against_its_surface(pictures, tmp_path)
         def detect(self, images, samples):
             return [People.of(p.boxes, keypoints=p.keypoints) for p in super().detect(images, samples)]
 
-    report = build(
+    report = build_dataset(
         pictures,
         Ensemble(Finder(), Finder(), keypoints=Points()),
         tmp_path / "out",
