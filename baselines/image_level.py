@@ -36,7 +36,7 @@ class ImageLevel:
     def anonymize(self, image: Image, people: People, *, seed: Seed) -> Anonymized:
         """Replace the people of a picture."""
         h, w = image.shape[:2]
-        regions, _, missed = cutting.plan(people, (h, w), "body", (288, 160), smallest=0)
+        regions, _, missed = cutting.plan_crops(people, (h, w), "body", (288, 160), smallest=0)
         out = image.copy()
         changed = np.zeros((h, w), np.bool_)
         for region in regions:

@@ -27,7 +27,7 @@ class MaskOut:
     def anonymize(self, image: Image, people: People, *, seed: Seed) -> Anonymized:
         """Paint the people of a picture."""
         h, w = image.shape[:2]
-        regions, _, missed = cutting.plan(people, (h, w), self.scope, self.crop_size, smallest=0)
+        regions, _, missed = cutting.plan_crops(people, (h, w), self.scope, self.crop_size, smallest=0)
         out = image.copy()
         changed = np.zeros((h, w), np.bool_)
         for region in regions:

@@ -87,7 +87,10 @@ def detect(
         else:
             rows = _pictures(source, finder, progress, unreadable, preview)
         put = _writer(
-            out, as_json, {"detector": detector, "revision": finder.meta.revision, "arguments": arguments}, stack
+            out,
+            as_json,
+            {"detector": detector, "revision": finder.meta.revision, "arguments": arguments},
+            stack,
         )
         for name, image, people in rows:
             put(name, people, (image.shape[0], image.shape[1]))
@@ -148,7 +151,9 @@ def _frames(
 
     video = Video(source)
     work = out.with_name(f".{out.name}.work")
-    found = find_people(video, detector, work / key_of(source, detector, arguments), max_gap=max_gap, progress=progress)
+    found = find_people(
+        video, detector, work / key_of(source, detector, arguments), max_gap=max_gap, progress=progress
+    )
     if found.failed:
         index, reason = next(iter(found.failed.items()))
         raise Dp2benchError(

@@ -21,7 +21,7 @@ from rich.progress import (
 from rich.text import Text
 
 from dp2bench.core.contracts import Progress
-from dp2bench.engine.executor import Outcome
+from dp2bench.engine.executor import StepOutcome
 from dp2bench.engine.step import Step
 
 
@@ -85,7 +85,7 @@ class TerminalObserver:
         self.running[step.key] = bar
         return self._to(bar)
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: StepOutcome) -> None:
         """See `Observer.end`."""
         if outcome.step.key in self.running:
             self.bars.remove_task(self.running.pop(outcome.step.key))

@@ -177,14 +177,14 @@ def generator(
     from rich.console import Console
 
     from dp2bench.core.errors import Dp2benchError
-    from dp2bench.deepprivacy2.training.recipe import load
+    from dp2bench.deepprivacy2.training.recipe import load_recipe
     from dp2bench.weights.digests import sha256
 
     _check_start(start, "Give a run's checkpoint.pt.")
     changed: dict[str, Any] = {} if images is None else {"images": images}
     if start is not None:
         changed["start_sha256"] = sha256(start)
-    config = load(recipe, changed)
+    config = load_recipe(recipe, changed)
     fabric = _launch(device, processes, threads, config.precision)
     dataset = _dataset(config.data.dataset, config.data.arguments, data_root)
     if not hasattr(dataset, "crops"):

@@ -34,7 +34,7 @@ class NotApplicable(Exception):  # noqa: N818 - the method declares something el
 
 
 @dataclass(frozen=True)
-class Outcome:
+class CheckOutcome:
     """What one check found."""
 
     check: str
@@ -156,21 +156,21 @@ class Examples:
         )
 
 
-def run(make: Make, examples: Examples | None = None) -> Iterator[Outcome]:
+def run(make: Make, examples: Examples | None = None) -> Iterator[CheckOutcome]:
     """Every check's outcome, in the order of `CHECKS`. A check that raises anything is a failure that says what was raised."""
     examples = Examples() if examples is None else examples
     for name, check in CHECKS.items():
         try:
             check(make, examples)
-            yield Outcome(name, "pass")
+            yield CheckOutcome(name, "pass")
         except NotApplicable as reason:
-            yield Outcome(name, "skip", str(reason))
+            yield CheckOutcome(name, "skip", str(reason))
         except Violation as violation:
-            yield Outcome(name, "fail", str(violation))
+            yield CheckOutcome(name, "fail", str(violation))
         except Exception as error:  # noqa: BLE001 - a third party's method may raise anything
             last = traceback.extract_tb(error.__traceback__)[-1]
             where = f"{last.filename.rsplit('/', 1)[-1]}:{last.lineno}"
-            yield Outcome(name, "fail", f"raised {type(error).__name__} at {where}: {error}")
+            yield CheckOutcome(name, "fail", f"raised {type(error).__name__} at {where}: {error}")
 
 
 def declaration(make: Make, examples: Examples) -> None:

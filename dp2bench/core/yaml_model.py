@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -48,6 +50,44 @@ def parse(model: type[Model], text: str, where: str, error: type[Dp2benchError])
             said = "unknown key" if problem["type"] == "extra_forbidden" else problem["msg"].removeprefix("Value error, ")  # fmt: skip
             lines.append(f"{where}:{_line_of(node, problem['loc'])}: {key}: {said}")
         raise error("\n".join(lines), "Known keys: " + ", ".join(model.model_fields) + ".") from cause
+
+
+def shipped_recipes(package: str) -> dict[str, str]:
+    """Text of every YAML file in a package's folder ``recipes``, by name."""
+    folder = resources.files(package) / "recipes"
+    return {p.name[:-5]: p.read_text("utf-8") for p in folder.iterdir() if p.name.endswith(".yaml")}
+
+
+def load_recipe(
+    model: type[Model], source: str | Path, package: str, overrides: Mapping[str, Any] | None = None
+) -> Model:
+    """The recipe of a YAML file, or one of those that a package ships, by name.
+
+    Args:
+        model: what it must fit.
+        source: path or name.
+        package: whose folder ``recipes`` is looked into.
+        overrides: values in place of the file's, by key.
+
+    Raises:
+        Dp2benchError: no such file or name, no YAML, or an unknown key or bad value, which it names.
+
+    """
+    known = shipped_recipes(package)
+    name = str(source)
+    if name not in known and not Path(source).is_file():
+        raise Dp2benchError(
+            f"There is no recipe {source}.",
+            f"Give the path of a YAML file or one of: {', '.join(sorted(known))}.",
+        )
+    text = known[name] if name in known else read_text(Path(source), Dp2benchError)
+    recipe = parse(model, text, name, Dp2benchError)
+    try:
+        return model.model_validate({**recipe.model_dump(), **(overrides or {})})
+    except ValidationError as cause:
+        first = cause.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise Dp2benchError(f"{key}: {first['msg']}.", f"Change this setting of {source}.") from cause
 
 
 def _line_of(node: yaml.Node | None, path: tuple[int | str, ...]) -> int:

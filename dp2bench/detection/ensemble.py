@@ -286,7 +286,7 @@ def _with_faces(
 def _dilated_boxes(persons: People, size: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """(K,) indices of the persons who get a crop, and (K, 4) the pixels' box of their dilated masks."""
     who, boxes = [], []
-    for region in cutting.plan(persons, size, "body", _BODY_CROP).regions:
+    for region in cutting.plan_crops(persons, size, "body", _BODY_CROP).regions:
         x, y, w, h = cutting.bounds(region.crop_mask)
         x0, y0, x1, y1 = region.box
         rows, columns = region.crop_mask.shape

@@ -57,7 +57,7 @@ class InstanceConfig:
 
 
 @dataclass(frozen=True)
-class Crop:
+class InstanceCrop:
     """One annotated instance.
 
     Attributes:
@@ -76,7 +76,7 @@ class Crop:
 
 def crops(
     dataset: Any, split: str, recipe: InstanceConfig
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[Crop]]:
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], list[InstanceCrop]]:
     """(N, size, size, 3) crops around annotated instances, (N, size / 2, size / 2) masks from 0 to 255, and what they are.
 
     Instances that the evaluator counts: no groups, and not under `SMALLEST` pixels. At most ``recipe.limit`` of them, evenly
@@ -117,7 +117,7 @@ def crops(
         affine = np.column_stack([np.diag(scale), shift])
         pixels[n] = warp_crop(picture, affine, (size, size))
         masks[n] = warp_crop(mask * 255, affine / STEP, (size // STEP, size // STEP))
-        crops.append(Crop(i, (x, y, x + w, y + h), affine, CLASSES.index(value // 1000)))
+        crops.append(InstanceCrop(i, (x, y, x + w, y + h), affine, CLASSES.index(value // 1000)))
     return pixels, masks, crops
 
 
@@ -270,7 +270,7 @@ def predict(
         (out / f"{stem}.txt").write_text("".join(rows), "utf-8")
 
 
-def _placed(chance: NDArray[np.float32], crop: Crop) -> NDArray[np.float32]:
+def _placed(chance: NDArray[np.float32], crop: InstanceCrop) -> NDArray[np.float32]:
     """A mask's probabilities (size / 2, size / 2) at the pixels of its box in the picture."""
     x0, y0, x1, y1 = crop.box
     to_mask = crop.affine / STEP

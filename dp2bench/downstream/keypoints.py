@@ -60,7 +60,7 @@ class KeypointConfig:
 
 
 @dataclass(frozen=True)
-class Crop:
+class KeypointCrop:
     """One annotated person.
 
     Attributes:
@@ -85,7 +85,7 @@ def annotation_file(dataset: Any, split: str) -> Path:
 
 def crops(
     dataset: Dataset, split: str, recipe: KeypointConfig, *, vary: Seed | None = None
-) -> tuple[NDArray[np.uint8], list[Crop]]:
+) -> tuple[NDArray[np.uint8], list[KeypointCrop]]:
     """(N, height, width, 3) crops around the annotated people with keypoints whose picture is there, and what they show.
 
     At most ``recipe.limit`` people, evenly spread; with ``vary``, a seed, each is turned, moved and scaled as `Recipe.vary` says. Raises DatasetError
@@ -119,7 +119,7 @@ def crops(
         keypoints = np.array(row["keypoints"], np.float64).reshape(17, 3)
         # COCO names pixels by whole numbers
         keypoints[:, :2] = (keypoints[:, :2] + 0.5) @ affine[:, :2].T + affine[:, 2]
-        found.append(Crop(row["image_id"], affine, keypoints.astype(np.float32)))
+        found.append(KeypointCrop(row["image_id"], affine, keypoints.astype(np.float32)))
     return pixels, found
 
 
@@ -261,7 +261,7 @@ def predict(
     return results
 
 
-def _result(crop: Crop, place: NDArray[np.float64], mass: NDArray[np.float64]) -> dict[str, Any]:
+def _result(crop: KeypointCrop, place: NDArray[np.float64], mass: NDArray[np.float64]) -> dict[str, Any]:
     points = np.ones((17, 3))
     points[:, :2] = np.linalg.solve(crop.affine[:, :2], (place - crop.affine[:, 2]).T).T - 0.5
     return {

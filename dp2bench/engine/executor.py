@@ -25,7 +25,7 @@ from dp2bench.engine.store import Store
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StepOutcome:
     """How a step ended. ``failure`` is None when its folder is in the store; ``cached`` when it already was."""
 
     step: Step
@@ -43,7 +43,7 @@ class Observer(Protocol):
         """A step starts; returns what it reports its progress to."""
         ...
 
-    def end(self, outcome: Outcome) -> None:
+    def end(self, outcome: StepOutcome) -> None:
         """A step ended."""
         ...
 
@@ -51,7 +51,7 @@ class Observer(Protocol):
 class Executor(Protocol):
     """Carries steps out in an order that respects their needs; a failure stops only what depends on it."""
 
-    def run(self, steps: Sequence[Step], observer: Observer) -> dict[str, Outcome]:
+    def run(self, steps: Sequence[Step], observer: Observer) -> dict[str, StepOutcome]:
         """Outcome by key."""
         ...
 
@@ -69,19 +69,19 @@ class LocalExecutor:
     def __init__(self, store: Store, workers: int = 1) -> None:
         self.store, self.workers = store, workers
 
-    def run(self, steps: Sequence[Step], observer: Observer) -> dict[str, Outcome]:
+    def run(self, steps: Sequence[Step], observer: Observer) -> dict[str, StepOutcome]:
         """See `Executor.run`."""
         if self.workers > 1 and sum(not self.store.has(step.key) for step in steps) > 1:
             return self._several(steps, observer)
-        outcomes: dict[str, Outcome] = {}
+        outcomes: dict[str, StepOutcome] = {}
         for step in steps:
             outcome = self._known(step, outcomes) or self.run_step(step, observer.begin(step))
             outcomes[step.key] = outcome
             observer.end(outcome)
         return outcomes
 
-    def _several(self, steps: Sequence[Step], observer: Observer) -> dict[str, Outcome]:
-        outcomes: dict[str, Outcome] = {}
+    def _several(self, steps: Sequence[Step], observer: Observer) -> dict[str, StepOutcome]:
+        outcomes: dict[str, StepOutcome] = {}
         waiting, busy = critical_path_order(steps), list[_Worker]()
         threads = steps[0].payload["threads"]
         idle = [_Worker(self.store, threads) for _ in range(self.workers)]
@@ -114,14 +114,14 @@ class LocalExecutor:
                 worker.process.terminate()
         return outcomes
 
-    def _known(self, step: Step, outcomes: Mapping[str, Outcome]) -> Outcome | None:
+    def _known(self, step: Step, outcomes: Mapping[str, StepOutcome]) -> StepOutcome | None:
         """How the step ends without being done."""
         broken = next((outcomes[k] for k in step.needs.values() if outcomes[k].failure), None)
         if broken is not None:
-            return Outcome(step, 0.0, failure=broken.failure, skipped=True)
-        return Outcome(step, 0.0, cached=True) if self.store.has(step.key) else None
+            return StepOutcome(step, 0.0, failure=broken.failure, skipped=True)
+        return StepOutcome(step, 0.0, cached=True) if self.store.has(step.key) else None
 
-    def run_step(self, step: Step, progress: Progress) -> Outcome:
+    def run_step(self, step: Step, progress: Progress) -> StepOutcome:
         """Carry out one step here and now."""
         start = time.perf_counter()
         try:
@@ -136,8 +136,10 @@ class LocalExecutor:
             )
             message = str(told) if isinstance(told, Dp2benchError) else f"{type(error).__name__}: {error}"
             failure = Failure(step=step.title, kind=type(error).__name__, message=message)
-            return Outcome(step, time.perf_counter() - start, failure=failure, details=traceback.format_exc())
-        return Outcome(step, time.perf_counter() - start)
+            return StepOutcome(
+                step, time.perf_counter() - start, failure=failure, details=traceback.format_exc()
+            )
+        return StepOutcome(step, time.perf_counter() - start)
 
 
 COST = {"train": 8.0, "anonymize": 2.0}
@@ -179,7 +181,7 @@ class _Worker:
         with contextlib.suppress(OSError):  # it died while idle: `listen` finds out
             self.pipe.send(step)
 
-    def listen(self) -> Outcome | None:
+    def listen(self) -> StepOutcome | None:
         """Take one message; an Outcome when the step ended."""
         try:
             message = self.pipe.recv()
@@ -190,8 +192,8 @@ class _Worker:
                 kind="WorkerDied",
                 message=f"The process of this step ended with code {self.process.exitcode}; if memory ran out, use --workers 1.",
             )
-            return Outcome(self.step, time.perf_counter() - self.started, failure=failure)
-        if isinstance(message, Outcome):
+            return StepOutcome(self.step, time.perf_counter() - self.started, failure=failure)
+        if isinstance(message, StepOutcome):
             return message
         self.progress(*message)
         return None

@@ -16,7 +16,7 @@ from dp2bench.core.contracts import Progress, Task, no_progress
 from dp2bench.core.errors import Dp2benchError, writing
 from dp2bench.core.images import is_picture_name, write_image
 from dp2bench.core.results import Coverage, Result, ResultSpec, Score, content_key
-from dp2bench.engine.executor import Executor, Observer, Outcome
+from dp2bench.engine.executor import Executor, Observer, StepOutcome
 from dp2bench.engine.plan import make_plan
 from dp2bench.engine.step import Cell, Plan, make_dataset
 from dp2bench.engine.steps import write_json
@@ -34,7 +34,7 @@ class Run:
 
     folder: Path
     results: tuple[Result, ...]
-    outcomes: Mapping[str, Outcome]
+    outcomes: Mapping[str, StepOutcome]
 
     @property
     def failed(self) -> bool:
@@ -139,7 +139,7 @@ def _spec(cell: Cell) -> ResultSpec:
 def _result(
     cell: Cell,
     plan: Plan,
-    outcomes: Mapping[str, Outcome],
+    outcomes: Mapping[str, StepOutcome],
     store: Store,
     dataset_version: str,
     device: str,
@@ -265,7 +265,7 @@ def run_suite(
         def begin(self, step: Any) -> Progress:
             return observer.begin(step)
 
-        def end(self, outcome: Outcome) -> None:
+        def end(self, outcome: StepOutcome) -> None:
             journal.add(
                 key=outcome.step.key,
                 kind=outcome.step.kind,

@@ -147,7 +147,7 @@ class InpaintingAnonymizer:
         for inpainter in _distinct(who):
             indices = [i for i, one in enumerate(who) if one is inpainter]
             part = self.scope if inpainter is None else _part(inpainter)
-            some, small, gone = cutting.plan(
+            some, small, gone = cutting.plan_crops(
                 _faces_as_such(people.take(indices)),
                 size,
                 part,

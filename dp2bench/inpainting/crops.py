@@ -62,7 +62,7 @@ class Region:
         return out
 
 
-class Plan(NamedTuple):
+class CropPlan(NamedTuple):
     """Regions in ascending order of covered pixels, those too small for a generator, and who has no
     region.
     """
@@ -72,7 +72,7 @@ class Plan(NamedTuple):
     missed: list[Missed]
 
 
-def plan(
+def plan_crops(
     people: People,
     image_size: tuple[int, int],
     scope: Literal["body", "face"],
@@ -80,7 +80,7 @@ def plan(
     *,
     smallest: int = SMALLEST_CROP,
     face_crop: FaceCrop = "fdf256",
-) -> Plan:
+) -> CropPlan:
     """Where each person is cut out and what of the crop is replaced.
 
     Args:
@@ -120,7 +120,7 @@ def plan(
         (regions if scope == "face" or keeps(region.box, smallest) else small).append(region)
     regions.sort(key=lambda r: (r.pixels, r.person))
     small.sort(key=lambda r: (r.pixels, r.person))
-    return Plan(regions, small, missed)
+    return CropPlan(regions, small, missed)
 
 
 def extract_crop(

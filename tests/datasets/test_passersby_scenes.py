@@ -16,7 +16,7 @@ from dp2bench.datasets.passersby.cityscapes_builder import CityscapesBuilder
 from dp2bench.datasets.passersby.coco import PassersbyCoco
 from dp2bench.datasets.passersby.coco_builder import CocoBuilder
 from dp2bench.datasets.passersby.generation import truth
-from dp2bench.datasets.passersby.generation.chunks import pack, split_blobs
+from dp2bench.datasets.passersby.generation.chunks import pack_arrays, split_blobs
 from dp2bench.datasets.passersby.generation.generated import GeneratedDataset
 from dp2bench.datasets.passersby.reid import PassersbyReID
 from dp2bench.datasets.passersby.rendering.body import SKIN_VERTICES
@@ -155,7 +155,7 @@ def test_a_crowd_becomes_one_region():
 def test_a_chunk_is_the_same_bytes_alone(builder, tmp_path):
     chunk = builder.plan("smoke")[-1]
     a, b = builder.make_chunk(chunk), builder.make_chunk(chunk)
-    assert pack(a) == pack(b)
+    assert pack_arrays(a) == pack_arrays(b)
     made = GeneratedDataset(builder, "smoke")
     made.prepare()
     files = {p.read_bytes() for p in made.root.rglob("*") if p.suffix in (".jpg", ".png")}

@@ -39,7 +39,7 @@ def _with(kind, tmp_path, found, **given):
 
 def _found(boxes, masks=None, embedding=None, segmentation=None):
     n = len(boxes)
-    return rcnn.Found(
+    return rcnn.RcnnDetections(
         torch.tensor(boxes).reshape(n, 4),
         torch.linspace(0.9, 0.5, n),
         torch.zeros(0, 28, 28) if masks is None else masks,

@@ -70,7 +70,7 @@ def test_batches_equal_one_by_one(seed, uses_masked_pixels, pending, monkeypatch
 
 def test_order_is_ascending_pixels_and_overlaps_keep_it():
     _, people = scene(12)
-    regions = cutting.plan(people, (300, 400), "body", (72, 40)).regions
+    regions = cutting.plan_crops(people, (300, 400), "body", (72, 40)).regions
     assert [r.pixels for r in regions] == sorted(people.masks[r.person].sum() for r in regions)
     non_overlapping_batches = stitching.non_overlapping_batches(regions)
     place = {r.person: k for k, layer in enumerate(non_overlapping_batches) for r in layer}
@@ -125,7 +125,7 @@ def test_every_masked_pixel_is_replaced(crop_size):
 def test_dilation_follows_the_published_radius():
     masks = np.zeros((1, 288, 160), bool)
     masks[0, 60:230, 60:100] = True
-    region = cutting.plan(
+    region = cutting.plan_crops(
         People.of([[60, 60, 100, 230]], masks=masks), (288, 160), "body", (288, 160)
     ).regions[0]
     assert cutting.dilation_radius((288, 160)) == 4

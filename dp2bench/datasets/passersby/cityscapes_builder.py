@@ -56,7 +56,7 @@ def stem(spec: SampleSpec) -> str:
 def render_sample(spec: SampleSpec, pool: IdentityPool) -> tuple[StreetView, list[int]]:
     """One picture: the view, and for each person its place in the pool."""
     r = generator(derive_seed("passersby-cityscapes", spec.split, spec.number))
-    place = street_layout.build_place(r, "street")
+    place = street_layout.build_setting(r, "street")
     lane = place.town.road / 2
     eye = lane + float(r.normal(0, 0.3)), float(r.uniform(-4, 4)), float(r.uniform(1.35, 1.7))
     focal = WIDTH * float(r.uniform(0.72, 0.95))

@@ -82,10 +82,10 @@ def render_sample(spec: SampleSpec, pool: IdentityPool) -> tuple[StreetView, lis
     return render_street(place, people, camera, r), chosen, crowd
 
 
-def _set_up(r: np.random.Generator) -> tuple[street_layout.Place, Camera]:
+def _set_up(r: np.random.Generator) -> tuple[street_layout.Setting, Camera]:
     """A new place, and a camera anywhere in it."""
     kind = ("street", "square", "park")[int(r.choice(3, p=[0.5, 0.3, 0.2]))]
-    place = street_layout.build_place(r, kind)
+    place = street_layout.build_setting(r, kind)
     half = place.wide - 1.2
     eye = float(r.uniform(-half, half)), float(r.uniform(-3, 3)), float(r.uniform(0.9, 2.9))
     place = place.clear(eye[0], eye[1], 2.2, 5)

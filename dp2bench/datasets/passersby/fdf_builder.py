@@ -55,7 +55,7 @@ def render_sample(spec: SampleSpec) -> Crop:
             continue
         box -= np.tile(window[:2], 2)
         people = People.of([box], faces=np.array([box], np.float32))
-        region = cutting.plan(people, picture.shape[:2], "face", (SIDE, SIDE)).regions[0]
+        region = cutting.plan_crops(people, picture.shape[:2], "face", (SIDE, SIDE)).regions[0]
         x, y, w, h = cutting.bounds(region.crop_mask)
         points = (
             portraits.shifted(camera, window).project(attempt.person.keypoints)[:LANDMARKS, :2]

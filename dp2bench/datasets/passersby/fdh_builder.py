@@ -45,8 +45,8 @@ def render_sample(spec: SampleSpec) -> Crop:
         )
         if seen is None or (seen.surface != -1).sum() < 0.06 * picture.shape[0] ** 2:
             continue
-        people = portraits.as_people(seen, picture.shape[:2])
-        region = cutting.plan(people, picture.shape[:2], "body", (HEIGHT, WIDTH)).regions[0]
+        people = portraits.people_of(seen, picture.shape[:2])
+        region = cutting.plan_crops(people, picture.shape[:2], "body", (HEIGHT, WIDTH)).regions[0]
         surface = people.surfaces[0]
         assert surface is not None
         # Where the person is, sampled as the surface is.

@@ -16,7 +16,7 @@ from dp2bench.core.seeds import derive_seed, generator
 from dp2bench.core.types import Image
 from dp2bench.datasets.market1501 import FOLDERS
 from dp2bench.datasets.passersby.generation.builder import DatasetBuilder
-from dp2bench.datasets.passersby.generation.chunks import Arrays, join_blobs, pack, split_blobs
+from dp2bench.datasets.passersby.generation.chunks import Arrays, join_blobs, pack_arrays, split_blobs
 from dp2bench.datasets.passersby.generation.encoding import encode_jpeg
 from dp2bench.datasets.passersby.rendering.camera import STYLES, Camera, CameraStyle
 from dp2bench.datasets.passersby.rendering.dressing import dress
@@ -289,7 +289,7 @@ class ReidBuilder(DatasetBuilder[SampleSpec]):
                 people = [{k: part[k][j] for k in ("boxes", "keypoints", "faces", "main")} for j in mine]
                 rows[split].append((name, people, [surfaces[j] for j in mine]))
         for split, pictures_of in rows.items():
-            (root / "annotations" / f"{split}.npz").write_bytes(pack(_table(pictures_of)))
+            (root / "annotations" / f"{split}.npz").write_bytes(pack_arrays(_table(pictures_of)))
         n = SIZES[size]
         table = {i + 1: attributes("reid-train", i, n.cameras) for i in range(n.train)}
         table |= {n.train + 1 + i: attributes("reid-test", i, n.cameras) for i in range(n.test)}

@@ -24,7 +24,7 @@ from dp2bench.datasets.passersby.rendering.dressing import ClothedMesh, dress
 from dp2bench.datasets.passersby.rendering.identities import make_identity
 from dp2bench.datasets.passersby.rendering.posing import pose_person, random_pose
 from dp2bench.datasets.passersby.rendering.street import StreetView, render_street
-from dp2bench.datasets.passersby.rendering.street_layout import build_place
+from dp2bench.datasets.passersby.rendering.street_layout import build_setting
 from dp2bench.datasets.video import SegmentWriter, VideoInfo, encoder_for
 from dp2bench.datasets.video import join as join_segments
 
@@ -140,7 +140,7 @@ class ClipScene:
     def __init__(self, clip: int, size: Size) -> None:
         r = generator(derive_seed(STREAM, "place", clip))
         self.clip, self.size = clip, size
-        self.place = build_place(r, "square")
+        self.place = build_setting(r, "square")
         width = size.frame[0]
         self.camera: Camera = camera_at(_EYE, float(r.normal(0, 0.02)), _PITCH, width / 2 / _HALF, size.frame)
         self.walks = walks(clip, size, self.place.wide)

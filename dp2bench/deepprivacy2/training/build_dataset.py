@@ -64,7 +64,7 @@ class Filters:
     keypoints_on_surface: float | None = 0.7
 
 
-def measure(
+def measure_crop(
     image: Image, people: People, person: int, region: cutting.Region, crop: Crop, filters: Filters
 ) -> dict[str, float]:
     """What the filters judge, by the name of their limit; criteria without data (no surface, no keypoints) are left out."""
@@ -128,7 +128,7 @@ def unchecked(measured: dict[str, float], filters: Filters) -> list[str]:
 
 def crops_of(image: Image, people: People) -> list[tuple[int, cutting.Region, Crop]]:
     """Every person of a picture as a crop of 288 x 160, cut as the anonymizer cuts; people without a region are left out."""
-    plan = cutting.plan(people, (image.shape[0], image.shape[1]), "body", (HEIGHT, WIDTH))
+    plan = cutting.plan_crops(people, (image.shape[0], image.shape[1]), "body", (HEIGHT, WIDTH))
     crops = []
     for region in (*plan.small, *plan.regions):
         person = region.person
@@ -299,7 +299,7 @@ def _kept_crops(
     counts.removed.update(["outside"] * (len(people) - len(cut)))
     for person, region, crop in cut:
         own = _mask(masks, person, region) if person < len(masks) else None
-        measured = measure(image, people, person, region, replace(crop, person=own), filters)
+        measured = measure_crop(image, people, person, region, replace(crop, person=own), filters)
         if counts.judge(measured, has_surface=crop.vertices is not None):
             yield person, crop
 

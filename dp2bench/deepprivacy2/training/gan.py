@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.seeds import derive_seed
 from dp2bench.deepprivacy2.generators.networks import build
+from dp2bench.deepprivacy2.training.crops import Batch
 from dp2bench.deepprivacy2.training.ema import MovingAverage
 from dp2bench.deepprivacy2.training.encoder import Encoder
 from dp2bench.deepprivacy2.training.recipe import GanConfig
@@ -74,6 +75,10 @@ class Gan:
         )
         half = recipe.precision == "16-mixed"
         self.scalers = {name: torch.amp.GradScaler(self._device.type, enabled=half) for name in "gd"}
+
+    def conditions(self, batch: Batch) -> dict[str, Tensor]:
+        """What guides the generator beside the known pixels, as keyword arguments."""
+        return batch.surface if self.uses_surface else {}
 
     @property
     def _networks(self) -> dict[str, nn.Module]:

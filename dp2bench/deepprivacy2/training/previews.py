@@ -43,13 +43,13 @@ class Previews:
         picked = [self.crops[i] for i in indices]
         arrays = collate(picked, [False] * len(picked), self.crops.template, self.gan.size)
         batch = to_batch(arrays, self.table, self.device)
-        surface = batch.surface if self.gan.uses_surface else {}
+        conditions = self.gan.conditions(batch)
         fillings = []
         for seed in range(seeds):
             z = sample_latents(
                 [derive_seed(self.seed, "preview", seed, i) for i in range(len(picked))], self.gan.z_channels
             ).to(self.device)
-            fillings.append(self.gan.average.network(batch.condition, batch.masks, z, **surface)["img"])
+            fillings.append(self.gan.average.network(batch.condition, batch.masks, z, **conditions)["img"])
         return batch, fillings
 
     def save_sheet(self, path: Path, *, count: int = 12, seeds: int = 3) -> None:

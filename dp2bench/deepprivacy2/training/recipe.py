@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from dp2bench.core import yaml_model
 from dp2bench.core.errors import Dp2benchError
 
 Precision = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -19,7 +18,7 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Data(_Strict):
+class CropSource(_Strict):
     """Where the crops come from.
 
     Attributes:
@@ -96,7 +95,7 @@ class GanConfig(_Strict):
     licence: str = ""
     generator: str | dict[str, Any]
     discriminator: dict[str, Any] = {}
-    data: Data
+    data: CropSource
     images: int = Field(50_000_000, gt=0)
     batch_size: int = Field(64, ge=2)
     learning_rate: float = Field(0.002, gt=0)
@@ -140,46 +139,6 @@ class GanConfig(_Strict):
         return max(1, self.images // self.batch_size)
 
 
-def shipped() -> dict[str, str]:
-    """Text of every recipe that comes with the package, by name."""
-    folder = resources.files(__package__) / "recipes"
-    return {p.name[:-5]: p.read_text("utf-8") for p in folder.iterdir() if p.name.endswith(".yaml")}
-
-
-def load(source: str | Path, overrides: Mapping[str, Any] | None = None) -> GanConfig:
-    """The recipe of a YAML file or one that comes with the package, by name.
-
-    Args:
-        source: path or name.
-        overrides: values in place of the file's, by key.
-
-    Raises:
-        Dp2benchError: no such file or name, no YAML, or an unknown key or bad value, which it names.
-
-    """
-    known = shipped()
-    if str(source) in known:
-        text = known[str(source)]
-    elif Path(source).is_file():
-        text = Path(source).read_text("utf-8")
-    else:
-        raise Dp2benchError(
-            f"There is no recipe {source}.",
-            f"Give the path of a YAML file or one of: {', '.join(sorted(known))}.",
-        )
-    try:
-        data = yaml.safe_load(text)
-        if not isinstance(data, dict):
-            raise Dp2benchError(
-                f"{source} holds no mapping.", "Start from a recipe that comes with dp2bench."
-            )
-        return GanConfig.model_validate({**data, **(overrides or {})})
-    except yaml.YAMLError as error:
-        raise Dp2benchError(f"{source} is no YAML: {error}", "Correct the line it names.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise Dp2benchError(
-            f"{source}: {where or 'the recipe'}: {first['msg']}.",
-            "Correct this key; `dp2bench train generator --help` tells where the keys are explained.",
-        ) from error
+def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) -> GanConfig:
+    """The recipe of a YAML file or one that comes with the package, see `yaml_model.load_recipe`."""
+    return yaml_model.load_recipe(GanConfig, source, __package__, overrides)

@@ -126,9 +126,8 @@ class AdversarialStep:
         return sample_latents(seeds, self.gan.z_channels).to(self.fabric.device)
 
     def _fake(self, batch: Batch, latents: Tensor, *, update_average: bool) -> Tensor:
-        surface = batch.surface if self.gan.uses_surface else {}
         out: Tensor = self.gan.generator(
-            batch.condition, batch.masks, latents, **surface, update_average=update_average
+            batch.condition, batch.masks, latents, **self.gan.conditions(batch), update_average=update_average
         )["img"]
         return out
 

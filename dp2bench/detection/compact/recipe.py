@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from dp2bench.core.errors import Dp2benchError
-from dp2bench.core.yaml_model import parse, read_text
+from dp2bench.core import yaml_model
 
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Data(_Strict):
+class SceneSource(_Strict):
     """Pictures to learn from.
 
     Attributes:
@@ -54,7 +52,7 @@ class DetectorConfig(_Strict):
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")
     description: str = ""
     licence: str = ""
-    data: Data
+    data: SceneSource
     channels: int = Field(96, ge=8)
     region: int = Field(384, ge=64, multiple_of=32)
     zoom: tuple[float, float] = (0.6, 2.0)
@@ -67,29 +65,6 @@ class DetectorConfig(_Strict):
     seed: int = Field(0, ge=0)
 
 
-def shipped() -> dict[str, str]:
-    """Text of every recipe that comes with the package, by name."""
-    folder = resources.files(__package__) / "recipes"
-    return {p.name[:-5]: p.read_text("utf-8") for p in folder.iterdir() if p.name.endswith(".yaml")}
-
-
-def load_recipe(source: str, overrides: Mapping[str, Any] | None = None) -> DetectorConfig:
-    """The recipe of a YAML file or one that comes with the package, by name.
-
-    Args:
-        source: path or name.
-        overrides: values in place of the file's, by key.
-
-    Raises:
-        Dp2benchError: no such file or name, no YAML, or an unknown key or bad value, which it names.
-
-    """
-    known = shipped()
-    if source not in known and not Path(source).is_file():
-        raise Dp2benchError(
-            f"There is no recipe {source}.",
-            f"Give the path of a YAML file or one of: {', '.join(sorted(known))}.",
-        )
-    text = known[source] if source in known else read_text(Path(source), Dp2benchError)
-    recipe = parse(DetectorConfig, text, source, Dp2benchError)
-    return DetectorConfig.model_validate({**recipe.model_dump(), **(overrides or {})})
+def load_recipe(source: str | Path, overrides: Mapping[str, Any] | None = None) -> DetectorConfig:
+    """The recipe of a YAML file or one that comes with the package, see `yaml_model.load_recipe`."""
+    return yaml_model.load_recipe(DetectorConfig, source, __package__, overrides)

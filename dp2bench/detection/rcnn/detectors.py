@@ -17,7 +17,7 @@ from dp2bench.core.machine import pick_device
 from dp2bench.core.numbers import check_whole
 from dp2bench.core.types import Image, People, Sample, SurfaceMap
 from dp2bench.detection import checkpoints
-from dp2bench.detection.rcnn.network import RCNN, TEMPLATE, Found, architecture_of, without_constants
+from dp2bench.detection.rcnn.network import RCNN, TEMPLATE, RcnnDetections, architecture_of, without_constants
 from dp2bench.weights.reading import read_state
 
 _FINEST = 288
@@ -89,16 +89,16 @@ class _NetworkDetector:
         network = self.network()
         picture = torch.from_numpy(np.array(image)).permute(2, 0, 1).to(self.device)
         with torch.inference_mode():
-            found = network(
+            detections = network(
                 picture,
                 score_threshold=self.score_threshold,
                 max_detections=self.max_detections,
                 short=self.short,
                 long=self.long,
             )
-            return self._convert(found, image.shape[:2], network)
+            return self._convert(detections, image.shape[:2], network)
 
-    def _convert(self, found: Found, size: tuple[int, int], network: RCNN) -> People:
+    def _convert(self, detections: RcnnDetections, size: tuple[int, int], network: RCNN) -> People:
         raise NotImplementedError
 
 
@@ -109,9 +109,9 @@ class MaskRCNNDetector(_NetworkDetector):
     official = "mask_rcnn_X_101_32x8d_FPN_3x"
     licence = "CC-BY-SA-3.0 (detectron2 model zoo)"
 
-    def _convert(self, found: Found, size: tuple[int, int], network: RCNN) -> People:
-        masks = paste_masks(found.masks, found.boxes, size)
-        return People.of(_numpy(found.boxes), masks=masks, scores=_numpy(found.scores))
+    def _convert(self, detections: RcnnDetections, size: tuple[int, int], network: RCNN) -> People:
+        masks = paste_masks(detections.masks, detections.boxes, size)
+        return People.of(_numpy(detections.boxes), masks=masks, scores=_numpy(detections.scores))
 
 
 class CSEDetector(_NetworkDetector):
@@ -142,22 +142,27 @@ class CSEDetector(_NetworkDetector):
         )
         self._table: Tensor | None = None
 
-    def _convert(self, found: Found, size: tuple[int, int], network: RCNN) -> People:
+    def _convert(self, detections: RcnnDetections, size: tuple[int, int], network: RCNN) -> People:
         if self._table is None:
             self._table = network.vertex_embeddings()
-        boxes = found.boxes.round().long()
+        boxes = detections.boxes.round().long()
         solid = (boxes[:, 2:] > boxes[:, :2]).all(1).nonzero()[:, 0]
         masks = np.zeros((len(solid), *size), np.bool_)
         surfaces = []
         for row, i in enumerate(solid.tolist()):
             x0, y0, x1, y1 = boxes[i].tolist()
             shape = (y1 - y0, x1 - x0)
-            person = found.segmentation[i][None, None].float()
+            person = detections.segmentation[i][None, None].float()
             masks[row, y0:y1, x0:x1] = _numpy(F.interpolate(person, shape, mode="nearest")[0, 0] > 0)
-            vertices = surface_vertices(found.embedding[i], found.segmentation[i], shape, self._table)
+            vertices = surface_vertices(
+                detections.embedding[i], detections.segmentation[i], shape, self._table
+            )
             surfaces.append(SurfaceMap(TEMPLATE, np.array([x0, y0, x1, y1], np.int32), vertices))
         return People.of(
-            _numpy(boxes[solid].float()), masks=masks, surfaces=surfaces, scores=_numpy(found.scores[solid])
+            _numpy(boxes[solid].float()),
+            masks=masks,
+            surfaces=surfaces,
+            scores=_numpy(detections.scores[solid]),
         )
 
 

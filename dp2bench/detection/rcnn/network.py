@@ -75,7 +75,7 @@ ARCHITECTURES: Mapping[str, Architecture] = {
 }
 
 
-class Found(NamedTuple):
+class RcnnDetections(NamedTuple):
     """What the network sees in one picture, best first, in pixels of the picture that was handed over.
 
     Attributes:
@@ -178,7 +178,7 @@ class RCNN(nn.Module):
         max_detections: int | None = None,
         short: int = 800,
         long: int = 1333,
-    ) -> Found:
+    ) -> RcnnDetections:
         """The people in a picture.
 
         Args:
@@ -224,7 +224,7 @@ class RCNN(nn.Module):
             segmentation = coarse.argmax(1)
         else:
             masks = self.masks(features, boxes)
-        return Found(placed, scores, masks, embedding, segmentation)
+        return RcnnDetections(placed, scores, masks, embedding, segmentation)
 
     def _pool(
         self, features: Mapping[str, Tensor], boxes: Tensor, size: int, *, samples: int, aligned: bool

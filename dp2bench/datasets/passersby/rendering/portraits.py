@@ -102,7 +102,7 @@ def render_attempt(
     return view.picture, next((s for s in view.people if s.index == 0), None)
 
 
-def as_people(seen: VisiblePerson, size: tuple[int, int]) -> People:
+def people_of(seen: VisiblePerson, size: tuple[int, int]) -> People:
     """The person as People of the picture of (height, width)."""
     x0, y0, x1, y1 = (int(v) for v in seen.box)
     mask = np.zeros((1, *size), bool)

@@ -16,7 +16,7 @@ from dp2bench.datasets.passersby.rendering.camera import SS, Camera
 from dp2bench.datasets.passersby.rendering.lighting import illuminate
 from dp2bench.datasets.passersby.rendering.posing import PosedPerson
 from dp2bench.datasets.passersby.rendering.raster import ZBuffer
-from dp2bench.datasets.passersby.rendering.street_layout import Place
+from dp2bench.datasets.passersby.rendering.street_layout import Setting
 from dp2bench.datasets.passersby.rendering.townscape import Label, draw_town
 from dp2bench.datasets.passersby.rendering.visibility import VisiblePerson, visible_person
 
@@ -69,7 +69,7 @@ class _Canvas:
 
 
 def render_street(
-    place: Place,
+    place: Setting,
     people: Sequence[PosedPerson],
     camera: Camera,
     r: np.random.Generator,
@@ -91,7 +91,7 @@ def render_street(
 
 
 def _draw_vehicles(
-    place: Place, big: Camera, camera: Camera, canvas: _Canvas
+    place: Setting, big: Camera, camera: Camera, canvas: _Canvas
 ) -> dict[int, tuple[Label, float]]:
     """Draw what is parked and ridden; number of each that is seen -> label, and one over its distance."""
     seen, z = {}, canvas.z
@@ -117,7 +117,7 @@ def _draw_vehicles(
     return seen
 
 
-def _lit_faces(place: Place, corners: Floats, colours: Floats, camera: Camera) -> Floats:
+def _lit_faces(place: Setting, corners: Floats, colours: Floats, camera: Camera) -> Floats:
     """(T, 3) colour of flat triangles (T, 3, 3) in the place's light."""
     a, b, d = (np.ascontiguousarray(corners[:, k]) for k in range(3))
     normal = np.cross(b - a, d - a)
@@ -132,7 +132,7 @@ def _lit_faces(place: Place, corners: Floats, colours: Floats, camera: Camera) -
 
 
 def _draw_people(
-    place: Place,
+    place: Setting,
     people: Sequence[PosedPerson],
     big: Camera,
     camera: Camera,
@@ -224,7 +224,7 @@ def _window(q: Floats, w: int, h: int) -> tuple[slice, slice]:
 
 
 def _cast_shadows(
-    place: Place, people: Sequence[PosedPerson], big: Camera, shade: ZBuffer, ground: Any, im: Any
+    place: Setting, people: Sequence[PosedPerson], big: Camera, shade: ZBuffer, ground: Any, im: Any
 ) -> None:
     """Darken the ground where the sun is hidden, and under feet."""
     dark = cv2.GaussianBlur((shade.depth > 0).astype(np.float32), (0, 0), 1.2) * np.float32(

@@ -22,7 +22,7 @@ _HOUSES = (
 
 
 @dataclass(frozen=True)
-class Place:
+class Setting:
     """A town, what is parked in it, how far people may walk to either side, and its light."""
 
     town: Town
@@ -33,13 +33,13 @@ class Place:
     sun: float
     """0..1, how much of the light is the sun's."""
 
-    def clear(self, x: float, y: float, across: float, along: float) -> Place:
+    def clear(self, x: float, y: float, across: float, along: float) -> Setting:
         """The same place without what is parked close to (x, y)."""
         kept = [v for v in self.vehicles if abs(v.at[0] - x) > across or abs(v.at[1] - y) > along]
         return replace(self, vehicles=tuple(kept))
 
 
-def build_place(r: np.random.Generator, kind: str) -> Place:
+def build_setting(r: np.random.Generator, kind: str) -> Setting:
     """A new place of a kind: ``street``, ``square`` or ``park``."""
     angle, height = float(r.uniform(0, 2 * np.pi)), float(r.uniform(0.7, 1.6))
     light = np.array([np.cos(angle), np.sin(angle), height])
@@ -76,7 +76,7 @@ def build_place(r: np.random.Generator, kind: str) -> Place:
         _along_the_kerb(town, r, kind, side, road if kind != "square" else wide - 2.5, wide)
     _end_of_street(town, r, kind, wide, light, sun)
     vehicles = _parked(r, road) if kind == "street" else ()
-    return Place(town, vehicles, wide, light, sun)
+    return Setting(town, vehicles, wide, light, sun)
 
 
 def _lit(light: Floats, sun: float, normal: tuple[float, float]) -> float:
@@ -244,7 +244,7 @@ def _parked(r: np.random.Generator, road: float) -> tuple[Vehicle, ...]:
 
 
 def place_people(
-    place: Place,
+    place: Setting,
     camera: Camera,
     r: np.random.Generator,
     count: int,
