@@ -102,7 +102,7 @@ def anonymize(
     """Anonymize a picture, a video, a folder, or a dataset.
 
     Files that are no picture are reported and left out, never copied through; video frames that fail are written grey. Exit code 1
-    when anything was left out or anybody missed. A folder or video that was stopped goes on when the same command is given again.
+    when anything was left out, anybody missed, or annotations need a look. A folder or video that was stopped goes on when the same command is given again.
 
     For example:
 
@@ -203,6 +203,7 @@ def _pictures(
     settings: dict[str, Any],
 ) -> None:
     from dp2bench.cli.progress import TerminalObserver
+    from dp2bench.core.contracts import bind_detector
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.datasets.folder import Folder
     from dp2bench.datasets.video import is_video_name
@@ -217,6 +218,8 @@ def _pictures(
             f"The folder {target} is not empty.",
             "Choose a new folder, so that nothing of an earlier run is mixed in.",
         )
+    who = bind_detector(who, opened)  # annotations are held against the pictures before anything is written
+    _print_remarks(console, who)
     if preview is not None:
         shared: list[Sample] = []
         who, how = _RecordingDetector(who, shared), _Previewing(how, shared, preview)
@@ -256,8 +259,31 @@ def _pictures(
     console.print(summary, highlight=False, soft_wrap=True)
     for reason, count in coverage.missed_reasons.items():
         console.print(f"[red]missed:[/] {count} people: {reason}", highlight=False, soft_wrap=True)
-    if coverage.unreadable or coverage.missed or videos:
+    nobody = _nobody_found(console, who, coverage.found)
+    if coverage.unreadable or coverage.missed or videos or nobody or getattr(who, "doubts", ()):
         raise typer.Exit(1)
+
+
+def _print_remarks(console: Console, who: Detector) -> None:
+    """What annotations say of themselves: which category is people, and what is not as it should be."""
+    from rich.markup import escape
+
+    for remark in getattr(who, "remarks", ()):
+        console.print(escape(remark), highlight=False, soft_wrap=True)
+    for doubt in getattr(who, "doubts", ()):
+        console.print(f"[yellow]check this:[/] {escape(doubt)}", highlight=False, soft_wrap=True)
+
+
+def _nobody_found(console: Console, who: Detector, people: int) -> bool:
+    """Whether annotations that name people found nobody, which is said."""
+    named = 0 if people else getattr(who, "people_named", 0)
+    if named:
+        console.print(
+            f"[red]nobody found:[/] the annotations name {named} people, and none of them here.",
+            highlight=False,
+            soft_wrap=True,
+        )
+    return bool(named)
 
 
 def _video(
@@ -329,7 +355,8 @@ def _video(
         )
     if preview is not None:
         _video_preview(source, target, preview)
-    if report["missed"] or blank or report["broken"]:
+    nobody = _nobody_found(console, who, report["people_in_frames"])
+    if report["missed"] or blank or report["broken"] or nobody:
         raise typer.Exit(1)
 
 
@@ -353,6 +380,8 @@ class _RecordingDetector:
     def __init__(self, detector: Detector, noted: list[Sample]) -> None:
         self._detector, self._noted = detector, noted
         self.meta: ComponentMeta = detector.meta
+        self.people_named = getattr(detector, "people_named", 0)
+        self.doubts = getattr(detector, "doubts", ())
 
     def for_dataset(self, dataset: Dataset) -> _RecordingDetector:
         from dp2bench.core.contracts import bind_detector

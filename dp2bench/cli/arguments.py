@@ -16,6 +16,7 @@ def key_values(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:
     import yaml
 
     from dp2bench.core.errors import Dp2benchError
+    from dp2bench.core.yaml_model import load
 
     out: dict[str, Any] = {}
     for pair in pairs or ():
@@ -25,8 +26,8 @@ def key_values(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:
                 f"{option} {pair!r} is not of the form key=value.", "Write e.g. score_threshold=0.3."
             )
         try:
-            out[key] = yaml.safe_load(value)
-        except (yaml.YAMLError, ValueError) as error:  # ValueError: e.g. a date that no calendar has
+            out[key] = load(value)[1]
+        except yaml.YAMLError as error:
             raise Dp2benchError(
                 f"The value in {option} {pair!r} cannot be read: {' '.join(str(error).split())}.",
                 "Put it in quotes.",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from dp2bench.core.contracts import Detector, Progress
     from dp2bench.core.types import Image, People
+    from dp2bench.datasets.folder import Folder
 
 
 def detect(
@@ -67,6 +68,7 @@ def detect(
     from dp2bench.cli.progress import TerminalObserver
     from dp2bench.core import registry
     from dp2bench.core.errors import Dp2benchError
+    from dp2bench.datasets.folder import Folder
     from dp2bench.datasets.video import is_video_name
 
     check_paths(source, out)
@@ -82,12 +84,16 @@ def detect(
     counts: Counter[str] = Counter()
     with TerminalObserver(console) as observer, ExitStack() as stack:
         progress = observer.progress(f"detect with {detector}")
+        names: list[str] = []
         if source.is_file() and is_video_name(source):
             rows = _frames(source, out, finder, max_gap, preview, progress, arguments)
         else:
-            rows = _pictures(source, finder, progress, unreadable, preview)
+            folder = Folder(source)
+            names = [sample.id for sample in folder.samples("all")]
+            rows = _pictures(folder, finder, progress, unreadable, preview)
         put = _writer(
             out,
+            names,
             as_json,
             {"detector": detector, "revision": finder.meta.revision, "arguments": arguments},
             stack,
@@ -111,15 +117,13 @@ def detect(
 
 
 def _pictures(
-    source: Path, detector: Detector, progress: Progress, unreadable: list[str], preview: Path | None
+    folder: Folder, detector: Detector, progress: Progress, unreadable: list[str], preview: Path | None
 ) -> Iterator[tuple[str, Image, People]]:
     from dp2bench.core.contracts import bind_detector
     from dp2bench.core.errors import PictureError
     from dp2bench.core.images import read_image, write_image
-    from dp2bench.datasets.folder import Folder
     from dp2bench.detection.export import overlay
 
-    folder = Folder(source)
     samples = folder.samples("all")
     bound = bind_detector(detector, folder)
     for done, sample in enumerate(samples, 1):
@@ -175,12 +179,22 @@ def _frames(
     shutil.rmtree(work)
 
 
-def _writer(out: Path, as_json: bool, info: dict[str, Any], stack: ExitStack) -> Any:
+def _writer(
+    out: Path, names: list[str], as_json: bool, info: dict[str, Any], stack: ExitStack
+) -> Callable[[str, People, tuple[int, int]], None]:
+    """Who writes the people of each picture; ``names`` are the pictures', where they are known before."""
+    from dp2bench.core.paths import check_distinct
     from dp2bench.detection import export as saving
 
     if as_json:
         return stack.enter_context(saving.CocoWriter(out, info)).add
-    return lambda name, people, size: saving.write_id_mask(out / saving.id_mask_name(name), people, size)
+    style = saving.id_mask_style(names)
+    check_distinct((saving.id_mask_name(name, style) for name in names), out)
+
+    def write(name: str, people: People, size: tuple[int, int]) -> None:
+        saving.write_id_mask(out / saving.id_mask_name(name, style), people, size)
+
+    return write
 
 
 def _what_next(console: Console, source: Path, out: Path) -> None:

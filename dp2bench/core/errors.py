@@ -34,6 +34,14 @@ class DatasetError(Dp2benchError):
     """A dataset that is missing, incomplete, or not in its official layout."""
 
 
+class AnnotationError(DatasetError):
+    """Annotations that are broken, or contradict themselves, each other, or their pictures: nobody knows who is in the picture."""
+
+    def __init__(self, problem: str, remedy: str = "") -> None:
+        # A file may name a picture in letters that no terminal can print.
+        super().__init__(*(text.encode("utf-8", "backslashreplace").decode() for text in (problem, remedy)))
+
+
 class PluginError(Dp2benchError):
     """A method, task, dataset or detector that is unknown, registered twice, or fails to import."""
 

@@ -129,6 +129,16 @@ class People:
         return replace(self, **picked)
 
 
+def fill_boxes(boxes: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """(N, H, W): the pixels that each of (N, 4) boxes touches."""
+    out = np.zeros((len(boxes), *size), np.bool_)
+    low = np.maximum(np.floor(boxes[:, :2]), 0).astype(np.int64)
+    high = np.maximum(np.ceil(boxes[:, 2:]), 0).astype(np.int64)
+    for mask, (x0, y0), (x1, y1) in zip(out, low, high, strict=True):
+        mask[y0:y1, x0:x1] = True
+    return out
+
+
 class Missed(NamedTuple):
     """A person who was found and is still recognisable in the output."""
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from dp2bench.core.errors import Dp2benchError
 
+_SHOWN = 20
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -21,6 +22,60 @@ def read_text(path: Path, error: type[Dp2benchError]) -> str:
         return path.read_text("utf-8")
     except (OSError, UnicodeDecodeError) as cause:
         raise error(f"{path} cannot be read: {cause}.", "Give a UTF-8 YAML file.") from cause
+
+
+MOST_VALUES = 100_000
+"""Values that a file may hold, each alias counted with all that it stands for: a few lines can stand for billions."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Refuses a key that is there twice: YAML's last one would win without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                if (key.tag, key.value) in seen:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} is there twice", key.start_mark
+                    )
+                seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep)
+
+
+def load(text: str) -> tuple[yaml.Node | None, Any]:
+    """The nodes (with their lines) and the value of a YAML text.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, has a key twice, holds more than `MOST_VALUES` values, an alias within what it stands for, or a
+            value that does not exist, like the 30th of February.
+
+    """
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        if node is not None and _size(node, {}) > MOST_VALUES:
+            raise yaml.YAMLError(f"it holds more than {MOST_VALUES:,} values")
+        return node, yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+    except RecursionError as error:
+        raise yaml.YAMLError("it is nested too deeply") from error
+    except (ValueError, TypeError, OverflowError) as error:  # e.g. a date that no calendar has
+        raise yaml.YAMLError(" ".join(str(error).split())) from error
+
+
+def _size(node: yaml.Node, known: dict[int, int]) -> int:
+    """Values under a node, its aliases expanded."""
+    if id(node) in known:
+        if not known[id(node)]:
+            raise yaml.YAMLError("an alias stands for something that it is part of")
+        return known[id(node)]
+    known[id(node)] = 0  # being counted
+    inner: list[yaml.Node] = []
+    if isinstance(node, yaml.MappingNode):
+        inner = [n for pair in node.value for n in pair]
+    elif isinstance(node, yaml.SequenceNode):
+        inner = node.value
+    known[id(node)] = 1 + sum(_size(n, known) for n in inner)
+    return known[id(node)]
 
 
 def parse(model: type[Model], text: str, where: str, error: type[Dp2benchError]) -> Model:
@@ -34,7 +89,7 @@ def parse(model: type[Model], text: str, where: str, error: type[Dp2benchError])
 
     """
     try:
-        node, data = yaml.compose(text, Loader=yaml.SafeLoader), yaml.safe_load(text)
+        node, data = load(text)
     except yaml.YAMLError as cause:
         mark = getattr(cause, "problem_mark", None)
         raise error(
@@ -43,9 +98,11 @@ def parse(model: type[Model], text: str, where: str, error: type[Dp2benchError])
         ) from cause
     try:
         return model.model_validate(data)
+    except RecursionError as cause:
+        raise error(f"{where}:1: it is nested too deeply.", "Mend the file.") from cause
     except ValidationError as cause:
         lines = []
-        for problem in cause.errors():
+        for problem in cause.errors()[:_SHOWN]:
             key = ".".join(str(part) for part in problem["loc"]) or "(top)"
             said = "unknown key" if problem["type"] == "extra_forbidden" else problem["msg"].removeprefix("Value error, ")  # fmt: skip
             lines.append(f"{where}:{_line_of(node, problem['loc'])}: {key}: {said}")

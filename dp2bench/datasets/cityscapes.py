@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, Any, ClassVar
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from dp2bench.core.contracts import Dataset, DatasetMeta
-from dp2bench.core.errors import DatasetError
-from dp2bench.core.images import write_image
+from dp2bench.core.errors import AnnotationError, DatasetError
+from dp2bench.core.images import is_picture_name, write_image
+from dp2bench.core.picture_header import check_upright, read_header
 from dp2bench.core.types import Image, People, Sample, SampleId
 from dp2bench.datasets.missing import format_missing
 
@@ -23,6 +28,15 @@ SPLITS = ("train", "val")
 
 PEOPLE = (24, 25)
 """Label ids of person and rider."""
+
+PEOPLE_NAMES = ("person", "rider", "persongroup", "ridergroup")
+"""Labels of people in the polygons."""
+
+WITH_INSTANCES = range(24, 34)
+"""Label ids whose objects are told apart: an instance's id is a thousand of its label and a number."""
+
+LABELS = range(34)
+"""Label ids of Cityscapes; license plates have -1, which is 255 in ``labelIds``."""
 
 GROUND_TRUTH = ("labelIds.png", "instanceIds.png", "color.png", "polygons.json")
 """Files of gtFine for each picture."""
@@ -33,6 +47,30 @@ _GET_IT = (
     "Download leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip from https://www.cityscapes-dataset.com/downloads "
     "(after registering), unpack them into one folder, and give that folder."
 )
+
+
+_NO_LABEL = 255
+_LABEL_OF = np.full(1 << 16, _NO_LABEL, np.uint8)
+for _label in LABELS:
+    _LABEL_OF[_label] = _label
+for _label in WITH_INSTANCES:
+    _LABEL_OF[1000 * _label : 1000 * (_label + 1)] = _label
+
+_Coordinate = Annotated[FiniteFloat, Field(ge=-1e6, le=1e6)]
+
+
+class _Object(BaseModel):
+    label: str
+    polygon: list[tuple[_Coordinate, _Coordinate]]
+    deleted: bool = False
+
+
+class Polygons(BaseModel):
+    """What is read of a ``gtFine_polygons.json``: the objects from back to front."""
+
+    imgHeight: Annotated[int, Field(ge=1, le=65536)]  # noqa: N815 - the file's names
+    imgWidth: Annotated[int, Field(ge=1, le=65536)]  # noqa: N815
+    objects: list[_Object]
 
 
 class Cityscapes(Dataset):
@@ -81,9 +119,9 @@ class Cityscapes(Dataset):
             folder = self.pictures / split
             if not folder.is_dir():
                 raise DatasetError(f"{self.meta.name} lacks the folder {folder}.", _GET_IT)
-            paths = [p for p in folder.glob("*/*.png") if not p.name.startswith(".")]
+            paths = [p for p in folder.rglob("*") if is_picture_name(p) and p.is_file()]
             self._samples[split] = tuple(
-                sorted((_sample(path) for path in paths), key=lambda sample: sample.id)
+                sorted((_sample(path, folder) for path in paths), key=lambda sample: sample.id)
             )
         return self._samples[split]
 
@@ -99,10 +137,7 @@ class Cityscapes(Dataset):
         A group that the annotators could not tell apart (``persongroup``, ``ridergroup``) is one entry: it holds people, so
         it must not stay visible; the official evaluation ignores it.
         """
-        path = self.ground_truth(sample, "instanceIds.png")
-        ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-        if ids is None or ids.ndim != 2:
-            raise DatasetError(f"{path} is missing or no picture of instance ids.", _GET_IT)
+        ids = self._instances(sample)
         present = [int(v) for v in np.unique(ids)]
         mine = [v for v in present if (v if v < 1000 else v // 1000) in PEOPLE]
         masks = np.zeros((len(mine), *ids.shape), bool)
@@ -113,8 +148,45 @@ class Cityscapes(Dataset):
             boxes[i] = columns[0], rows[0], columns[-1] + 1, rows[-1] + 1
         return People.of(boxes, masks=masks)
 
+    def _instances(self, sample: Sample) -> NDArray[np.unsignedinteger[Any]]:
+        """(H, W) instance ids, once the other files have said the same of people.
+
+        Raises:
+            AnnotationError: names the files that contradict each other or the picture.
+
+        """
+        path = self.ground_truth(sample, "instanceIds.png")
+        ids = _read_ids(path)
+        header = read_header(sample.path)
+        check_upright(header, sample.path, path, (ids.shape[0], ids.shape[1]))
+        labels = _LABEL_OF[ids]
+        if (labels == _NO_LABEL).any():
+            raise AnnotationError(
+                f"{path} holds the value {int(ids[labels == _NO_LABEL][0])}, which is no instance id of Cityscapes.",
+                "Use the official file of 16 bits, with label ids (not train ids), and copy it without conversion.",
+            )
+        people = _are_people(labels)
+        others = [(self.ground_truth(sample, kind), read) for kind, read in _READ_PEOPLE.items()]
+        for other, read in others:
+            if not other.is_file():
+                continue
+            theirs = read(other)
+            if theirs.shape != people.shape:
+                raise AnnotationError(
+                    f"{other} is of {theirs.shape[1]}x{theirs.shape[0]} pixels, and {path.name} of {people.shape[1]}x{people.shape[0]}.",
+                    "Use files of the same picture.",
+                )
+            if (place := _contradiction(theirs, people, ids)) is not None:
+                x, y, says = place
+                raise AnnotationError(
+                    f"{path} and {other.name} contradict each other at x={x}, y={y}: {other.name if says else path.name} shows a person there, "
+                    f"{path.name if says else other.name} none.",
+                    "Use the official files of this picture, unconverted: label ids, not train ids, and 16 bits for instances.",
+                )
+        return ids
+
     def verify(self) -> None:
-        """Check folders, labels of every picture and (official) their number.
+        """Check folders, that the labels of every picture are there and agree, and (official) their number.
 
         Raises:
             DatasetError: says what is missing and where to get it.
@@ -148,6 +220,10 @@ class Cityscapes(Dataset):
             )
         if wrong:
             raise DatasetError("; ".join(wrong) + ".", _GET_IT)
+        with ThreadPoolExecutor() as pool:
+            for split in SPLITS:
+                for _ in pool.map(self._instances, self.samples(split)):
+                    pass
 
     def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image]]) -> Cityscapes:
         """A copy with these pictures as ``leftImg8bit`` and their ``gtFine`` (hard links where the disk allows, else copies).
@@ -197,6 +273,85 @@ class Cityscapes(Dataset):
         return opened
 
 
+def _read_ids(path: Path) -> NDArray[np.unsignedinteger[Any]]:
+    """(H, W) of a greyscale PNG."""
+    if not path.is_file():
+        raise DatasetError(f"{path} is missing.", _GET_IT)
+    try:
+        ids = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+    except cv2.error as error:
+        raise AnnotationError(f"{path} cannot be read: {' '.join(str(error).split())}.", _GET_IT) from error
+    if ids is None:
+        raise AnnotationError(f"{path} is damaged, or no picture.", _GET_IT)
+    if ids.ndim != 2 or ids.dtype.kind != "u":
+        raise AnnotationError(f"{path} is a picture of colours, not of ids.", _GET_IT)
+    return np.asarray(ids)
+
+
+def _are_people(labels: NDArray[Any]) -> NDArray[np.bool_]:
+    return np.asarray((labels == PEOPLE[0]) | (labels == PEOPLE[1]), np.bool_)
+
+
+def _people_of_labels(path: Path) -> NDArray[np.bool_]:
+    """(H, W) where ``labelIds`` shows people."""
+    labels = _read_ids(path)
+    strange = (labels >= len(LABELS)) & (labels != 255)
+    if strange.any():
+        raise AnnotationError(
+            f"{path} holds the value {int(labels[strange][0])}, which is no label id of Cityscapes.",
+            "Use the official file, with label ids (not train ids), and copy it without conversion.",
+        )
+    return _are_people(labels)
+
+
+def _people_of_polygons(path: Path) -> NDArray[np.bool_]:
+    """(H, W) where the polygons show people: painted in turn, as the official labels are made of them."""
+    try:
+        content = Polygons.model_validate(json.loads(path.read_bytes()))
+    except (OSError, ValueError, RecursionError) as error:
+        said = str(error)
+        if isinstance(error, ValidationError):
+            first = error.errors(include_url=False)[0]
+            said = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise AnnotationError(f"{path} is no file of Cityscapes' polygons: {said}.", _GET_IT) from error
+    out = np.zeros((content.imgHeight, content.imgWidth), np.uint8)
+    for thing in content.objects:
+        # A license plate has no instance; what it lies on stays.
+        if not thing.deleted and len(thing.polygon) > 2 and thing.label != "license plate":
+            points = np.round(np.array(thing.polygon)).astype(np.int32)
+            cv2.fillPoly(out, [points], int(thing.label in PEOPLE_NAMES))
+    return out.astype(np.bool_)
+
+
+_READ_PEOPLE = {"labelIds.png": _people_of_labels, "polygons.json": _people_of_polygons}
+
+
+def _contradiction(
+    theirs: NDArray[np.bool_], mine: NDArray[np.bool_], ids: NDArray[np.unsignedinteger[Any]]
+) -> tuple[int, int, bool] | None:
+    """x, y where one of two sources shows people and the other does not, and whether ``theirs`` is the one that does; else None.
+
+    Lines of two pixels do not count: outlines are drawn in different ways. Of what ``mine`` alone shows, only whole instances count:
+    a license plate in front of a rider is drawn in one source and not in the other.
+    """
+
+    def solid(mask: NDArray[np.bool_]) -> NDArray[Any]:
+        return np.argwhere(cv2.erode(mask.view(np.uint8), np.ones((3, 3), np.uint8), borderValue=0))
+
+    if len(places := solid(theirs & ~mine)):
+        y, x = places[0].tolist()
+        return x, y, True
+    alone = mine & ~theirs
+    for value in np.unique(ids[alone]).tolist() if len(solid(alone)) else ():
+        whole = ids == value
+        if 2 * np.count_nonzero(whole & alone) > np.count_nonzero(whole) and len(
+            places := solid(whole & alone)
+        ):
+            y, x = places[0].tolist()
+            return x, y, False
+    return None
+
+
 def _link(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     target.unlink(missing_ok=True)
@@ -206,9 +361,9 @@ def _link(source: Path, target: Path) -> None:
     shutil.copyfile(source, target)
 
 
-def _sample(path: Path) -> Sample:
+def _sample(path: Path, folder: Path) -> Sample:
     match = _NAME.fullmatch(path.name)
-    if match is None or match[1] != path.parent.name:
+    if match is None or path.parent != folder / match[1]:
         raise DatasetError(
             f"The name of {path} breaks Cityscapes' pattern <city>/<city>_<sequence>_<frame>_leftImg8bit.png "
             "(e.g. aachen/aachen_000000_000019_leftImg8bit.png).",

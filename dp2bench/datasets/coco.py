@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import json
+import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from dp2bench.core.coco_file import CocoAnnotations, ImageRow, PictureNames, people_per_image
 from dp2bench.core.contracts import Dataset, DatasetMeta
-from dp2bench.core.errors import DatasetError
-from dp2bench.core.images import write_image
-from dp2bench.core.types import Image, People, Sample, SampleId
+from dp2bench.core.errors import AnnotationError, DatasetError
+from dp2bench.core.images import is_picture_name, write_image
+from dp2bench.core.picture_header import read_header
+from dp2bench.core.types import Image, People, Sample, SampleId, fill_boxes
 from dp2bench.datasets.missing import format_missing
 
 FOLDERS = {"train": "train2017", "val": "val2017"}
 """Folder of each split; its annotations are ``annotations/person_keypoints_<folder>.json`` and ``instances_<folder>.json``."""
 
 PERSON = 1
-"""Category id of people."""
+"""Category id of people in the official files, which every evaluator takes for granted."""
 
 _GET_IT = (
     "Download train2017.zip, val2017.zip and annotations_trainval2017.zip from https://cocodataset.org/#download, "
@@ -65,8 +66,7 @@ class Coco(Dataset):
         self.pictures = pictures
         self.official = official
         self._samples: dict[str, tuple[Sample, ...]] = {}
-        self._people: dict[str, dict[int, list[dict[str, Any]]]] = {}
-        self._images: dict[str, list[dict[str, Any]]] = {}
+        self._files: dict[str, CocoAnnotations] = {}
 
     def _json(self, kind: str, split: str) -> Path:
         if split not in FOLDERS:
@@ -75,77 +75,103 @@ class Coco(Dataset):
             )
         return self.annotations / f"{kind}_{FOLDERS[split]}.json"
 
-    def _load(self, split: str) -> None:
-        if split in self._images:
-            return
+    def file(self, split: str) -> CocoAnnotations:
+        """The people of a split. Raises DatasetError for an unknown split, or a file that is missing, broken or contradicts itself."""
         path = self._json("person_keypoints", split)
-        try:
-            data = json.loads(path.read_bytes())
-            images = [
-                {k: image[k] for k in ("id", "file_name", "width", "height")} for image in data["images"]
-            ]
-            people: dict[int, list[dict[str, Any]]] = {}
-            for row in data["annotations"]:
-                if row["category_id"] == PERSON:
-                    kept = {k: row.get(k) for k in ("bbox", "segmentation", "keypoints", "iscrowd")}
-                    people.setdefault(row["image_id"], []).append(kept)
-        except FileNotFoundError:
-            raise DatasetError(f"{self.meta.name} lacks the file {path}.", _GET_IT) from None
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DatasetError(
-                f"{path} is not a file of COCO annotations: {type(error).__name__} {error}.", _GET_IT
-            ) from error
-        self._images[split], self._people[split] = images, people
+        if split not in self._files:
+            if not path.is_file():
+                raise DatasetError(f"{self.meta.name} lacks the file {path}.", _GET_IT)
+            self._files[split] = CocoAnnotations(path)
+        return self._files[split]
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """Where the files are not what the official ones are, though they can be read: a word for whoever looks at the result."""
+        files = [self.file(split) for split in FOLDERS]
+        return tuple(
+            f"{file.path}: people are the annotations of category {file.taken}; in the official files they are 'person' (id {PERSON})."
+            for file in files
+            if file.categories != ((PERSON, "person"),)
+        )
 
     def samples(self, split: str) -> Sequence[Sample]:
         """The pictures of ``train`` or ``val`` that are there, sorted by name."""
         if split not in self._samples:
-            self._load(split)
-            folder = self.root / FOLDERS[split]
-            if not folder.is_dir():
-                raise DatasetError(f"{self.meta.name} lacks the folder {folder}.", _GET_IT)
-            there = {p.name for p in folder.iterdir()}
             self._samples[split] = tuple(
                 Sample(
-                    SampleId(image["file_name"]),
-                    folder / image["file_name"],
-                    {"image_id": image["id"], "width": image["width"], "height": image["height"]},
+                    SampleId(name),
+                    self.root / FOLDERS[split] / name,
+                    {"image_id": image.id, "width": image.width, "height": image.height},
                 )
-                for image in self._wanted(split)
-                if image["file_name"] in there
+                for name, image in sorted(self._listed(split).items())
+                if self._wanted(split, image)
             )
         return self._samples[split]
 
-    def _wanted(self, split: str) -> list[dict[str, Any]]:
-        images = self._images[split]
-        if self.pictures == "people":
-            images = [image for image in images if image["id"] in self._people[split]]
-        return sorted(images, key=lambda image: str(image["file_name"]))
+    def _pictures(self, split: str) -> list[str]:
+        """Names of the files in a split's folder."""
+        folder = self.root / FOLDERS[split]
+        if not folder.is_dir():
+            raise DatasetError(f"{self.meta.name} lacks the folder {folder}.", _GET_IT)
+        return [
+            Path(place, name).relative_to(folder).as_posix()
+            for place, _, names in os.walk(folder)
+            for name in names
+            if not name.startswith(".")
+        ]
+
+    def _listed(self, split: str) -> dict[str, ImageRow]:
+        """The pictures that are there, by name, and what the annotations call each."""
+        file = self.file(split)
+        there = self._pictures(split)
+        exact = set(there)
+        loose = PictureNames(there)
+        found: dict[str, ImageRow] = {}
+        for image in file.images:
+            name = image.file_name if image.file_name in exact else loose.find(image.file_name)
+            if name is None:
+                continue
+            if name in found:
+                raise AnnotationError(
+                    f"{file.path} has two entries for the picture {name}, {found[name].file_name} and {image.file_name}.",
+                    "Keep one of them, and the annotations of both under it.",
+                )
+            if image.size is None:
+                raise AnnotationError(
+                    f"{file.path} does not say width and height of {image.file_name}.",
+                    "Add them to its entry in `images`.",
+                )
+            found[name] = image
+        return found
+
+    def _wanted(self, split: str, image: ImageRow) -> bool:
+        return self.pictures == "all" or bool(self.file(split).rows(image))
 
     def people(self, sample: Sample) -> People:
-        """The annotated people of a picture, in the order of the annotations.
+        """The annotated people of a picture, in the order of the annotations; a box stands in for a mask that is not there.
 
         A crowd (``iscrowd``) is one entry without keypoints: the region holds people, so it must not stay visible. The field's
         evaluators ignore detections in it, and its trainers leave it out; they read that in the JSON, which is never changed.
         """
-        split = next((s for s, folder in FOLDERS.items() if sample.path.parent.name == folder), None)
+        split = next(
+            (s for s, folder in FOLDERS.items() if (self.root / folder) in sample.path.parents), None
+        )
         if split is None:
             raise DatasetError(
                 f"{sample.path} is in none of the folders {', '.join(FOLDERS.values())}.",
                 "Ask for samples of this dataset.",
             )
-        self._load(split)
-        rows = self._people[split].get(sample.labels["image_id"], [])
-        height, width = sample.labels["height"], sample.labels["width"]
-        boxes = np.array([row["bbox"] for row in rows], np.float32).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        masks = np.zeros((len(rows), height, width), bool)
+        file = self.file(split)
+        image = file.by_id(sample.labels["image_id"])
+        size = (sample.labels["height"], sample.labels["width"])
+        file.check(image, read_header(sample.path))
+        found, rows = file.people(image, size), file.rows(image)
         keypoints = np.zeros((len(rows), 17, 3), np.float32)
-        for i, row in enumerate(rows):
-            masks[i] = decode_mask(row["segmentation"], height, width)
-            if row["keypoints"] and not row["iscrowd"]:
-                keypoints[i] = np.array(row["keypoints"], np.float32).reshape(17, 3)
-        return People.of(boxes, masks=masks, keypoints=keypoints)
+        if found.keypoints is not None:
+            keypoints[:] = found.keypoints
+            keypoints[[bool(row.iscrowd) for row in rows]] = 0
+        masks = fill_boxes(found.boxes, size) if found.masks is None else found.masks
+        return People.of(found.boxes, masks=masks, keypoints=keypoints)
 
     def verify(self) -> None:
         """Check folders, annotations and (official) that every listed picture is there.
@@ -168,22 +194,56 @@ class Coco(Dataset):
             raise DatasetError(f"{self.meta.name} at {self.root} lacks {', '.join(absent)}.", _GET_IT)
         gone: list[str] = []
         for split, folder in FOLDERS.items():
-            there = {sample.id for sample in self.samples(split)}
-            if not there:
-                raise DatasetError(f"{self.root / folder} holds no picture of {self.meta.name}.", _GET_IT)
-            names = [str(i["file_name"]) for i in self._wanted(split)] if self.official else []
-            gone += [f"{folder}/{name}" for name in names if name not in there]
+            listed = self._listed(split)
+            self._check_pictures(split, listed)
+            if self.official:
+                file, names = self.file(split), {image.file_name for image in listed.values()}
+                gone += [
+                    f"{folder}/{image.file_name}"
+                    for image in file.images
+                    if image.file_name not in names and self._wanted(split, image)
+                ]
         if gone:
             raise DatasetError(
-                f"{self.meta.name} at {self.root} lacks {len(gone):,} pictures: {format_missing(gone, self.meta.name)}.",
+                f"{self.meta.name} at {self.root} lacks {len(gone):,} pictures: {format_missing(sorted(gone), self.meta.name)}.",
                 _GET_IT,
             )
         for split in FOLDERS if self.official else ():
-            listed = len(self._images[split])
-            if self.expected_counts is not None and listed != self.expected_counts[split]:
+            count = len(self.file(split).images)
+            if self.expected_counts is not None and count != self.expected_counts[split]:
                 raise DatasetError(
-                    f"{self._json('person_keypoints', split)} lists {listed:,} pictures instead of {self.expected_counts[split]:,}.",
+                    f"{self._json('person_keypoints', split)} lists {count:,} pictures instead of {self.expected_counts[split]:,}.",
                     _GET_IT,
+                )
+
+    def _check_pictures(self, split: str, listed: Mapping[str, ImageRow]) -> None:
+        """Whether the pictures of a split and both files of annotations belong together."""
+        file, folder = self.file(split), self.root / FOLDERS[split]
+        strange = sorted(
+            name for name in self._pictures(split) if is_picture_name(name) and name not in listed
+        )
+        if strange:
+            raise AnnotationError(
+                f"{file.path} does not list {len(strange)} of the pictures in {folder}: {format_missing(strange, self.meta.name)}.{file.like(strange[0])}",
+                "Add them to `images` (without annotations if they show nobody), or remove them: nobody is overlooked silently.",
+            )
+        if not listed:
+            raise DatasetError(f"{folder} holds no picture.", _GET_IT)
+        if not any(file.rows(image) for image in listed.values()):
+            raise AnnotationError(
+                f"{file.path} names {file.people_named} people (category {file.taken}), and none in the {len(listed)} pictures of {folder}.",
+                "Use the annotations of these pictures, and a category of people in them.",
+            )
+        for name, image in listed.items():
+            file.check(image, read_header(folder / name))
+        instances = self._json("instances", split)
+        mine = {image.id: len(file.rows(image)) for image in file.images}
+        theirs = people_per_image(instances)
+        for image in file.images:
+            if mine[image.id] != theirs.get(image.id, 0):
+                raise AnnotationError(
+                    f"{file.path} names {mine[image.id]} people in {image.file_name}, and {instances.name} {theirs.get(image.id, 0)}.",
+                    "Use files that were made from the same annotations.",
                 )
 
     def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image]]) -> Coco:
@@ -217,14 +277,15 @@ class Coco(Dataset):
                 )
             write_image(out / FOLDERS[split] / sample_id, image)
             handed[split].add(sample_id)
+        copy = self.open(out)
         for split, folder in FOLDERS.items():
-            strange = sorted({p.name for p in (out / folder).iterdir()} - handed[split])
+            strange = sorted(set(copy._pictures(split)) - handed[split])
             if strange:
                 raise DatasetError(
                     f"{out / folder} holds {len(strange)} files of something else, e.g. {strange[0]}.",
                     "Write the copy to an empty folder.",
                 )
-        return self.open(out)
+        return copy
 
     def open(self, root: Path) -> Coco:
         """The dataset at another root; where that has no ``annotations``, they are those of this one."""
@@ -233,19 +294,3 @@ class Coco(Dataset):
         if not opened.annotations.is_dir():
             opened.annotations = self.annotations
         return opened
-
-
-def decode_mask(segmentation: Any, height: int, width: int) -> NDArray[np.bool_]:
-    """(height, width) bool from COCO's three forms: polygons, uncompressed or compressed run lengths."""
-    from pycocotools import mask
-
-    if not segmentation:
-        return np.zeros((height, width), bool)
-    if isinstance(segmentation, list):
-        runs = mask.merge(mask.frPyObjects(segmentation, height, width))
-    elif isinstance(segmentation["counts"], list):
-        runs = mask.frPyObjects(segmentation, height, width)
-    else:
-        runs = segmentation
-    decoded: NDArray[np.bool_] = mask.decode(runs).astype(bool)
-    return decoded

@@ -11,6 +11,7 @@ Row i belongs to the picture with the i-th smallest number. Landmarks are nose, 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple, overload
 
@@ -18,8 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp2bench.core.contracts import Dataset, DatasetMeta
-from dp2bench.core.errors import DatasetError
+from dp2bench.core.errors import AnnotationError, DatasetError
 from dp2bench.core.images import write_image
+from dp2bench.core.picture_header import check_upright, read_header
 from dp2bench.core.types import Category, Image, People, Sample, SampleId
 from dp2bench.datasets.crops import Crop, Crops, relative_keypoints
 
@@ -90,13 +92,31 @@ class FDF256(Dataset):
                     f"{folder / self.images} holds {strange[0]}, which is no numbered picture.", "Remove it."
                 )
             paths.sort(key=lambda p: int(p.stem))
+            twice = next((p for p, q in pairwise(paths) if int(p.stem) == int(q.stem)), None)
+            if twice is not None:
+                raise AnnotationError(
+                    f"{folder / self.images} holds two pictures of the number of {twice.name}.",
+                    "Remove one of them.",
+                )
             boxes = read_boxes(folder / self.boxes)
             landmarks = _load(folder / "landmarks.npy")
             n = len(paths)
             if boxes.shape != (n, 4) or landmarks.size != n * LANDMARKS * 2:
-                raise DatasetError(
+                raise AnnotationError(
                     f"{folder} holds {n} pictures, boxes of shape {boxes.shape} and landmarks of shape {landmarks.shape}.",
                     f"There must be one row a picture. {_GET_IT}",
+                )
+            bad = ~np.isfinite(boxes).all(1) | (boxes[:, 2:] - boxes[:, :2] < 1).any(1)
+            bad |= (boxes[:, 2:] < 1).any(1) | (boxes[:, :2] > self.resolution - 1).any(1)
+            if bad.any():
+                i = int(np.flatnonzero(bad)[0])
+                raise AnnotationError(
+                    f"{folder / self.boxes}: the box of {paths[i].name} covers no pixel of it: {boxes[i].tolist()}.",
+                    "Boxes are x0, y0, x1, y1 in pixels of the crop.",
+                )
+            if not np.isfinite(landmarks).all():
+                raise AnnotationError(
+                    f"{folder / 'landmarks.npy'} holds values that are no numbers.", _GET_IT
                 )
             samples = [Sample(SampleId(p.name), p) for p in paths]
             self._splits[split] = Rows(samples, boxes, landmarks.reshape(n, LANDMARKS, 2))
@@ -107,6 +127,7 @@ class FDF256(Dataset):
         """The face of a crop, with the key points of its head and shoulders."""
         split = sample.path.relative_to(self.root).parts[0]
         row = self._row(split, sample.id)
+        check_upright(read_header(sample.path), sample.path, self.root / split / self.boxes)
         crop = self.crops(split)[row]
         keypoints = np.zeros((1, 17, 3), np.float32)
         keypoints[0, :LANDMARKS] = crop.keypoints * np.array(
@@ -216,7 +237,7 @@ def read_boxes(path: Path) -> NDArray[np.float32]:
         found = torch.load(path, map_location="cpu", weights_only=True)
         return np.asarray(torch.as_tensor(found), np.float32)
     except Exception as error:  # torch names no common class
-        raise DatasetError(f"{path} holds no boxes that can be read: {error}.", _GET_IT) from error
+        raise AnnotationError(f"{path} holds no boxes that can be read: {error}.", _GET_IT) from error
 
 
 def write_arrays(folder: Path, boxes_name: str, boxes: NDArray[Any], landmarks: NDArray[Any]) -> None:
@@ -235,6 +256,7 @@ def write_arrays(folder: Path, boxes_name: str, boxes: NDArray[Any], landmarks: 
 
 def _load(path: Path) -> NDArray[np.float32]:
     try:
-        return np.asarray(np.load(path, allow_pickle=False), np.float32)
-    except (OSError, ValueError, EOFError) as error:
-        raise DatasetError(f"{path} cannot be read: {error}.", _GET_IT) from error
+        with path.open("rb") as file:
+            return np.asarray(np.lib.format.read_array(file, allow_pickle=False), np.float32)
+    except (OSError, ValueError, TypeError, EOFError, SyntaxError, MemoryError, OverflowError) as error:
+        raise AnnotationError(f"{path} cannot be read: {error}.", _GET_IT) from error

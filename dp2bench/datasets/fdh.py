@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 
 from dp2bench.core.contracts import Dataset, DatasetMeta
-from dp2bench.core.errors import DatasetError
+from dp2bench.core.errors import AnnotationError, DatasetError
 from dp2bench.core.images import decode_image
+from dp2bench.core.picture_header import check_upright, read_header
 from dp2bench.core.types import Image, People, Sample, SampleId, SurfaceMap
 from dp2bench.datasets.crops import Crop, Crops, png, relative_keypoints
 from dp2bench.datasets.shards import Archives, Shards, empty_folder, npy
@@ -35,6 +36,8 @@ HEIGHT, WIDTH = 288, 160
 SPLITS = ("train", "val")
 TEMPLATE_FILE = "template.txt"
 """Beside the splits: the name of the surface template; the release, which has no such file, numbers SMPL's vertices."""
+_MOST_VERTICES = 1 << 20
+_FARTHEST = 1e6
 _GET_IT = "See https://github.com/hukkelas/FDH for the download; give the folder that holds train and val, each with out-000000.tar, ..."
 
 
@@ -94,6 +97,8 @@ class FDH(Dataset):
     def people(self, sample: Sample) -> People:
         """The one person of a crop: mask, keypoints, and surface where the archive has it."""
         shards, place = self._where(sample)
+        data = shards.member(place, "image.png")
+        check_upright(read_header(data), sample.path, "Its masks")
         crop = FDHCrops(shards, self.template)[place]
         h, w = crop.hole.shape
         person = ~crop.mask if crop.person is None else crop.person
@@ -157,6 +162,8 @@ class FDH(Dataset):
         """
         for split in self.meta.splits:
             shards, crops = self.shards(split), self.crops(split)
+            for i in range(len(shards)):
+                crops.check_members(i)
             files = [shards.file(i) for i in range(len(shards))]
             for i in range(len(shards)):
                 if i in {0, len(shards) - 1} or files[i] != files[i - 1] or files[i] != files[i + 1]:
@@ -184,6 +191,15 @@ class FDHCrops(Crops):
     def __len__(self) -> int:
         return len(self.shards)
 
+    def check_members(self, place: int) -> None:
+        """Raises AnnotationError where a crop lacks one of its files; reads nothing."""
+        wanted = ["image.png", "mask.png", "keypoints.npy"]
+        if self.template is not None:
+            wanted += ["vertices.npy", "E_mask.png"]
+        for ending in wanted:
+            if not self.shards.has(place, ending):
+                raise self._broken(place, f"no {ending}")
+
     @overload
     def __getitem__(self, index: int) -> Crop: ...
     @overload
@@ -198,20 +214,28 @@ class FDHCrops(Crops):
         size = image.shape[0], image.shape[1]
         vertices = None
         if self.template is not None:
-            ids = self.shards.array(place, "vertices.npy").squeeze()
-            vertices = np.where(
-                self._mask(place, "E_mask.png", size), self._sized(ids, place, size), -1
-            ).astype(np.int32)
+            ids = self._sized(self.shards.array(place, "vertices.npy").squeeze(), place, size)
+            if ids.dtype.kind not in "iu" or ids.min(initial=0) < 0 or ids.max(initial=0) >= _MOST_VERTICES:
+                raise self._broken(place, "vertices that are no ids")
+            vertices = np.where(self._mask(place, "E_mask.png", size), ids, -1).astype(np.int32)
         person = None
         if self.shards.has(place, "maskrcnn_mask.png"):
             person = ~self._mask(place, "maskrcnn_mask.png", size)
+        hole = ~self._mask(place, "mask.png", size)
+        if person is not None and 2 * np.count_nonzero(person & ~hole) > np.count_nonzero(person):
+            raise self._broken(
+                place,
+                "a maskrcnn_mask.png whose person is not in the hole of mask.png (0 is the person in both)",
+            )
         points = self.shards.array(place, "keypoints.npy")
-        if points.shape != (17, 3):
-            raise self._broken(place, f"keypoints of shape {points.shape}")
+        if points.shape != (17, 3) or points.dtype.kind not in "iuf":
+            raise self._broken(place, f"keypoints of {points.dtype} and shape {points.shape}")
+        if not np.isfinite(points).all() or np.abs(points).max() > _FARTHEST:
+            raise self._broken(place, "keypoints that are no numbers of a picture")
         return Crop(
             key,
             image,
-            ~self._mask(place, "mask.png", size),
+            hole,
             relative_keypoints(points, size),
             vertices,
             person,
@@ -220,8 +244,12 @@ class FDHCrops(Crops):
     def _mask(self, place: int, ending: str, size: tuple[int, int]) -> NDArray[np.bool_]:
         try:
             with PILImage.open(io.BytesIO(self.shards.member(place, ending))) as picture:
+                if picture.size != (size[1], size[0]):
+                    raise self._broken(place, f"a {ending} of {picture.size} pixels")
                 found = np.asarray(picture) > 0
-        except (OSError, ValueError, SyntaxError) as error:
+        except DatasetError:
+            raise
+        except Exception as error:  # decoders raise anything on damaged files
             raise self._broken(place, f"a {ending} that cannot be read ({error})") from error
         mask: NDArray[np.bool_] = self._sized(found, place, size)
         return mask
@@ -231,8 +259,8 @@ class FDHCrops(Crops):
             raise self._broken(place, f"arrays of {array.shape} and {size} pixels")
         return array
 
-    def _broken(self, place: int, what: str) -> DatasetError:
-        return DatasetError(
+    def _broken(self, place: int, what: str) -> AnnotationError:
+        return AnnotationError(
             f"The crop {self.shards.key(place)} of {self.shards.file(place)} has {what}.",
             "Get the archive again.",
         )

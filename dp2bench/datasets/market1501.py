@@ -83,9 +83,15 @@ class Market1501(Dataset):
         folder = self._folder(split)
         if not folder.is_dir():
             raise DatasetError(f"{self.meta.name} lacks the folder {folder}.", _GET_IT)
-        for path in sorted(folder.iterdir()):
-            if is_picture_name(path):
-                yield Sample(SampleId(path.name), path, _labels(path))
+        for path in sorted(folder.rglob("*")):
+            if not is_picture_name(path) or not path.is_file():
+                continue
+            if path.parent != folder:
+                raise DatasetError(
+                    f"{path} lies in a folder of its own, and Market-1501 has all pictures of a split in {folder}.",
+                    "Move the pictures there, or remove the folder.",
+                )
+            yield Sample(SampleId(path.name), path, _labels(path))
 
     def verify(self) -> None:
         """Check folders, names, queries without an answer and, for the official dataset, counts.

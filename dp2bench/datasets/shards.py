@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import tarfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.core.errors import DatasetError
+from dp2bench.core.errors import AnnotationError, DatasetError
 
 PATTERN = "out-{:06d}.tar"
 
@@ -86,8 +87,10 @@ class Shards:
     def array(self, place: int, ending: str) -> NDArray[Any]:
         """A member that is an .npy file. Raises DatasetError where it is none, or one of objects."""
         try:
-            found: NDArray[Any] = np.load(io.BytesIO(self.member(place, ending)), allow_pickle=False)
-        except (ValueError, EOFError) as error:
+            found: NDArray[Any] = np.lib.format.read_array(
+                io.BytesIO(self.member(place, ending)), allow_pickle=False
+            )
+        except (ValueError, EOFError, OSError, SyntaxError, MemoryError, OverflowError) as error:
             key, number, _ = self._rows[place]
             raise DatasetError(
                 f"{key}.{ending} of {self.files[number]} is no array: {error}.", "Get the archive again."
@@ -126,10 +129,15 @@ def _index(file: Path) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
     key = ""
     members: dict[str, tuple[int, int]] = {}
     try:
+        length = file.stat().st_size
         with tarfile.open(file, "r:") as archive:
             for info in archive:
                 if not info.isreg():
                     continue
+                if info.size < 0 or info.offset_data + info.size > length:
+                    raise tarfile.ReadError(f"it ends within {info.name}")
+                if ".." in info.name.split("/") or info.name.startswith("/"):
+                    raise tarfile.ReadError(f"the name {info.name} leads out of it")
                 folder, _, name = info.name.rpartition("/")
                 stem, dot, ending = name.partition(".")
                 if not dot:
@@ -139,10 +147,12 @@ def _index(file: Path) -> Iterator[tuple[str, dict[str, tuple[int, int]]]]:
                     yield key, members
                     members = {}
                 key = full
+                if ending.lower() in {name.lower() for name in members}:
+                    raise tarfile.ReadError(f"{info.name} is there twice")
                 members[ending] = info.offset_data, info.size
                 archive.members = []  # type: ignore[attr-defined]  # or it keeps every header in memory
-    except (tarfile.TarError, OSError, EOFError) as error:
-        raise DatasetError(
+    except (tarfile.TarError, OSError, EOFError, ValueError, OverflowError, struct.error) as error:
+        raise AnnotationError(
             f"{file} is no tar file that can be read: {error}.", "Get the archive again."
         ) from error
     if members:

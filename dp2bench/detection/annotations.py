@@ -17,6 +17,12 @@ class Annotations:
     def __init__(self, dataset: Dataset | None = None) -> None:
         self.dataset = dataset
 
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What the dataset is not sure of."""
+        found: tuple[str, ...] = getattr(self.dataset, "doubts", ())
+        return found
+
     def for_dataset(self, dataset: Dataset) -> Annotations:
         """The same detector for one dataset."""
         return Annotations(dataset)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.core.types import People
+from dp2bench.core.types import People, fill_boxes
 
 Masks = NDArray[np.bool_]
 
@@ -56,16 +56,6 @@ def masks_of(people: People, size: tuple[int, int]) -> Masks:
             raise ValueError(f"masks of {people.masks.shape[1:]} pixels do not belong to a picture of {size}")
         return people.masks
     return fill_boxes(people.boxes, size)
-
-
-def fill_boxes(boxes: NDArray[np.float32], size: tuple[int, int]) -> Masks:
-    """(N, H, W): the pixels that each of (N, 4) boxes touches."""
-    out = np.zeros((len(boxes), *size), np.bool_)
-    low = np.maximum(np.floor(boxes[:, :2]), 0).astype(np.int64)
-    high = np.ceil(boxes[:, 2:]).astype(np.int64)
-    for mask, (x0, y0), (x1, y1) in zip(out, low, high, strict=True):
-        mask[y0 : max(y1, 0), x0 : max(x1, 0)] = True
-    return out
 
 
 def covered(inner: NDArray[np.float32], outer: NDArray[np.int64]) -> NDArray[np.bool_]:

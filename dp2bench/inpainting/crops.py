@@ -18,8 +18,9 @@ GREY = 127
 """Mid-grey: what a hole holds."""
 DILATION = 0.02
 """Radius of the mask's dilation as a share of sqrt(h * w) of the crop."""
-NO_FACE = "no face visible"
+NO_FACE = "no face found"
 OUTSIDE = "outside the picture"
+UNDER_A_PIXEL = "a box smaller than a pixel"
 TOO_SMALL = "crop smaller than 32x32 pixels"
 
 
@@ -84,7 +85,8 @@ def plan_crops(
     """Where each person is cut out and what of the crop is replaced.
 
     Args:
-        people: N people; without masks, or with an empty one, a person's box is the mask.
+        people: N people; without masks, or with an empty one, a person's box is the mask. Somebody whose box has no pixel's size is
+            missed: nobody is so small, so the box is wrong.
         image_size: (H, W).
         scope: ``body``: the dilated mask; ``face``: the face box, without dilation.
         crop_size: (h, w) of the crops.
@@ -104,9 +106,10 @@ def plan_crops(
             if people.faces is None or not np.isfinite(people.faces[i]).all():
                 missed.append(Missed(i, NO_FACE))
                 continue
-            body = _whole_pixels(people.faces[i], image_size)
+            rectangle = people.faces[i]
         else:
-            body = _whole_pixels(people.boxes[i], image_size)
+            rectangle = people.boxes[i]
+        body = _whole_pixels(rectangle, image_size)
         mask: NDArray[np.uint8] | None = None
         if scope == "body" and people.masks is not None:
             whole = people.masks[i].view(np.uint8)
@@ -115,6 +118,9 @@ def plan_crops(
                 body, mask = (x, y, x + w, y + h), whole[y : y + h, x : x + w]
         if body is None:
             missed.append(Missed(i, OUTSIDE))
+            continue
+        if mask is None and (rectangle[2:] - rectangle[:2] < 1).any():
+            missed.append(Missed(i, UNDER_A_PIXEL))
             continue
         region = _region(i, body, mask, image_size, scope=scope, crop_size=crop_size, face_crop=face_crop)
         (regions if scope == "face" or keeps(region.box, smallest) else small).append(region)

@@ -14,6 +14,7 @@ import numpy as np
 from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Progress, bind_detector, no_progress
 from dp2bench.core.errors import Dp2benchError, PictureError, writing
 from dp2bench.core.hashing import content_sha256
+from dp2bench.core.paths import check_distinct
 from dp2bench.core.people_io import save_people
 from dp2bench.core.results import Coverage
 from dp2bench.core.seeds import derive_seed
@@ -277,6 +278,8 @@ def anonymize_dataset(
 
     With a ``journal``, for datasets whose pictures are files of their own and nothing else, it goes on where it was stopped.
     """
+    splits = dataset.meta.splits
+    check_distinct((f"{split}/{sample.id}" for split in splits for sample in dataset.samples(split)), out)
     finder = bind_detector(detector, dataset)
 
     class _Found(Mapping[str, People]):
@@ -297,7 +300,7 @@ def anonymize_dataset(
     dataset.rewrite(
         out,
         anonymized_pictures(
-            dataset, {s: _Found(s) for s in dataset.meta.splits}, method, seed, counter, progress, journal
+            dataset, {s: _Found(s) for s in splits}, method, seed, counter, progress, journal
         ),
     )
     if journal is not None:

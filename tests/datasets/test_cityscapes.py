@@ -38,7 +38,20 @@ def make(root, suffix="leftImg8bit", truth=True):
             labels = np.where(ids >= 1000, ids // 1000, ids).astype(np.uint8)
             cv2.imwrite(str(folder / f"{stem}_gtFine_labelIds.png"), labels)
             cv2.imwrite(str(folder / f"{stem}_gtFine_color.png"), np.dstack([labels] * 4))
-            objects = {"imgHeight": 16, "imgWidth": 32, "objects": []}
+            boxes = {
+                "person": [(3, 2, 5, 7), (10, 2, 13, 7)],
+                "rider": [(20, 4, 21, 8)],
+                "bicycle": [(20, 9, 21, 11)],
+            }
+            objects = {
+                "imgHeight": 16,
+                "imgWidth": 32,
+                "objects": [
+                    {"label": label, "polygon": [[a, b], [c, b], [c, d], [a, d]]}
+                    for label, some in [*boxes.items(), ("persongroup", [(28, 0, 31, 1)])]
+                    for a, b, c, d in some
+                ],
+            }
             (folder / f"{stem}_gtFine_polygons.json").write_text(json.dumps(objects))
     return root
 

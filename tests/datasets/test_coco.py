@@ -7,7 +7,7 @@ import pytest
 
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.images import read_image, write_image
-from dp2bench.datasets.coco import FOLDERS, Coco, decode_mask
+from dp2bench.datasets.coco import FOLDERS, Coco
 
 SIZE = (12, 10)
 """Width, height."""
@@ -114,7 +114,7 @@ def test_people(tmp_path):
     assert found[2].masks.shape == (0, 10, 12)
 
 
-def test_the_three_forms_of_a_mask():
+def test_the_three_forms_of_a_mask(tmp_path):
     from pycocotools import mask
 
     truth = np.zeros((10, 12), bool)
@@ -122,9 +122,10 @@ def test_the_three_forms_of_a_mask():
     compressed = mask.encode(np.asfortranarray(truth.astype(np.uint8)))
     lists = {"counts": [23, 4, 6, 4, 6, 4, 6, 4, 63], "size": [10, 12]}
     text = {"counts": compressed["counts"].decode(), "size": [10, 12]}
-    for form in ([[2, 3, 6, 3, 6, 7, 2, 7]], lists, compressed, text):
-        np.testing.assert_array_equal(decode_mask(form, 10, 12), truth)
-    assert not decode_mask([], 10, 12).any()
+    forms = ([[2, 3, 6, 3, 6, 7, 2, 7]], lists, text, [], [[]], None)
+    dataset = Coco(make(tmp_path, [annotation(i, 7, segmentation=form) for i, form in enumerate(forms)]))
+    for found in dataset.people(dataset.samples("val")[0]).masks:
+        np.testing.assert_array_equal(found, truth)
 
 
 def test_what_is_missing_is_named(tmp_path):
@@ -143,7 +144,7 @@ def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(DatasetError, match=r"lacks 1 pictures: train2017/000000000009\.jpg\. Download"):
         Coco(tmp_path).verify()
     (tmp_path / "annotations" / "person_keypoints_val2017.json").write_text('{"images": 3}')
-    with pytest.raises(DatasetError, match="not a file of COCO annotations"):
+    with pytest.raises(DatasetError, match="not a COCO annotation file"):
         Coco(tmp_path).samples("val")
     with pytest.raises(DatasetError, match="'people' or 'all'"):
         Coco(tmp_path, "some")

@@ -148,7 +148,7 @@ def _object_array() -> bytes:
     [
         ({"mask.png": b"no picture"}, "mask.png that cannot be read"),
         ({"vertices.npy": npy(np.zeros((3, 3), np.int16))}, r"arrays of \(3, 3\)"),
-        ({"keypoints.npy": npy(np.zeros((7, 3), np.float32))}, "keypoints of shape"),
+        ({"keypoints.npy": npy(np.zeros((7, 3), np.float32))}, r"keypoints of float32 and shape \(7, 3\)"),
         ({"mask.png": None}, "has no mask.png"),
     ],
 )

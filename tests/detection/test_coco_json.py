@@ -60,14 +60,14 @@ def test_masks(tmp_path, segmentation):
 
 
 def test_what_counts(tmp_path):
-    keypoints = list(range(51))
+    keypoints = [v for k in range(17) for v in (3 + k / 4, 6, k % 3)]
     path = _file(
         tmp_path,
         [
             {"score": 0.9, "keypoints": keypoints},
             {"score": 0.2},
             {"category_id": 2},
-            {"iscrowd": 1, "segmentation": {"size": [40, 30], "counts": RUNS}, "bbox": [0, 0, 1, 1]},
+            {"iscrowd": 1, "segmentation": {"size": [40, 30], "counts": RUNS}},
         ],
     )
     people = _detect(CocoFile(path=path, score_threshold=0.5))
@@ -83,10 +83,11 @@ def test_what_counts(tmp_path):
 def test_which_picture(tmp_path):
     detector = CocoFile(path=_file(tmp_path, [{}]))
     assert isinstance(detector, Detector)
-    assert len(_detect(detector, "val/a.jpg")) == len(_detect(detector, "elsewhere/a.jpg")) == 1
+    assert len(_detect(detector, "val/a.jpg")) == len(_detect(detector, "a.jpg")) == 1
+    assert len(_detect(detector, "photos/val/a.jpg")) == 1
     assert len(_detect(detector, "b.jpg", (3, 3))) == 0
     assert len(_detect(detector, "x/c.jpg")) == 0
-    for name in ("d.jpg", "z/c.jpg"):
+    for name in ("d.jpg", "z/c.jpg", "c.jpg", "elsewhere/a.jpg"):
         with pytest.raises(DatasetError, match=f"does not list the picture {name}"):
             _detect(detector, name)
     with pytest.raises(DatasetError, match="30x40 pixels, and the picture has 31x40"):
@@ -108,7 +109,7 @@ def test_broken_files(tmp_path):
         "[1, 2]",
         "{",
         '{"images": [{"id": 1}]}',
-        '{"images": [], "annotations": [{"image_id": 1}]}',
+        '{"images": [{"id": 1, "file_name": "a"}], "annotations": [{"image_id": 1}]}',
     ):
         (tmp_path / "bad.json").write_text(content)
         with pytest.raises(DatasetError, match="is not a COCO annotation file"):
@@ -116,5 +117,5 @@ def test_broken_files(tmp_path):
     with pytest.raises(DatasetError, match="one of: dog, person"):
         CocoFile(path=_file(tmp_path, []), category="cat")
     for segmentation in ({"size": [40, 30]}, [[1, 2]], {"size": [3, 3], "counts": [9]}, ["abcdefgh"]):
-        with pytest.raises(DatasetError, match="segmentation|mask"):
+        with pytest.raises(DatasetError, match="segmentation|mask|polygon"):
             _detect(CocoFile(path=_file(tmp_path, [{"segmentation": segmentation}])))

@@ -18,7 +18,7 @@ SIZE = (50, 70)
 
 
 def _anybody(rng, n, *, masks, keypoints, faces, tracks):
-    low = rng.uniform(-5, 60, (n, 2)).astype(np.float32)
+    low = rng.uniform(-5, 45, (n, 2)).astype(np.float32)
     boxes = np.concatenate((low, low + rng.uniform(0.01, 40, (n, 2)).astype(np.float32)), 1)
     face = (boxes + rng.normal(0, 1, boxes.shape)).astype(np.float32)
     face[:, 2:] = np.maximum(face[:, 2:], face[:, :2])
@@ -36,10 +36,12 @@ def _anybody(rng, n, *, masks, keypoints, faces, tracks):
     kinds = [
         Category.FACE if a else Category.PERSON + (m is not None) for a, m in zip(alone, maps, strict=True)
     ]
+    points = np.concatenate((boxes[:, None, :2].repeat(17, 1), rng.uniform(0, 2, (n, 17, 1))), 2)
+    points[:, :, :2] += rng.uniform(0, 1, (n, 17, 2))
     return People(
         boxes=boxes,
-        masks=rng.random((n, *SIZE)) < rng.random() if masks else None,
-        keypoints=rng.uniform(0, 2, (n, 17, 3)).astype(np.float32) if keypoints else None,
+        masks=rng.random((n, *SIZE)) < rng.uniform(0.1, 1) if masks else None,
+        keypoints=points.astype(np.float32) if keypoints else None,
         faces=face if faces else None,
         surfaces=tuple(maps),
         categories=np.array(kinds, np.int8),
@@ -112,7 +114,7 @@ def test_a_damaged_surface_names_its_picture(tmp_path):
     data = json.loads((tmp_path / "p.json").read_text())
     data["annotations"][0]["surface"]["vertices"] = "AAAA"
     (tmp_path / "p.json").write_text(json.dumps(data))
-    with pytest.raises(DatasetError, match=r"surface of a\.jpg"):
+    with pytest.raises(DatasetError, match=r"of a\.jpg has a surface that cannot be read"):
         CocoFile(path=tmp_path / "p.json").detect(
             [np.zeros((*SIZE, 3), np.uint8)], [Sample("a.jpg", Path("a"))]
         )
@@ -169,10 +171,9 @@ def test_masks_of_other_programs(tmp_path):
 def test_bad_masks_are_named(tmp_path):
     with pytest.raises(DatasetError, match="needs a folder of masks, and there is none"):
         IdMasks()
-    detector = IdMasks(path=tmp_path)
 
     def detect(name):
-        return detector.detect([np.zeros((*SIZE, 3), np.uint8)], [Sample(name, Path(name))])
+        return IdMasks(path=tmp_path).detect([np.zeros((*SIZE, 3), np.uint8)], [Sample(name, Path(name))])
 
     with pytest.raises(DatasetError, match=r"no mask .*a\.png"):
         detect("a.jpg")

@@ -151,7 +151,7 @@ def test_faces_are_the_hole_and_those_without_are_missed():
     image = scene()[0]
     faces = np.array([[50.5, 60, 70, 85], [np.nan] * 4, [500, 10, 520, 30]], np.float32)
     got = probe("face")[1].anonymize(image, People.of([[40, 50, 90, 200]] * 3, faces=faces), seed=SEED)
-    assert got.missed == ((1, "no face visible"), (2, "outside the picture"))
+    assert got.missed == ((1, "no face found"), (2, "outside the picture"))
     expected = np.zeros(image.shape[:2], bool)
     expected[60:85, 50:70] = True
     assert np.array_equal(got.changed, expected)
