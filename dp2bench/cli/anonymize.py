@@ -219,7 +219,7 @@ def _pictures(
             "Choose a new folder, so that nothing of an earlier run is mixed in.",
         )
     who = bind_detector(who, opened)  # annotations are held against the pictures before anything is written
-    _print_remarks(console, who)
+    doubtful = _print_remarks(console, who)
     if preview is not None:
         shared: list[Sample] = []
         who, how = _RecordingDetector(who, shared), _Previewing(how, shared, preview)
@@ -260,18 +260,20 @@ def _pictures(
     for reason, count in coverage.missed_reasons.items():
         console.print(f"[red]missed:[/] {count} people: {reason}", highlight=False, soft_wrap=True)
     nobody = _nobody_found(console, who, coverage.found)
-    if coverage.unreadable or coverage.missed or videos or nobody or getattr(who, "doubts", ()):
+    if coverage.unreadable or coverage.missed or videos or nobody or doubtful:
         raise typer.Exit(1)
 
 
-def _print_remarks(console: Console, who: Detector) -> None:
-    """What annotations say of themselves: which category is people, and what is not as it should be."""
+def _print_remarks(console: Console, who: Detector) -> bool:
+    """Say what annotations say of themselves: which category is people, and what is not as it should be; whether there is any of that."""
     from rich.markup import escape
 
+    doubts: tuple[str, ...] = getattr(who, "doubts", ())
     for remark in getattr(who, "remarks", ()):
         console.print(escape(remark), highlight=False, soft_wrap=True)
-    for doubt in getattr(who, "doubts", ()):
+    for doubt in doubts:
         console.print(f"[yellow]check this:[/] {escape(doubt)}", highlight=False, soft_wrap=True)
+    return bool(doubts)
 
 
 def _nobody_found(console: Console, who: Detector, people: int) -> bool:
@@ -381,7 +383,6 @@ class _RecordingDetector:
         self._detector, self._noted = detector, noted
         self.meta: ComponentMeta = detector.meta
         self.people_named = getattr(detector, "people_named", 0)
-        self.doubts = getattr(detector, "doubts", ())
 
     def for_dataset(self, dataset: Dataset) -> _RecordingDetector:
         from dp2bench.core.contracts import bind_detector

@@ -397,11 +397,6 @@ class PictureNames:
                 by_bare[level(name).rpartition("/")[2]].append((level(name), name))
             self._levels.append((level, by_bare))
 
-    def by_id(self, number: int | str) -> ImageRow:
-        """The entry of a picture by its id."""
-        found: ImageRow = self._by_id[number]
-        return found
-
     def find(self, name: str) -> str | None:
         """The name in the file, or None where there is none, or more than one, that fits."""
         if name in self._exact:
@@ -600,8 +595,8 @@ def _check_polygons(row: AnnotationRow, size: tuple[int, int], where: str) -> No
     if any(len(polygon) % 2 for polygon in row.segmentation):
         raise AnnotationError(f"{where} has a polygon with an odd number of coordinates.", remedy)
     if not row.polygons:
-        points = len(row.segmentation[0]) // 2
-        raise AnnotationError(f"{where} has a polygon of {points} point{'s' * (points != 1)}.", remedy)
+        count = max(map(len, row.segmentation)) // 2
+        raise AnnotationError(f"{where} has a polygon of {count} point{'s' * (count != 1)}.", remedy)
     for polygon in row.polygons:
         points = np.array(polygon).reshape(-1, 2)
         sides = np.array([size[1], size[0]])

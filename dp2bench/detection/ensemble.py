@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from dp2bench.core import registry
 from dp2bench.core.contracts import ComponentMeta, Dataset, Detector, bind_detector, uses_annotations
 from dp2bench.core.errors import Dp2benchError
-from dp2bench.core.types import Category, Image, People, Sample, SurfaceMap
+from dp2bench.core.types import Category, Image, People, Sample, SurfaceMap, fill_boxes
 from dp2bench.detection import checkpoints, matching
 from dp2bench.detection.compact.detectors import EmbeddedFace, EmbeddedMask, EmbeddedSurface
 from dp2bench.detection.compact.predictor import PERSON_SCORE, CompactPredictor
@@ -275,7 +275,7 @@ def _with_faces(
     assert persons.masks is not None
     return People.of(
         np.concatenate((persons.boxes, faces[free])),
-        masks=np.concatenate((persons.masks, matching.fill_boxes(faces[free], size))),
+        masks=np.concatenate((persons.masks, fill_boxes(faces[free], size))),
         faces=np.concatenate((own, faces[free])),
         surfaces=(*persons.surfaces, *(None for _ in free)),
         categories=np.concatenate((persons.categories, np.full(len(free), Category.FACE, np.int8))),
