@@ -19,7 +19,16 @@ from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, TypeAdapter, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PlainValidator,
+    TypeAdapter,
+    ValidationError,
+)
 
 from dp2bench.core.errors import AnnotationError
 from dp2bench.core.picture_header import PictureHeader, check_upright
@@ -55,6 +64,13 @@ def _identifier(value: Any) -> Any:
     return value
 
 
+def _file_name(value: Any) -> str:
+    """Also of letters that are none: names on a disk need not be UTF-8, which pydantic's texts are."""
+    if not isinstance(value, str) or not value:
+        raise ValueError("should be a name")
+    return value
+
+
 Identifier = Annotated[int | str, BeforeValidator(_identifier)]
 Number = Annotated[FiniteFloat, Field(ge=-_FARTHEST, le=_FARTHEST)]
 Side = Annotated[int, Field(ge=1, le=_FARTHEST)]
@@ -69,7 +85,7 @@ class ImageRow(_Row):
     """An entry of ``images``."""
 
     id: Identifier
-    file_name: Annotated[str, Field(min_length=1)]
+    file_name: Annotated[str, PlainValidator(_file_name)]
     width: Side | None = None
     height: Side | None = None
 

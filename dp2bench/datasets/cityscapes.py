@@ -331,25 +331,33 @@ def _contradiction(
 ) -> tuple[int, int, bool] | None:
     """x, y where one of two sources shows people and the other does not, and whether ``theirs`` is the one that does; else None.
 
-    Lines of two pixels do not count: outlines are drawn in different ways. Of what ``mine`` alone shows, only whole instances count:
-    a license plate in front of a rider is drawn in one source and not in the other.
+    At the edges of people two pixels do not count: outlines are drawn in different ways. Of what ``mine`` alone shows, only most of an
+    instance counts: a license plate in front of a rider is drawn in one source and not in the other.
     """
-
-    def solid(mask: NDArray[np.bool_]) -> NDArray[Any]:
-        return np.argwhere(cv2.erode(mask.view(np.uint8), np.ones((3, 3), np.uint8), borderValue=0))
-
-    if len(places := solid(theirs & ~mine)):
-        y, x = places[0].tolist()
-        return x, y, True
+    only = theirs & ~mine
+    if only.any():
+        _, parts = cv2.connectedComponents(theirs.view(np.uint8), connectivity=8)
+        touched = np.zeros(int(parts.max()) + 1, np.bool_)
+        touched[parts[mine]] = True
+        for places in (_solid(only, 3), _solid(only & ~touched[parts], 2)):
+            if len(places):
+                y, x = places[0].tolist()
+                return x, y, True
     alone = mine & ~theirs
-    for value in np.unique(ids[alone]).tolist() if len(solid(alone)) else ():
+    for value in np.unique(ids[alone]).tolist() if len(_solid(alone, 3)) else ():
         whole = ids == value
         if 2 * np.count_nonzero(whole & alone) > np.count_nonzero(whole) and len(
-            places := solid(whole & alone)
+            places := _solid(whole & alone, 3)
         ):
             y, x = places[0].tolist()
             return x, y, False
     return None
+
+
+def _solid(mask: NDArray[np.bool_], side: int) -> NDArray[np.intp]:
+    """(K, 2) y, x of squares of so many pixels that a mask covers."""
+    eroded = cv2.erode(mask.view(np.uint8), np.ones((side, side), np.uint8), borderValue=0)
+    return np.argwhere(eroded)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -243,6 +243,12 @@ class IdMasks:
             )
         ids = read_ids(path, sample.id)
         if ids.any():
+            values = len(np.unique(ids))
+            if values > _MOST_PEOPLE:
+                raise AnnotationError(
+                    f"{path} has {values:,} different values: it looks like a picture, not like ids of people.",
+                    "Give every pixel of a person one value, without blending at the edges.",
+                )
             height, width = ids.shape
             check_upright(read_header(sample.path), sample.id, path, (height, width), declared=_upright(path))
         return ids
@@ -257,11 +263,6 @@ class IdMasks:
         names = [int(n) for n in np.unique(ids) if n]
         if not names:
             return People.none()
-        if len(names) > _MOST_PEOPLE:
-            raise AnnotationError(
-                f"{self._mask_of(sample)} has {len(names):,} different values: it looks like a picture, not like ids of people.",
-                "Give every pixel of a person one value, without blending at the edges.",
-            )
         masks = np.stack([ids == n for n in names])
         boxes = []
         for mask in masks:

@@ -76,9 +76,13 @@ class KeypointCrop:
 
 
 def annotation_file(dataset: Any, split: str) -> Path:
-    """COCO's file of people's keypoints for a split."""
+    """COCO's file of people's keypoints for a split. Raises DatasetError where people are another category in it than in the official one."""
     from dp2bench.datasets.coco import FOLDERS
 
+    for doubt in dataset.doubts:
+        raise DatasetError(
+            doubt, "Number the categories as COCO does: trainers and evaluators take it for granted."
+        )
     path: Path = dataset.annotations / f"person_keypoints_{FOLDERS[split]}.json"
     return path
 

@@ -116,11 +116,11 @@ def plan_crops(
             x, y, w, h = bounds(whole)
             if w:
                 body, mask = (x, y, x + w, y + h), whole[y : y + h, x : x + w]
-        if body is None:
-            missed.append(Missed(i, OUTSIDE))
-            continue
         if mask is None and (rectangle[2:] - rectangle[:2] < 1).any():
             missed.append(Missed(i, UNDER_A_PIXEL))
+            continue
+        if body is None:
+            missed.append(Missed(i, OUTSIDE))
             continue
         region = _region(i, body, mask, image_size, scope=scope, crop_size=crop_size, face_crop=face_crop)
         (regions if scope == "face" or keeps(region.box, smallest) else small).append(region)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from pydantic import BaseModel, ConfigDict
 
@@ -28,6 +30,18 @@ class Outer(BaseModel):
         ("items: [\n\n}", "f:3: not valid YAML"),
         ("- 1", "f:1: (top): Input should be"),
         ("", "f:1: (top): Input should be"),
+        ("items: []\nitems: []\n", "f:2: not valid YAML: the key 'items' is there twice"),
+        ("items:\n\t- 1\n", "f:2: not valid YAML"),
+        ("items: &a [*a]\n", "an alias stands for something that it is part of"),
+        (
+            "a: &a [1]\n"
+            + "".join(f"{c}: &{c} [{', '.join(['*' + p] * 9)}]\n" for p, c in pairwise("abcdefghi")),
+            "more than 100,000 values",
+        ),
+        ("[" * 3000, "nested too deeply"),
+        ("items: 2024-02-30\n", "day is out of range"),
+        ("items: \x00", "not valid YAML"),
+        ("? {a: 1}\n: 2\n", "not valid YAML"),
     ],
 )
 def test_problems_have_file_line_and_key(text, message):

@@ -151,3 +151,94 @@ def test_the_official_blurred_pictures_are_ready_made(tmp_path):
     assert len(blurred.people(blurred.samples("val")[0])) == 4
     elsewhere = make(tmp_path / "elsewhere", "leftImg8bit_blurred", truth=False)
     assert len(dataset.open(elsewhere).people(dataset.open(elsewhere).samples("val")[0])) == 4
+
+
+def truth(root, kind, city="lindau"):
+    return root / "gtFine" / "val" / city / f"{city}_000000_000019_gtFine_{kind}"
+
+
+def spoil_ids(kind, change):
+    def spoil(root):
+        path = str(truth(root, kind))
+        cv2.imwrite(path, change(cv2.imread(path, cv2.IMREAD_UNCHANGED)))
+
+    return spoil
+
+
+def spoil_polygons(change):
+    def spoil(root):
+        data = json.loads(truth(root, "polygons.json").read_text())
+        truth(root, "polygons.json").write_text(json.dumps(change(data)))
+
+    return spoil
+
+
+def turn(root):
+    from PIL import Image as Pillow
+
+    exif = Pillow.Exif()
+    exif[0x0112] = 3
+    path = root / "leftImg8bit" / "val" / "lindau" / "lindau_000000_000019_leftImg8bit.png"
+    Pillow.open(path).save(path, exif=exif)
+
+
+def move(name, to):
+    def spoil(root):
+        (root / to).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).rename(root / to)
+
+    return spoil
+
+
+LINDAU = "lindau_000000_000019"
+SOMEBODY = {"label": "person", "polygon": [[24, 10], [30, 10], [30, 15]]}
+TRAIN_IDS = np.zeros(256, np.uint8)
+TRAIN_IDS[[7, 24, 25, 33]] = [0, 11, 12, 18]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (spoil_ids("instanceIds.png", lambda ids: ids.astype(np.uint8)), r"holds the value (192|193|168|232), which is no instance id"),
+        (spoil_ids("instanceIds.png", lambda ids: np.minimum(ids, 7).astype(np.uint8)), "contradict each other at x=.*labelIds.png shows a person there"),
+        (spoil_ids("instanceIds.png", lambda ids: np.minimum(ids // 1000, 33).astype(np.uint8)), "contradict"),
+        (spoil_ids("instanceIds.png", lambda ids: np.where(ids >= 1000, ids - 13000, ids % 24)), r"holds the value|contradict"),
+        (spoil_ids("instanceIds.png", lambda ids: np.where(ids == 24001, 7, ids).astype(np.uint16)), "labelIds.png shows a person there"),
+        (spoil_ids("instanceIds.png", lambda ids: ids[:, ::-1]), "contradict"),
+        (spoil_ids("instanceIds.png", lambda ids: ids[:8]), "32x16 pixels|32x8 pixels"),
+        (spoil_ids("instanceIds.png", lambda ids: np.dstack([ids] * 3)), "a picture of colours, not of ids"),
+        (spoil_ids("instanceIds.png", lambda ids: ids + 9000), "no instance id"),
+        (spoil_ids("labelIds.png", lambda ids: TRAIN_IDS[ids]), "contradict"),
+        (spoil_ids("labelIds.png", lambda ids: ids * 0), "instanceIds.png shows a person there, .*labelIds.png none"),
+        (spoil_ids("labelIds.png", lambda ids: ids + 60), "no label id"),
+        (spoil_polygons(lambda data: data | {"objects": []}), "polygons.json contradict"),
+        (spoil_polygons(lambda data: data | {"objects": [*data["objects"], SOMEBODY]}), "polygons.json shows a person there"),
+        (spoil_polygons(lambda data: data | {"imgWidth": 64}), "is of 64x16 pixels"),
+        (spoil_polygons(lambda data: data["objects"]), "no file of Cityscapes' polygons"),
+        (spoil_polygons(lambda data: data | {"objects": [{"label": "person", "polygon": [[1, 2, 3]]}]}), "objects.0.polygon"),
+        (lambda root: truth(root, "polygons.json").write_text('{"objects": ['), "no file of Cityscapes' polygons"),
+        (lambda root: truth(root, "instanceIds.png").write_bytes(b"x"), "damaged, or no picture"),
+        (lambda root: truth(root, "instanceIds.png").unlink(), "lacks 1 files"),
+        (turn, "EXIF orientation 3"),
+        (move(f"gtFine/val/lindau/{LINDAU}_gtFine_instanceIds.png", f"gtFine/val/bonn/{LINDAU}_gtFine_instanceIds.png"), "lacks 1 files"),
+        (move(f"leftImg8bit/val/lindau/{LINDAU}_leftImg8bit.png", f"leftImg8bit/val/bonn/{LINDAU}_leftImg8bit.png"), "breaks Cityscapes' pattern"),
+        (move(f"leftImg8bit/val/lindau/{LINDAU}_leftImg8bit.png", f"leftImg8bit/val/lindau/{LINDAU}_leftImg8bit.PNG"), "breaks Cityscapes' pattern"),
+        (move(f"leftImg8bit/val/lindau/{LINDAU}_leftImg8bit.png", f"leftImg8bit/val/x/lindau/{LINDAU}_leftImg8bit.png"), "breaks Cityscapes' pattern"),
+    ],
+)  # fmt: skip
+def test_labels_that_contradict_each_other(tmp_path, spoil, message):
+    spoil(make(tmp_path))
+    with pytest.raises(DatasetError, match=message) as caught:
+        Cityscapes(tmp_path, official=False).verify()
+    assert caught.value.remedy
+
+
+def test_a_license_plate_in_front_of_a_rider_is_no_contradiction(tmp_path):
+    """The official labels have it, the official instances have not."""
+    spoil_ids(
+        "labelIds.png",
+        lambda ids: np.where(np.indices(ids.shape)[0] == 6, np.where(ids == 25, 255, ids), ids).astype(
+            np.uint8
+        ),
+    )(make(tmp_path))
+    Cityscapes(tmp_path, official=False).verify()

@@ -190,3 +190,103 @@ def test_a_folder_of_pictures_alone_borrows_the_annotations(tmp_path):
     other = dataset.open(tmp_path / "other")
     other.verify()
     assert len(other.people(other.samples("val")[0])) == 2
+
+
+def spoil(root, change, kinds=("person_keypoints",), splits=("train2017", "val2017")):
+    """Change the JSON files of a dataset."""
+    for kind in kinds:
+        for folder in splits:
+            path = root / "annotations" / f"{kind}_{folder}.json"
+            data = json.loads(path.read_text())
+            change(data)
+            path.write_text(json.dumps(data))
+
+
+BOTH = ("person_keypoints", "instances")
+
+
+def first(key, value):
+    def change(data):
+        data["annotations"][0][key] = value
+
+    return change
+
+
+def image(key, value):
+    def change(data):
+        data["images"][-1][key] = value  # the one of two people: images are listed from back to front
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "kinds", "message"),
+    [
+        (first("keypoints", [0] * 42), BOTH, r"000000000007\.jpg has 14 keypoints in place of 17"),
+        (first("segmentation", [[2, 3, 6, 7]]), BOTH, r"000000000007\.jpg has a polygon of 2 points"),
+        (first("segmentation", {"size": [20, 30], "counts": [0, 600]}), BOTH, r"mask of 30x20 pixels, and the picture has 12x10"),
+        (first("image_id", "7"), BOTH, "a text here and a number there"),
+        (first("bbox", [0.1, 0.3, 0.4, 0.4]), BOTH, "shares of the picture"),
+        (image("width", 11), BOTH, r"000000000007\.jpg at 11x10 pixels, and the picture has 12x10"),
+        (image("file_name", "8.jpg"), BOTH, r"does not list 1 of the pictures in .*000000000007\.jpg"),
+        (image("width", None), BOTH, r"does not say width and height of 000000000007\.jpg"),
+        (lambda d: d.update(annotations=[]), BOTH, r"names 0 people .*and none in the 3 pictures"),
+        (lambda d: d.update(annotations=d["annotations"][1:]), ("person_keypoints",), r"names 1 people in 000000000007\.jpg, and instances_train2017\.json 2"),
+        (lambda d: d.update(annotations=[]), ("instances",), r"names 1 people in 000000000009\.jpg, and instances_train2017\.json 0"),
+        (lambda d: d.update(annotations=3), ("instances",), "instances_train2017.json is not a COCO annotation file"),
+        (lambda d: d.update(categories=[{"id": 1, "name": "bicycle"}]), BOTH, "no category of people"),
+    ],
+)  # fmt: skip
+def test_annotations_that_do_not_belong_to_the_pictures(tmp_path, change, kinds, message):
+    spoil(make(tmp_path), change, kinds)
+    with pytest.raises(DatasetError, match=message) as caught:
+        Coco(tmp_path, official=False).verify()
+    assert caught.value.remedy
+
+
+def test_people_are_read_by_the_name_of_their_category_and_that_is_said(tmp_path):
+    def renumber(data):
+        for row in data["annotations"]:
+            row["category_id"] += 1
+        for kind in data["categories"]:
+            kind["id"] += 1
+        data["categories"].append({"id": 1, "name": "bicycle"})
+        data["annotations"].append(
+            annotation(99, 9, category_id=1, bbox=[8, 0, 2, 2], segmentation=[[8, 0, 10, 0, 10, 2, 8, 2]])
+        )
+
+    spoil(make(tmp_path), renumber, BOTH)
+    dataset = Coco(tmp_path, official=False)
+    dataset.verify()
+    assert [len(dataset.people(s)) for s in dataset.samples("val")] == [2, 1]
+    assert "category 'person' (id 2); in the official files they are 'person' (id 1)" in dataset.doubts[0]
+    from dp2bench.downstream.keypoints import annotation_file
+
+    with pytest.raises(
+        DatasetError, match="category 'person'"
+    ):  # whoever trains takes category 1 for granted
+        annotation_file(dataset, "val")
+    assert Coco(make(tmp_path / "official"), official=False).doubts == ()
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+def test_turned_pictures_are_refused(tmp_path, orientation):
+    from PIL import Image as Pillow
+
+    exif = Pillow.Exif()
+    exif[0x0112] = orientation
+    path = make(tmp_path) / "val2017" / "000000000007.jpg"
+    Pillow.open(path).save(path, exif=exif)
+    dataset = Coco(tmp_path, official=False)
+    with pytest.raises(DatasetError, match=r"000000000007\.jpg is turned by its EXIF orientation"):
+        dataset.verify()
+    with pytest.raises(DatasetError, match="EXIF"):
+        dataset.people(dataset.samples("val")[0])
+
+
+def test_names_are_found_in_another_form(tmp_path):
+    spoil(make(tmp_path), image("file_name", "val2017\\000000000007.JPG"), BOTH)
+    dataset = Coco(tmp_path, official=False)
+    dataset.verify()
+    assert [s.id for s in dataset.samples("val")] == ["000000000007.jpg", "000000000009.jpg"]
+    assert len(dataset.people(dataset.samples("val")[0])) == 2

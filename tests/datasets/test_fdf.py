@@ -81,3 +81,29 @@ def test_what_is_broken_is_named(data):
 class Bomb:
     def __reduce__(self):
         return (print, ("it ran",))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda boxes, side: boxes / side, "3.png covers no pixel|10.png covers no pixel"),
+        (lambda boxes, side: boxes * np.nan, "covers no pixel"),
+        (lambda boxes, side: boxes[:, [2, 3, 0, 1]], "covers no pixel"),
+        (lambda boxes, side: boxes + side, "covers no pixel"),
+    ],
+)
+def test_boxes_that_are_none(tmp_path, change, message):
+    data = write(tmp_path, FDF256)
+    path = tmp_path / "val" / "bounding_box.npy"
+    np.save(path, change(np.load(path).astype(np.float32), 256))
+    with pytest.raises(DatasetError, match=message):
+        FDF256(tmp_path).verify()
+    del data
+
+
+def test_numbers_that_are_there_twice(tmp_path):
+    write(tmp_path, FDF256)
+    path = tmp_path / "val" / "images"
+    (path / "3.png").rename(path / "010.png")
+    with pytest.raises(DatasetError, match="two pictures of the number"):
+        FDF256(tmp_path).verify()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image as PILImage
 
 from dp2bench.core.errors import DatasetError
-from dp2bench.datasets.crops import Crop, relative_keypoints
+from dp2bench.datasets.crops import Crop, png, relative_keypoints
 from dp2bench.datasets.fdh import FDH, members
 from dp2bench.datasets.shards import Shards, ShardWriter, npy
 
@@ -150,6 +150,13 @@ def _object_array() -> bytes:
         ({"vertices.npy": npy(np.zeros((3, 3), np.int16))}, r"arrays of \(3, 3\)"),
         ({"keypoints.npy": npy(np.zeros((7, 3), np.float32))}, r"keypoints of float32 and shape \(7, 3\)"),
         ({"mask.png": None}, "has no mask.png"),
+        ({"keypoints.npy": npy(np.full((17, 3), np.nan, np.float32))}, "keypoints that are no numbers"),
+        ({"keypoints.npy": npy(np.zeros((14, 3), np.float32))}, r"shape \(14, 3\)"),
+        ({"vertices.npy": npy(np.full(SIZE, -5, np.int16))}, "vertices that are no ids"),
+        ({"vertices.npy": npy(np.zeros(SIZE, np.float32))}, "vertices that are no ids"),
+        ({"vertices.npy": b"\x93NUMPY\x01\x00v\x00" + b"x" * 118}, "is no array"),
+        ({"maskrcnn_mask.png": png(some_crop("abc", 1).person)}, "not in the hole of mask.png"),
+        ({"mask.png": png(np.zeros((4, 4), bool))}, "mask.png of"),
     ],
 )
 def test_broken_crops_are_named(tmp_path, change, message):
@@ -217,3 +224,35 @@ def test_keypoints_in_pixels_or_shares_are_the_same(seed, third):
     a, b = relative_keypoints(share[:, kept], SIZE), relative_keypoints(pixels[:, kept], SIZE)
     np.testing.assert_allclose(a, b, atol=1e-5)
     np.testing.assert_array_equal(a[:, 2] > 0, ((a[:, :2] >= 0) & (a[:, :2] <= 1)).all(1))
+
+
+def test_a_crop_in_the_middle_that_lacks_a_member_is_found_before_any_work(tmp_path):
+    for split in ("train", "val"):
+        with ShardWriter(tmp_path / split) as writer:
+            for i in range(5):
+                left_out = "keypoints.npy" if i == 2 and split == "val" else ""
+                writer.write(
+                    str(i), {k: v for k, v in members(some_crop(str(i), i)).items() if k != left_out}
+                )
+    with pytest.raises(DatasetError, match=r"crop 2 of .*val.* has no keypoints\.npy"):
+        FDH(tmp_path).verify()
+
+
+@pytest.mark.parametrize("name", ["../../1", "/1", "a/../../1"])
+def test_names_that_lead_out_of_the_archive_are_refused(tmp_path, name):
+    with ShardWriter(tmp_path / "train") as writer:
+        writer.write(name, members(some_crop("1", 1)))
+    with pytest.raises(DatasetError, match="leads out of it"):
+        FDH(tmp_path).samples("train")
+
+
+def test_a_turned_picture_is_refused(tmp_path):
+    exif = PILImage.Exif()
+    exif[0x0112] = 3
+    out = io.BytesIO()
+    PILImage.fromarray(some_crop("1", 1).image).save(out, "PNG", exif=exif)
+    with ShardWriter(tmp_path / "train") as writer:
+        writer.write("1", members(some_crop("1", 1)) | {"image.png": out.getvalue()})
+    data = FDH(tmp_path)
+    with pytest.raises(DatasetError, match="EXIF orientation 3"):
+        data.people(data.samples("train")[0])

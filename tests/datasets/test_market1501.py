@@ -147,3 +147,23 @@ def test_rewrite_leaves_out_what_is_not_handed_over(tmp_path):
         dataset.rewrite(tmp_path / "more", [("query", "a.jpg", picture())])
     with pytest.raises(DatasetError, match="the dataset itself"):
         dataset.rewrite(tmp_path / "in", [])
+
+
+def test_pictures_in_folders_of_identities_are_not_left_out(tmp_path):
+    make(tmp_path)
+    path = tmp_path / "query" / "0001" / "0001_c1s1_001051_00.jpg"
+    path.parent.mkdir()
+    path.write_bytes((tmp_path / "query" / path.name).read_bytes())
+    with pytest.raises(DatasetError, match="lies in a folder of its own"):
+        Market1501(tmp_path, official=False).verify()
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["0001_c1s1_001051_00.JPG", "0001_c1s1_001051_00.jpeg", "-2_c1s1_001051_00.jpg", "1_c1s1_001051_00.jpg"],
+)
+def test_names_of_other_forms_are_named(tmp_path, name):
+    make(tmp_path)
+    (tmp_path / "query" / "0001_c1s1_001051_00.jpg").rename(tmp_path / "query" / name)
+    with pytest.raises(DatasetError, match="IIII_cCsS_FFFFFF_BB"):
+        Market1501(tmp_path, official=False).verify()
