@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dp2bench.baselines.image_level import ImageLevel, Window
-from dp2bench.core.contracts import MethodMeta
+from dp2bench.core.contracts import Inpainter, InpainterTraits, MethodMeta
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import CropBatch, Image
-from dp2bench.inpainting import stitching
 from dp2bench.inpainting.anonymizer import Fallback, InpaintingAnonymizer
 from dp2bench.inpainting.crops import Region
 
@@ -30,7 +29,7 @@ def _blur_matrix(length: int, sigma: float) -> NDArray[np.float32]:
 
 
 @dataclass
-class BlurFill:
+class BlurFill(Inpainter):
     """Gaussian blur of the crop: sigma 7, kernel min(21, width) made odd, border mirrored about the edge
     pixel.
     """
@@ -38,13 +37,15 @@ class BlurFill:
     meta: MethodMeta
     crop_size: tuple[int, int]
     sigma: float = 7.0
-    uses_conditions: bool = False
-    low_frequency: bool = True
 
-    @cached_property  # the same object every time: what is computed from it is kept by it
-    def operator(self) -> stitching.Operator | None:
-        """The blur along one axis; None where the kernel depends on the crop's width."""
-        return partial(_blur_matrix, sigma=self.sigma) if min(self.crop_size) >= int(self.sigma * 3) else None
+    def __post_init__(self) -> None:
+        # In a crop that is narrower than the kernel, the kernel depends on the crop's width.
+        one_kernel = min(self.crop_size) >= int(self.sigma * 3)
+        self.traits = InpainterTraits(
+            low_frequency=True,
+            uses_conditions=False,
+            linear_operator=partial(_blur_matrix, sigma=self.sigma) if one_kernel else None,
+        )
 
     def inpaint(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
         """(B, h, w, 3) uint8: the whole crops, blurred."""

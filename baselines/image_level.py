@@ -40,11 +40,11 @@ class ImageLevel:
         out = image.copy()
         changed = np.zeros((h, w), np.bool_)
         for region in regions:
-            x, y, width, height = cutting.bounds(region.hole)
+            x, y, width, height = cutting.bounds(region.mask)
             x0, y0 = region.window[0] + x, region.window[1] + y
             window = (x0, y0, x0 + width, y0 + height)
-            hole = region.hole[y : y + height, x : x + width]
+            mask = region.mask[y : y + height, x : x + width]
             made = self.effect(image, region, window)
-            cutting.put(out[y0 : y0 + height, x0 : x0 + width], made, np.ascontiguousarray(hole))
+            cutting.put(out[y0 : y0 + height, x0 : x0 + width], made, np.ascontiguousarray(mask))
             stitching.mark(changed, region)
         return Anonymized(out, changed, tuple(missed))

@@ -14,7 +14,7 @@ from dp2bench.inpainting import stitching
 
 
 class MaskOut:
-    """Paints the hole of every person with 127, the zero of a network's range [-1, 1].
+    """Paints the mask of every person with 127, the zero of a network's range [-1, 1].
 
     A constant needs no crop, so nobody is too small for it.
     """

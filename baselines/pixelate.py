@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from functools import lru_cache, partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from dp2bench.baselines.image_level import ImageLevel, Window
-from dp2bench.core.contracts import MethodMeta
+from dp2bench.core.contracts import Inpainter, InpainterTraits, MethodMeta
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import CropBatch, Image
-from dp2bench.inpainting import stitching
 from dp2bench.inpainting.anonymizer import Fallback, InpaintingAnonymizer
 from dp2bench.inpainting.crops import Region
 
@@ -56,7 +55,7 @@ def _pixelate_matrix(length: int, blocks: int) -> NDArray[np.float32]:
 
 
 @dataclass
-class PixelateFill:
+class PixelateFill(Inpainter):
     """Bilinear resize of the whole crop to ``blocks`` x ``blocks`` and back, corners aligned, without
     averaging.
     """
@@ -64,13 +63,13 @@ class PixelateFill:
     meta: MethodMeta
     crop_size: tuple[int, int]
     blocks: int
-    uses_conditions: bool = False
-    low_frequency: bool = True
 
-    @cached_property  # the same object every time: what is computed from it is kept by it
-    def operator(self) -> stitching.Operator:
-        """The resize along one axis, there and back."""
-        return partial(_pixelate_matrix, blocks=self.blocks)
+    def __post_init__(self) -> None:
+        self.traits = InpainterTraits(
+            low_frequency=True,
+            uses_conditions=False,
+            linear_operator=partial(_pixelate_matrix, blocks=self.blocks),
+        )
 
     def inpaint(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
         """(B, h, w, 3) uint8: the whole crops, pixelated."""

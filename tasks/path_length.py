@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.core.contracts import Dataset, RunContext
+from dp2bench.core.contracts import CropAnonymizer, Dataset, RunContext, StyleSpace
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.seeds import Seed, derive_seed, generator
 from dp2bench.core.types import CropBatch
-
-if TYPE_CHECKING:
-    from dp2bench.inpainting.anonymizer import InpaintingAnonymizer
 
 EPSILON = 1e-4
 """Share of a path between two styles that is walked."""
@@ -27,7 +23,7 @@ def record_path_lengths(
     """Record lengths of one path a person, between the styles of two seeds, at a random place of it: the squared distance of two pictures `EPSILON`
     apart, over its square; the mean without the shortest and the longest percent.
 
-    Styles are not truncated, the generators compute in float32, and crops keep their size; pixels around the hole are known and never
+    Styles are not truncated, the generators compute in float32, and crops keep their size; pixels around the mask are known and never
     differ. Nothing for a method that has no such generator.
 
     Args:
@@ -41,19 +37,14 @@ def record_path_lengths(
         DatasetError: the method fills nobody of the split.
 
     """
-    from dp2bench.inpainting.anonymizer import InpaintingAnonymizer
     from dp2bench.metrics.quality import kept_lengths
 
     method = None if context.method is None else context.method()
-    if not isinstance(method, InpaintingAnonymizer) or not _has_styles(method.inpainter):
+    if not isinstance(method, CropAnonymizer) or method.inpainter.style_space is None:
         return
-    networks: dict[int, Any] = {}
     found: dict[str, list[float]] = {}
-    for name, inpainter, crop in _crops(clear, split, method, context):
-        if id(inpainter) not in networks:
-            networks[id(inpainter)] = _network(inpainter)
-        seed = derive_seed(context.seed, "path", name)
-        near, far = _ends(inpainter, networks[id(inpainter)], crop, seed)
+    for name, space, crop in _crops(clear, split, method, context):
+        near, far = _ends(space, crop, derive_seed(context.seed, "path", name))
         found[name] = [float(d.distances(near, far)[0]) / EPSILON**2 for _, d in distances]
         context.progress(len(found), paths)
         if len(found) == paths:
@@ -69,30 +60,10 @@ def record_path_lengths(
         context.record(metric, paths_kept, scenario="crops")
 
 
-def _has_styles(inpainter: Any) -> bool:
-    from dp2bench.deepprivacy2.inpainter import GeneratorInpainter
-
-    return isinstance(inpainter, GeneratorInpainter) and not inpainter.needs_keypoints
-
-
 def _crops(
-    clear: Dataset, split: str, method: InpaintingAnonymizer, context: RunContext
-) -> Iterator[tuple[str, Any, CropBatch]]:
-    """Names of people, who fills them, and their crops as batches of one, as far as a generator with styles is asked to."""
-    asked: list[tuple[Any, CropBatch]] = []
-    known: set[int] = set()
-
-    def watch(inpainter: Any) -> None:
-        original = inpainter.inpaint
-
-        def inpaint(crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
-            asked.extend((inpainter, _row(crops, i)) for i in range(len(crops)))
-            filled: NDArray[np.uint8] = original(crops, seeds=seeds)
-            return filled
-
-        inpainter.inpaint = inpaint
-        known.add(id(inpainter))
-
+    clear: Dataset, split: str, method: CropAnonymizer, context: RunContext
+) -> Iterator[tuple[str, StyleSpace, CropBatch]]:
+    """Names of people, the styles of who fills them, and their crops as batches of one, as far as a generator with styles is asked to."""
     samples = clear.samples(split)
     found: Mapping[str, Any] = context.people.get(split, {})
     for i in generator(derive_seed(context.seed, "pictures")).permutation(len(samples)):
@@ -100,55 +71,19 @@ def _crops(
         people = found.get(sample.id)
         if people is None or not len(people):
             continue
-        for inpainter in (
-            [method.inpainter] if method.select_inpainter is None else method.select_inpainter(people)
-        ):
-            if _has_styles(inpainter) and id(inpainter) not in known:
-                watch(inpainter)
-        asked.clear()
-        method.anonymize(clear.read(sample), people, seed=derive_seed(context.seed, sample.id))
-        for n, (inpainter, crop) in enumerate(asked):
-            yield f"{sample.id}:{n}", inpainter, crop
+        crops = method.crops(clear.read(sample), people, seed=derive_seed(context.seed, sample.id))
+        styled = ((space, crop) for inpainter, crop in crops if (space := inpainter.style_space) is not None)
+        for n, (space, crop) in enumerate(styled):
+            yield f"{sample.id}:{n}", space, crop
 
 
-def _row(crops: CropBatch, i: int) -> CropBatch:
-    def one(values: Any) -> Any:
-        return None if values is None else values[i : i + 1].copy()
-
-    return CropBatch(
-        one(crops.images),
-        one(crops.masks),
-        one(crops.outside),
-        one(crops.surfaces),
-        crops.templates[i : i + 1] if crops.templates else crops.templates,
-        one(crops.keypoints),
-    )
-
-
-def _ends(
-    inpainter: Any, network: Any, crop: CropBatch, seed: Seed
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def _ends(space: StyleSpace, crop: CropBatch, seed: Seed) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Two pictures (1, h, w, 3), 0 to 255, whose styles lie `EPSILON` of a random path apart."""
     import torch
 
-    whole = copy.copy(inpainter)
-    whole.truncation = "none"
-    rows = np.zeros(1, np.intp)
-    with torch.inference_mode():
-        given = whole._inputs(network, crop, rows, [derive_seed(seed, "from")])
-        start = network.style_net(given.pop("z"))
-        end = network.style_net(whole._inputs(network, crop, rows, [derive_seed(seed, "to")])["z"])
-        place = float(generator(derive_seed(seed, "place")).random())
-        made = [
-            network(**given, w=torch.lerp(start, end, at))["img"].add(1).mul(127.5).permute(0, 2, 3, 1)
-            for at in (place, place + EPSILON)
-        ]
-    near, far = (picture.float().cpu().numpy() for picture in made)
+    start, end = (torch.from_numpy(space.styles([derive_seed(seed, name)])[0]) for name in ("from", "to"))
+    place = float(generator(derive_seed(seed, "place")).random())
+    near, far = (
+        space.render(crop, torch.lerp(start, end, at)[None].numpy()) for at in (place, place + EPSILON)
+    )
     return near, far
-
-
-def _network(inpainter: Any) -> Any:
-    """The generator once more, as it was trained: the one that fills may compute in half precision, which knows no such steps."""
-    from dp2bench.deepprivacy2.generators import files
-
-    return files.load(inpainter.file)[0].to(inpainter.device)

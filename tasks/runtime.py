@@ -11,7 +11,7 @@ import resource
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,8 +19,9 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta, uses_annotations
+from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta
 from dp2bench.core.errors import DatasetError, Dp2benchError
+from dp2bench.core.profiling import profiling
 from dp2bench.core.results import Metric
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import Image, People, Sample, SampleId, SurfaceMap
@@ -31,7 +32,7 @@ WIDTH, HEIGHT = 1280, 720
 PERSON = 240
 """About how tall people are in them, in pixels."""
 COLUMNS = 10
-STAGES = ("detect", "crop", "fill", "stitch", "anonymize")
+STAGES = ("detect", "crop", "inpaint", "stitch", "anonymize")
 
 
 def _cost(unit: str, title: str) -> Metric:
@@ -41,8 +42,8 @@ def _cost(unit: str, title: str) -> Metric:
 class Runtime(Task):
     """Times the method on 1280x720 pictures composed of the dataset's annotated people.
 
-    Stages of a method that fills crops: ``crop``, ``inpaint`` (its network) and ``stitch`` (everything else); other methods have one,
-    ``anonymize``. ``detect`` is timed where the run's detector is a network and not a look-up.
+    Stages of a method that names its spans (`dp2bench.core.profiling`): ``crop``, ``inpaint`` (its network) and ``stitch``
+    (everything else); other methods have one, ``anonymize``. ``detect`` is timed where the run's detector is a network and not a look-up.
 
     Args:
         people: numbers of people in a picture, 1 to 20.
@@ -92,13 +93,12 @@ class Runtime(Task):
     def run(self, clear: Dataset, anonymized: Dataset, context: RunContext) -> None:
         """See `Task.run`. Every repeat goes to ``runtime.csv``, the curve to ``runtime.png``."""
         method = None if context.method is None else context.method()
-        if method is None or context.detector is None or method.meta.name == "ready-made":
+        if method is None or context.detector is None:
             raise Dp2benchError(
                 "There is no method to time: the pictures were made elsewhere.",
                 "Leave the task runtime out.",
             )
         detector = context.detector()
-        looked_up = uses_annotations(detector)
         clock = Clock(context.device)
         pieces = _pieces(clear, max(self.people))
         rows: list[dict[str, Any]] = []
@@ -106,16 +106,16 @@ class Runtime(Task):
             *compose(pieces[:1]), seed=Seed(0)
         )  # loading and compiling are not what a picture costs
         memory = Memory(context.device)
-        with instrumented(method, clock):
+        with profiling(clock):
             for i, n in enumerate(self.people):
                 image, people = compose(pieces[:n])
                 sample = Sample(SampleId(f"{n}-people.png"), Path(f"{n}-people.png"))
                 for repeat in range(self.repeats):
                     clock.spent.clear()
-                    if not looked_up:
-                        with clock.stage("detect"):
+                    if not detector.uses_annotations:
+                        with clock.span("detect"):
                             detector.detect([image], [sample])
-                    with clock.stage("anonymize"):
+                    with clock.span("anonymize"):
                         method.anonymize(image, people, seed=Seed(repeat))
                     rows.append({"people": n, "repeat": repeat, **_stages(clock.spent)})
                 context.progress(i + 1, len(self.people))
@@ -138,22 +138,13 @@ class Clock:
         return time.perf_counter()
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add what happens inside to a stage."""
+    def span(self, name: str) -> Iterator[None]:
+        """Add what happens inside to a stage; see `Profiler`."""
         start = self._now()
         try:
             yield
         finally:
             self.spent[name] += self._now() - start
-
-    def wrap(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function, timed as a stage."""
-
-        def timed(*args: Any, **kwargs: Any) -> Any:
-            with self.stage(name):
-                return function(*args, **kwargs)
-
-        return timed
 
 
 class Memory:
@@ -186,43 +177,12 @@ class Memory:
         return found
 
 
-@contextmanager
-def instrumented(method: Any, clock: Clock) -> Iterator[None]:
-    """Time the inside of a method that cuts, fills and stitches; the others stay as they are."""
-    from dp2bench.inpainting import stitching
-    from dp2bench.inpainting.anonymizer import InpaintingAnonymizer
-
-    if not isinstance(method, InpaintingAnonymizer):
-        yield
-        return
-    known: set[int] = set()
-
-    def watch(inpainter: Any) -> Any:
-        if inpainter is not None and id(inpainter) not in known:
-            known.add(id(inpainter))
-            inpainter.inpaint = clock.wrap("fill", inpainter.inpaint)
-        return inpainter
-
-    watch(method.inpainter)
-    select_inpainter = getattr(method, "route", None)
-    if select_inpainter is not None:
-        method.select_inpainter = lambda people: [watch(one) for one in select_inpainter(people)]
-    changed: Any = method
-    changed._crops = clock.wrap("crop", method._crops)
-    operator = stitching.apply_operator
-    stitching.apply_operator = clock.wrap("fill", operator)
-    try:
-        yield
-    finally:
-        stitching.apply_operator = operator
-
-
 def _stages(spent: Mapping[str, float]) -> dict[str, float]:
-    """Stages that add up to ``total``; what cropping and filling leave of the whole is stitching."""
-    stages = dict.fromkeys(STAGES, 0.0) | dict(spent)
+    """Stages that add up to ``total``; what cropping and inpainting leave of the whole is stitching."""
+    stages = {stage: spent.get(stage, 0.0) for stage in STAGES}
     whole = stages["anonymize"]
-    if "fill" in spent:
-        stages["stitch"] = whole - stages["crop"] - stages["fill"]
+    if "inpaint" in spent:
+        stages["stitch"] = whole - stages["crop"] - stages["inpaint"]
         stages["anonymize"] = 0.0
     return {"total": whole + stages["detect"], **stages}
 

@@ -384,10 +384,12 @@ class _RecordingDetector:
         self.meta: ComponentMeta = detector.meta
         self.people_named = getattr(detector, "people_named", 0)
 
-    def for_dataset(self, dataset: Dataset) -> _RecordingDetector:
-        from dp2bench.core.contracts import bind_detector
+    @property
+    def uses_annotations(self) -> bool:
+        return self._detector.uses_annotations
 
-        return _RecordingDetector(bind_detector(self._detector, dataset), self._noted)
+    def for_dataset(self, dataset: Dataset) -> _RecordingDetector:
+        return _RecordingDetector(self._detector.for_dataset(dataset), self._noted)
 
     def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
         self._noted[:] = samples

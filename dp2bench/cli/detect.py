@@ -119,13 +119,12 @@ def detect(
 def _pictures(
     folder: Folder, detector: Detector, progress: Progress, unreadable: list[str], preview: Path | None
 ) -> Iterator[tuple[str, Image, People]]:
-    from dp2bench.core.contracts import bind_detector
     from dp2bench.core.errors import PictureError
     from dp2bench.core.images import read_image, write_image
     from dp2bench.detection.export import overlay
 
     samples = folder.samples("all")
-    bound = bind_detector(detector, folder)
+    bound = detector.for_dataset(folder)
     for done, sample in enumerate(samples, 1):
         try:
             image = read_image(sample.path)

@@ -345,9 +345,9 @@ def read_only(make: Make, examples: Examples) -> None:
 
 
 def information_flow(make: Make, examples: Examples) -> None:
-    """No pixel under a hole reaches the output.
+    """No pixel under a mask reaches the output.
 
-    With other pixels in the holes nothing changes by one grey level, where a method claims not to see them.
+    With other pixels under the masks nothing changes by one grey level, where a method claims not to see them.
     """
     method = make()
     if method.meta.uses_masked_pixels:
@@ -358,19 +358,19 @@ def information_flow(make: Make, examples: Examples) -> None:
     ]
     for number, (image, people) in enumerate(cases):
         got = method.anonymize(image, people, seed=SEED)
-        # The hole is what it replaces; a person whom it does not report as missed is in it, whatever it declares.
-        hole = got.changed | _bodies(method.meta, people, got, image.shape[:2])
-        for kind, other in _replaced(image, hole):
+        # The mask is what it replaces; a person whom it does not report as missed is in it, whatever it declares.
+        mask = got.changed | _bodies(method.meta, people, got, image.shape[:2])
+        for kind, other in _replaced(image, mask):
             again = method.anonymize(other, people, seed=SEED)
             differing = (again.image != got.image).any(-1)
             _must(
                 not differing.any(),
-                f"the pixels it replaces reach its output: with {kind} in the holes {differing.sum()} pixels differ, by up to "
+                f"the pixels it replaces reach its output: with {kind} under the masks {differing.sum()} pixels differ, by up to "
                 f"{np.abs(again.image.astype(int) - got.image).max()} grey levels (picture {number})",
             )
             _must(
                 again.missed == got.missed and np.array_equal(again.changed, got.changed),
-                f"with {kind} in the holes it declares other people or pixels (picture {number})",
+                f"with {kind} under the masks it declares other people or pixels (picture {number})",
             )
 
 
@@ -463,16 +463,16 @@ def _covered(meta: MethodMeta, image: Image, people: People, got: Anonymized) ->
             )
 
 
-def _replaced(image: Image, hole: NDArray[np.bool_]) -> Iterator[tuple[str, Image]]:
-    n = int(hole.sum())
+def _replaced(image: Image, mask: NDArray[np.bool_]) -> Iterator[tuple[str, Image]]:
+    n = int(mask.sum())
     rng = np.random.default_rng(17)
     fills: dict[str, Any] = {
-        "the negative": 255 - image[hole],
+        "the negative": 255 - image[mask],
         "noise": rng.integers(0, 256, (n, 3), np.uint8),
         "black": 0,
-        "one grey level more": image[hole] ^ 1,
+        "one grey level more": image[mask] ^ 1,
     }
     for kind, values in fills.items():
         other = image.copy()
-        other[hole] = values
+        other[mask] = values
         yield kind, other

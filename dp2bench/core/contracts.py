@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -17,6 +17,10 @@ from dp2bench.core.seeds import Seed
 from dp2bench.core.types import Anonymized, CropBatch, Image, People, Sample, SampleId
 
 Scope = Literal["none", "face", "body", "image"]
+FaceCrop = Literal["fdf128", "fdf256"]
+"""Definition of the crop around a face: of which FDF dataset."""
+LinearOperator = Callable[[int], NDArray[np.float32]]
+"""Length of an axis to the (length, length) float32 matrix of a linear filter along it."""
 TaskKind = Literal["privacy", "utility", "quality", "coverage", "cost"]
 
 
@@ -236,52 +240,113 @@ class RunContext:
 
 @runtime_checkable
 class Detector(Protocol):
-    """Finds people. Implementations are constructed with keyword arguments only."""
+    """Finds people. Derive from it: what is not abstract has a default that suits a detector that looks at pixels alone.
+
+    Implementations are constructed with keyword arguments only.
+    """
 
     meta: ComponentMeta
 
+    @abstractmethod
     def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
         """People of each picture. ``samples`` says which pictures these are (for detections that are looked up)."""
-        ...
 
+    @property
+    def uses_annotations(self) -> bool:
+        """Whether people are looked up in a dataset's annotations, so that the time it takes says nothing."""
+        return False
 
-def bind_detector(detector: Detector, dataset: Dataset) -> Detector:
-    """The detector for one dataset: one that looks people up there has a method ``for_dataset``, others stay as they are."""
-    bind = getattr(detector, "for_dataset", None)
-    out: Detector = detector if bind is None else bind(dataset)
-    return out
-
-
-def uses_annotations(detector: Detector) -> bool:
-    """Whether people are looked up in a dataset's annotations, so that the time it takes says nothing; see `bind_detector`.
-
-    A detector that has ``for_dataset`` for the sake of its parts says by an attribute ``uses_annotations`` whether one of them does.
-    """
-    return bool(getattr(detector, "uses_annotations", hasattr(detector, "for_dataset")))
+    def for_dataset(self, dataset: Dataset) -> Detector:
+        """The detector for one dataset. One that looks people up there returns another; the others stay as they are."""
+        return self
 
 
 @runtime_checkable
 class Anonymizer(Protocol):
-    """A whole method: picture in, picture out. Must depend on its arguments alone, never on earlier calls."""
+    """A whole method: picture in, picture out. Must depend on its arguments alone, never on earlier calls.
+
+    One with stages worth timing names them by `dp2bench.core.profiling.span`.
+    """
 
     meta: MethodMeta
 
+    @abstractmethod
     def anonymize(self, image: Image, people: People, *, seed: Seed) -> Anonymized:
         """Replace the people in a picture; who is left is in ``missed``."""
-        ...
+
+
+@dataclass(frozen=True)
+class InpainterTraits:
+    """What is special about an inpainter. The defaults suit any generator; the others save time.
+
+    Attributes:
+        low_frequency: its output has no detail, so that its crops may be resized bilinearly.
+        uses_conditions: it looks at the surfaces and keypoints of crops; they are not sampled for one that does not.
+        linear_operator: the filter that it is along one axis, where it is a separable linear filter of its crop; enlarged crops
+            are then filled without being made. The same object for the same filter.
+        face_crop: the definition of the crop around a face that it was made for; None takes the anonymizer's.
+
+    """
+
+    low_frequency: bool = False
+    uses_conditions: bool = True
+    linear_operator: LinearOperator | None = None
+    face_crop: FaceCrop | None = None
+
+
+class StyleSpace(Protocol):
+    """The styles of a generator: a vector space in which a step changes its pictures gradually.
+
+    Directions in it are edits, and the evenness of its steps is the perceptual path length.
+    """
+
+    @abstractmethod
+    def styles(self, seeds: Sequence[Seed]) -> NDArray[np.float32]:
+        """(B, D) float32: the style of each seed, not truncated."""
+
+    @abstractmethod
+    def render(self, crops: CropBatch, styles: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(B, h, w, 3) float32, 0 to 255 and not rounded: whole crops, their masks filled in these styles, computed in float32.
+
+        Row i depends on crop i and style i alone.
+        """
 
 
 @runtime_checkable
 class Inpainter(Protocol):
-    """A method that only fills regions; `dp2bench.inpainting.anonymizer.InpaintingAnonymizer` crops and stitches around it."""
+    """A method that only fills regions; `dp2bench.inpainting.anonymizer.InpaintingAnonymizer` crops and stitches around it.
+
+    Derive from it: what is not abstract has a default.
+    """
 
     meta: MethodMeta
     crop_size: tuple[int, int]
     """Height and width of the crops it wants, in pixels."""
+    traits: InpainterTraits = InpainterTraits()
 
+    @property
+    def style_space(self) -> StyleSpace | None:
+        """The styles that seeds are drawn as; None where it has none."""
+        return None
+
+    @abstractmethod
     def inpaint(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
-        """(B, h, w, 3) uint8; only pixels inside ``crops.holes`` are used. Row i depends on crop i and seed i alone."""
-        ...
+        """(B, h, w, 3) uint8; only pixels inside ``crops.masks`` are used. Row i depends on crop i and seed i alone."""
+
+
+@runtime_checkable
+class CropAnonymizer(Anonymizer, Protocol):
+    """An anonymizer around inpainters, which shows what each is handed."""
+
+    inpainter: Inpainter
+    """The one it is made of, or the first of several."""
+
+    @abstractmethod
+    def crops(self, image: Image, people: People, *, seed: Seed) -> Iterator[tuple[Inpainter, CropBatch]]:
+        """Every crop of a picture as a batch of one, in the order of filling, and who fills it.
+
+        The background of a crop holds what was filled before it, as in `anonymize`.
+        """
 
 
 class Dataset(ABC):

@@ -200,3 +200,18 @@ class CropBatch:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def row(self, i: int) -> CropBatch:
+        """A copy of one crop as a batch of one."""
+
+        def one(values: NDArray[Any] | None) -> Any:
+            return None if values is None else values[i : i + 1].copy()
+
+        return CropBatch(
+            one(self.images),
+            one(self.masks),
+            one(self.outside),
+            one(self.surfaces),
+            self.templates[i : i + 1],
+            one(self.keypoints),
+        )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -10,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp2bench.core import templates
-from dp2bench.core.contracts import MethodMeta
+from dp2bench.core.contracts import FaceCrop, Inpainter, InpainterTraits, MethodMeta, StyleSpace
 from dp2bench.core.machine import pick_device
 from dp2bench.core.numbers import check_range, check_whole
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import CropBatch
 from dp2bench.deepprivacy2.generator_weights import GeneratorFile
-from dp2bench.inpainting.crop_boxes import FaceCrop
 from dp2bench.weights.digests import sha256
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ DEEP_PRIVACY1_KEYPOINTS = 7
 """The first of COCO's order: nose, eyes, ears, shoulders."""
 
 
-class GeneratorInpainter:
-    """Fills holes with a network of `dp2bench.deepprivacy2.generators`.
+class GeneratorInpainter(Inpainter):
+    """Fills masks with a network of `dp2bench.deepprivacy2.generators`.
 
     Row i of `inpaint` depends on crop i and seed i alone, to the last grey level: the network always runs on the same number of
     crops, the last ones filled up, so that no kernel is chosen by how many people there are.
@@ -75,8 +75,10 @@ class GeneratorInpainter:
             check_whole("batch_size", batch_size)
         self.file, self.meta = file, meta
         self.crop_size = file.crop_size
-        self.face_crop: FaceCrop = "fdf128" if file.face_crop == "fdf128" else "fdf256"
-        self.uses_conditions = file.role in {"body-cse", "face-keypoints"}
+        face_crop: FaceCrop = "fdf128" if file.face_crop == "fdf128" else "fdf256"
+        self.traits = InpainterTraits(
+            uses_conditions=file.role in {"body-cse", "face-keypoints"}, face_crop=face_crop
+        )
         self.needs_keypoints = file.role == "face-keypoints"
         # DeepPrivacy 1 has no styles: its published anonymizer takes z as it is.
         self.truncation: Truncation = "none" if self.needs_keypoints or psi == 1 else truncation
@@ -121,6 +123,11 @@ class GeneratorInpainter:
             "compiled": self._compile,
         }
 
+    @cached_property
+    def style_space(self) -> StyleSpace | None:
+        """The styles of the generator; DeepPrivacy's has none."""
+        return None if self.needs_keypoints else GeneratorStyles(self)
+
     def knows(self, template: str) -> bool:
         """Whether the network was trained with this surface template."""
         return template in self.file.templates
@@ -143,7 +150,7 @@ class GeneratorInpainter:
         return self._loaded
 
     def inpaint(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
-        """(B, h, w, 3) uint8: crops with their holes filled."""
+        """(B, h, w, 3) uint8: crops with their masks filled."""
         import torch
 
         network, n = self.network(), self.batch_size
@@ -160,22 +167,25 @@ class GeneratorInpainter:
     def _inputs(
         self, network: Any, crops: CropBatch, rows: NDArray[np.intp], seeds: Sequence[Seed]
     ) -> dict[str, Tensor]:
-        import torch
-
         from dp2bench.deepprivacy2.generators.mapping import sample_latents
+
+        given = self.conditions(network, crops, rows)
+        z = sample_latents(seeds, network.z_channels).to(self.device)
+        if self.truncation == "none":
+            return given | {"z": z}
+        style = network.style_net
+        how = style.truncate if self.truncation == "mean" else style.truncate_multi_modal
+        return given | {"w": how(style(z), self.psi)}
+
+    def conditions(self, network: Any, crops: CropBatch, rows: NDArray[np.intp]) -> dict[str, Tensor]:
+        """What the network is told of these rows, all but the style."""
+        import torch
 
         images = torch.from_numpy(crops.images[rows]).to(self.device).permute(0, 3, 1, 2).float()
         mask = torch.from_numpy(~crops.masks[rows])[:, None].to(self.device, torch.float32)
         given = {"condition": images.div_(127.5).sub_(1) * mask, "mask": mask}
-        z = sample_latents(seeds, network.z_channels).to(self.device)
         if self.needs_keypoints:
-            given |= {"z": z, "keypoints": self._keypoints(crops, rows)}
-        elif self.truncation == "none":
-            given["z"] = z
-        else:
-            style = network.style_net
-            how = style.truncate if self.truncation == "mean" else style.truncate_multi_modal
-            given["w"] = how(style(z), self.psi)
+            given["keypoints"] = self._keypoints(crops, rows)
         if self.file.role == "body-cse":
             embedding = torch.from_numpy(self._embedding(crops, rows, network.cse_nc)).to(self.device)
             given |= {"embedding": embedding[:, :-1], "E_mask": embedding[:, -1:]}
@@ -201,6 +211,48 @@ class GeneratorInpainter:
         h, w = self.crop_size
         points = crops.keypoints[rows, :DEEP_PRIVACY1_KEYPOINTS, :2] / np.array([w, h], np.float32)
         return torch.from_numpy(points.clip(0, 1).astype(np.float32)).to(self.device)
+
+
+class GeneratorStyles:
+    """The intermediate latents w of a generator, and its pictures of them; see `StyleSpace`.
+
+    The network is loaded once more, as it was trained: the one that fills may compute in half precision, which knows no small steps.
+    """
+
+    def __init__(self, inpainter: GeneratorInpainter) -> None:
+        self.inpainter = inpainter
+        self._loaded: Any = None
+
+    def _network(self) -> Any:
+        if self._loaded is None:
+            from dp2bench.deepprivacy2.generators import files
+
+            self._loaded = files.load(self.inpainter.file)[0].to(self.inpainter.device)
+        return self._loaded
+
+    def styles(self, seeds: Sequence[Seed]) -> NDArray[np.float32]:
+        """See `StyleSpace.styles`."""
+        import torch
+
+        from dp2bench.deepprivacy2.generators.mapping import sample_latents
+
+        network = self._network()
+        z = sample_latents(seeds, network.z_channels).to(self.inpainter.device)
+        with torch.inference_mode():
+            return np.asarray(network.style_net(z).cpu().numpy(), np.float32)
+
+    def render(self, crops: CropBatch, styles: NDArray[np.float32]) -> NDArray[np.float32]:
+        """See `StyleSpace.render`; one crop after the other."""
+        import torch
+
+        network, device = self._network(), self.inpainter.device
+        out = np.empty(crops.images.shape, np.float32)
+        with torch.inference_mode():
+            for i, style in enumerate(styles):
+                given = self.inpainter.conditions(network, crops, np.array([i]))
+                made = network(**given, w=torch.from_numpy(style[None]).to(device))["img"]
+                out[i] = made.add(1).mul(127.5)[0].permute(1, 2, 0).float().cpu().numpy()
+        return out
 
 
 def style_centres(file: GeneratorFile, *, centres: int = CENTRES, samples: int = SAMPLES) -> Tensor:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dp2bench.core.contracts import ComponentMeta, Dataset
+from dp2bench.core.contracts import ComponentMeta, Dataset, Detector
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.types import Image, People, Sample
 
 
-class Annotations:
+class Annotations(Detector):
     """Looks people up in the dataset. A dataset without annotations gives a DatasetError."""
 
     meta = ComponentMeta(name="annotations")
+    uses_annotations = True
 
     def __init__(self, dataset: Dataset | None = None) -> None:
         self.dataset = dataset

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torchvision.ops import nms
 
-from dp2bench.core.contracts import ComponentMeta
+from dp2bench.core.contracts import ComponentMeta, Detector
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.types import Category, Image, People, Sample
 from dp2bench.detection import checkpoints
@@ -30,7 +30,7 @@ _INSTALL = (
 )
 
 
-class CenterFace:
+class CenterFace(Detector):
     """Face boxes; each face is a detection of its own.
 
     Args:

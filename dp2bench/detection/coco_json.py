@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dp2bench.core.coco_file import CocoAnnotations, ImageRow
-from dp2bench.core.contracts import ComponentMeta, Dataset
+from dp2bench.core.contracts import ComponentMeta, Dataset, Detector
 from dp2bench.core.errors import AnnotationError, DatasetError
 from dp2bench.core.picture_header import read_header
 from dp2bench.core.types import Image, People, Sample, SampleId
 
 
-class CocoFile:
+class CocoFile(Detector):
     """Replays the people in a COCO JSON with ``images``, ``annotations`` and ``categories``.
 
     Beside COCO's own keys an annotation may have those that `export.CocoWriter` writes: ``face`` (x, y, width, height, or null),

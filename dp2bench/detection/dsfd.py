@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchvision.models import resnet152
 from torchvision.ops import nms
 
-from dp2bench.core.contracts import ComponentMeta
+from dp2bench.core.contracts import ComponentMeta, Detector
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.machine import pick_device
 from dp2bench.core.types import Image, People, Sample
@@ -139,7 +139,7 @@ def decode(deltas: Tensor, priors: Tensor) -> Tensor:
     return torch.cat((centre - half, centre + half), 1)
 
 
-class DSFDDetector:
+class DSFDDetector(Detector):
     """Face boxes in whole pixels; each face is a detection of its own.
 
     Args:

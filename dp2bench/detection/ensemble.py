@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp2bench.core import registry
-from dp2bench.core.contracts import ComponentMeta, Dataset, Detector, bind_detector, uses_annotations
+from dp2bench.core.contracts import ComponentMeta, Dataset, Detector
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.types import Category, Image, People, Sample, SurfaceMap, fill_boxes
 from dp2bench.detection import checkpoints, matching
@@ -24,7 +24,7 @@ from dp2bench.weights.catalogue import MissingWeightsError
 _BODY_CROP = (288, 160)
 
 
-class Ensemble:
+class Ensemble(Detector):
     """Persons with a surface, persons without, and faces of nobody else's.
 
     A person whose mask matches a surface detection gets the union of both masks and the surface. The published code
@@ -70,7 +70,7 @@ class Ensemble:
     @property
     def uses_annotations(self) -> bool:
         """Whether a part takes its people from a dataset's annotations, so that the time it takes says nothing."""
-        return any(uses_annotations(d) for d in self._detectors)
+        return any(d.uses_annotations for d in self._detectors)
 
     def with_keypoint_detector(self, keypoints: Detector) -> Ensemble:
         """The same ensemble with this detector of keypoints."""
@@ -86,10 +86,10 @@ class Ensemble:
     def for_dataset(self, dataset: Dataset) -> Ensemble:
         """The same detector for one dataset."""
         return Ensemble(
-            bind_detector(self.instance, dataset),
-            None if self.surface is None else bind_detector(self.surface, dataset),
-            None if self.face is None else bind_detector(self.face, dataset),
-            None if self.keypoints is None else bind_detector(self.keypoints, dataset),
+            self.instance.for_dataset(dataset),
+            None if self.surface is None else self.surface.for_dataset(dataset),
+            None if self.face is None else self.face.for_dataset(dataset),
+            None if self.keypoints is None else self.keypoints.for_dataset(dataset),
             iou=self.iou,
             keep_unmatched=self.keep_unmatched,
         )

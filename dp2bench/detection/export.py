@@ -19,7 +19,7 @@ from PIL.PngImagePlugin import PngInfo
 from pycocotools import mask as rle
 
 from dp2bench.core.coco_file import UPRIGHT, PictureNames, pack_surface
-from dp2bench.core.contracts import ComponentMeta, Dataset
+from dp2bench.core.contracts import ComponentMeta, Dataset, Detector
 from dp2bench.core.errors import AnnotationError, DatasetError
 from dp2bench.core.images import MAX_PIXELS
 from dp2bench.core.paths import twins
@@ -155,7 +155,7 @@ def id_mask_style(sample_ids: Sequence[str]) -> Literal["short", "full"]:
     return "full" if twins(id_mask_name(name) for name in sample_ids) else "short"
 
 
-class IdMasks:
+class IdMasks(Detector):
     """Replays people from a folder of PNGs whose pixels are people's ids, 0 where nobody is.
 
     The PNG of ``a/b.jpg`` is ``a/b.jpg.png`` where that is there, else ``a/b.png``. Read are 1, 8 and 16 bits, palettes (the index

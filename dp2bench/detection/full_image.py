@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from dp2bench.core.contracts import ComponentMeta
+from dp2bench.core.contracts import ComponentMeta, Detector
 from dp2bench.core.types import Image, People, Sample
 
 
-class FullImage:
+class FullImage(Detector):
     """The picture's rectangle is the person's box and mask. Nothing of the picture stays, background included."""
 
     meta = ComponentMeta(name="full-image")

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from dp2bench.core.boxes import box_iou
-from dp2bench.core.contracts import ComponentMeta, Dataset, Detector, bind_detector, uses_annotations
+from dp2bench.core.contracts import ComponentMeta, Dataset, Detector
 from dp2bench.core.types import Category, Image, People, Sample
 from dp2bench.metrics.coverage import pair
 
@@ -58,7 +58,7 @@ def assign_keypoints(people: People, found: People, *, iou: float = SAME_PERSON)
     return replace(people, keypoints=keypoints)
 
 
-class WithKeypoints:
+class WithKeypoints(Detector):
     """The people of one detector, with the keypoints of another; see `assign_keypoints`.
 
     Args:
@@ -79,11 +79,11 @@ class WithKeypoints:
     @property
     def uses_annotations(self) -> bool:
         """Whether a part takes its people from a dataset's annotations."""
-        return uses_annotations(self.detector) or uses_annotations(self.keypoints)
+        return self.detector.uses_annotations or self.keypoints.uses_annotations
 
     def for_dataset(self, dataset: Dataset) -> WithKeypoints:
         """The same detector for one dataset."""
-        return WithKeypoints(bind_detector(self.detector, dataset), bind_detector(self.keypoints, dataset))
+        return WithKeypoints(self.detector.for_dataset(dataset), self.keypoints.for_dataset(dataset))
 
     def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
         """The people of each picture, in the order of ``detector``."""

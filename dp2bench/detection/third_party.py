@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from dp2bench.core.contracts import ComponentMeta, Weights
+from dp2bench.core.contracts import ComponentMeta, Detector, Weights
 from dp2bench.core.errors import Dp2benchError, PluginError
 from dp2bench.core.machine import pick_device
 from dp2bench.core.types import Image, People, Sample
@@ -31,7 +31,7 @@ a crowd would stay in the picture, and nobody would know.
 """
 
 
-class _TorchvisionRCNN(ABC):
+class _TorchvisionRCNN(Detector):
     """A network of torchvision's, loaded at the first picture.
 
     Args:
@@ -196,7 +196,7 @@ class TorchvisionKeypointRCNN(_TorchvisionRCNN):
         return People.of(_numpy(found["boxes"]), keypoints=_numpy(keypoints), scores=_numpy(found["scores"]))
 
 
-class Detectron2MaskRCNN:
+class Detectron2MaskRCNN(Detector):
     """Person masks by an installed detectron2, for those who have it; `mask-rcnn` runs the same checkpoints without it.
 
     Args:

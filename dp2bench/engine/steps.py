@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dp2bench.core import registry
-from dp2bench.core.contracts import Anonymizer, Dataset, Progress, RunContext, Task, bind_detector
+from dp2bench.core.contracts import Anonymizer, Dataset, Progress, RunContext, Task
 from dp2bench.core.errors import Dp2benchError, writing
 from dp2bench.core.paths import cache_root
 from dp2bench.core.people_io import load_people
@@ -116,7 +116,7 @@ def evaluate(step: Step, needs: Mapping[str, Path], out: Path, progress: Progres
     context.people = {path.stem: load_people(path) for path in needs["people"].glob("*.npz")}
     context.missed = _missed(needs["anonymized"] / "missed.json")
     context.method = lambda: _create("methods", step.payload["method"])
-    context.detector = lambda: bind_detector(_create("detectors", step.payload["detector"]), clear)
+    context.detector = lambda: _create("detectors", step.payload["detector"]).for_dataset(clear)
     context.cache = cache_root() / "shared" / content_key(package_versions())
     task.run(clear, clear.open(needs["anonymized"] / "dataset"), context)
     check_declared(task, context)

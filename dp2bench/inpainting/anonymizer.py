@@ -1,21 +1,22 @@
-"""An anonymizer around inpainters: cut people out, fill the holes, paste them (DeepPrivacy2, section 3)."""
+"""An anonymizer around inpainters: cut people out, fill their masks, paste them (DeepPrivacy2, section 3)."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal, TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.core.contracts import Inpainter, MethodMeta
+from dp2bench.core.contracts import CropAnonymizer, FaceCrop, Inpainter, MethodMeta
 from dp2bench.core.numbers import check_range, check_whole
+from dp2bench.core.profiling import span
 from dp2bench.core.seeds import Seed, derive_seed
 from dp2bench.core.types import Anonymized, Category, CropBatch, Image, Missed, People
 from dp2bench.inpainting import crops as cutting
 from dp2bench.inpainting import stitching
-from dp2bench.inpainting.crop_boxes import SMALLEST_CROP, FaceCrop
+from dp2bench.inpainting.crop_boxes import SMALLEST_CROP
 from dp2bench.inpainting.crops import Region
 
 Fallback = Literal["mask-out", "generate", "none"]
@@ -27,21 +28,38 @@ _T = TypeVar("_T")
 NOBODY = "no generator for this kind of detection"
 
 
-class InpaintingAnonymizer:
+@dataclass(frozen=True)
+class _Work:
+    """A picture while its people are replaced.
+
+    Attributes:
+        image: (H, W, 3) uint8, filled in place.
+        changed: (H, W) bool, everything that is replaced.
+        hidden: (H, W) bool, what is masked and not yet filled; None where an inpainter may see it.
+        regions: to inpaint, in this order.
+        inpainters: who fills each person; None where nobody can.
+        missed: who is left.
+
+    """
+
+    image: Image
+    changed: NDArray[np.bool_]
+    hidden: NDArray[np.bool_] | None
+    regions: list[Region]
+    inpainters: Sequence[Inpainter | None]
+    missed: list[Missed]
+
+
+class InpaintingAnonymizer(CropAnonymizer):
     """Recursive stitching: people in ascending order of covered pixels, each filled from the picture with the
     earlier ones.
 
-    Where ``inpainter.meta.uses_masked_pixels`` is False, holes are grey in the picture before a crop is resized: no
-    pixel of the output depends on a pixel in its person's hole, and with ``pending="masked"`` on a pixel in
-    anybody's hole.
-
-    An inpainter may have more attributes: ``low_frequency = True`` where its output has no detail, so that its crops
-    can be resized bilinearly; ``uses_conditions = False`` where it has no use for surfaces and keypoints;
-    ``operator`` (see `stitching.apply_operator`) where it is a separable linear filter, for speed;
-    ``face_crop`` where it was made for another definition of the crop around a face.
+    Where ``inpainter.meta.uses_masked_pixels`` is False, masks are grey in the picture before a crop is resized: no
+    pixel of the output depends on a pixel in its person's mask, and with ``pending="masked"`` on a pixel in
+    anybody's mask.
 
     Args:
-        inpainter: fills the holes.
+        inpainter: fills the masks.
         meta: what the whole declares; the inpainter's own where omitted. Its scope must be ``body`` or
             ``face``.
         select_inpainter: sends each person to one of several inpainters, which replace the face or the body as the scope
@@ -50,11 +68,11 @@ class InpaintingAnonymizer:
             routed to nobody: ``mask-out`` paints the dilated mask (the face box) grey, ``none`` reports them as
             missed; ``generate`` fills small bodies like all others and paints who is routed to nobody. A person
             without a visible face is missed in scope ``face`` either way: there is no face to replace.
-        pending: what an inpainter that does not see holes gets of other people not yet replaced: ``masked``
-            makes them part of the crop's hole, ``visible`` leaves them in the background, as the published
+        pending: what an inpainter that does not see masked pixels gets of other people not yet replaced: ``masked``
+            makes them part of the crop's mask, ``visible`` leaves them in the background, as the published
             code does.
-        face_crop: definition of the crop around a face.
-        feather: width of a soft edge inside the hole, as a share of the square root of the crop's area in the
+        face_crop: definition of the crop around a face, where an inpainter's traits name none.
+        feather: width of a soft edge inside the mask, as a share of the square root of the crop's area in the
             picture; 0 for a hard edge, as the published code has it. See `stitching.soften`.
         batch_size: most crops in one call of ``inpaint``; does not change the output.
 
@@ -72,6 +90,10 @@ class InpaintingAnonymizer:
         feather: float = 0.0,
         batch_size: int = 16,
     ) -> None:
+        if not isinstance(inpainter, Inpainter):
+            raise TypeError(
+                f"{type(inpainter).__name__} is no inpainter: derive it from dp2bench.core.contracts.Inpainter"
+            )
         self.meta = inpainter.meta if meta is None else meta
         scope = self.meta.scope
         if scope not in {"body", "face"}:
@@ -99,13 +121,29 @@ class InpaintingAnonymizer:
 
         Each person's seed is derived from ``seed`` and the track id, or the index where there are no tracks.
         """
+        work = self._begin(image, people)
+        for _ in self._inpaint(work, people, seed):
+            pass
+        return Anonymized(work.image, work.changed, tuple(sorted(work.missed)))
+
+    def crops(self, image: Image, people: People, *, seed: Seed) -> Iterator[tuple[Inpainter, CropBatch]]:
+        """Every crop that an inpainter is handed for a picture, as a batch of one, in the order of filling.
+
+        What a ``linear_operator`` fills without a crop is not among them.
+        """
+        for inpainter, batch in self._inpaint(self._begin(image, people), people, seed):
+            for i in range(len(batch)):
+                yield inpainter, batch.row(i)
+
+    def _begin(self, image: Image, people: People) -> _Work:
+        """The picture with everybody hidden who has to be, and what is still to do in it."""
         h, w = image.shape[:2]
-        who = (
+        inpainters = (
             [self.inpainter] * len(people)
             if self.select_inpainter is None
             else list(self.select_inpainter(people))
         )
-        regions, painted, missed = self._plan(people, who, (h, w))
+        regions, painted, missed = self._plan(people, inpainters, (h, w))
         out = image.copy()
         changed = np.zeros((h, w), np.bool_)
         for region in (*painted, *regions):
@@ -116,44 +154,57 @@ class InpaintingAnonymizer:
         if self.blank and self.pending == "masked":
             cutting.blank_out(out, changed.view(np.uint8))
             hidden = changed.copy()
-        for inpainter, chunk in self._chunks(regions, who, out):
-            fast_resize = bool(getattr(inpainter, "smooth", False))
-            seeds = [derive_seed(seed, _who(people, r.person)) for r in chunk]
-            batch = self._crops(out, people, chunk, hidden, inpainter)
-            filled = inpainter.inpaint(batch, seeds=seeds)
+        return _Work(out, changed, hidden, regions, inpainters, missed)
+
+    def _inpaint(self, work: _Work, people: People, seed: Seed) -> Iterator[tuple[Inpainter, CropBatch]]:
+        """Fill the regions of a picture; yields each batch of crops before it is filled."""
+        for inpainter, chunk in self._chunks(work):
+            fast_resize = inpainter.traits.low_frequency
+            seeds = [derive_seed(seed, _identity(people, r.person)) for r in chunk]
+            with span("crop"):
+                batch = self._crops(work, people, chunk, inpainter)
+            yield inpainter, batch
+            with span("inpaint"):
+                filled = inpainter.inpaint(batch, seeds=seeds)
             if filled.shape != batch.images.shape or filled.dtype != np.uint8:
                 raise ValueError(
                     f"{inpainter.meta.name} filled {filled.dtype} {filled.shape}, "
                     f"expected uint8 {batch.images.shape}"
                 )
-            if not fast_resize:
-                # Resizing reads across the rim of the hole, where a fill may hold anything.
-                filled = np.where(batch.masks[..., None], filled, batch.images)
-            for region, crop in zip(chunk, filled, strict=True):
-                stitching.paste(
-                    out, region, crop, fast_resize=fast_resize, feather=self.feather, unknown=hidden
-                )
-                if hidden is not None:
-                    hidden[region.slices][region.hole.view(np.bool_)] = False
-        return Anonymized(out, changed, tuple(sorted(missed)))
+            with span("stitch"):
+                if not fast_resize:
+                    # Resizing reads across the rim of the mask, where a fill may hold anything.
+                    filled = np.where(batch.masks[..., None], filled, batch.images)
+                for region, crop in zip(chunk, filled, strict=True):
+                    stitching.paste(
+                        work.image,
+                        region,
+                        crop,
+                        fast_resize=fast_resize,
+                        feather=self.feather,
+                        unknown=work.hidden,
+                    )
+                    if work.hidden is not None:
+                        work.hidden[region.slices][region.mask.view(np.bool_)] = False
 
     def _plan(
-        self, people: People, who: Sequence[Inpainter | None], size: tuple[int, int]
+        self, people: People, inpainters: Sequence[Inpainter | None], size: tuple[int, int]
     ) -> tuple[list[Region], list[Region], list[Missed]]:
         """Regions to fill in ascending order of covered pixels, regions to paint, and who is missed."""
         regions: list[Region] = []
         painted: list[Region] = []
         missed: list[Missed] = []
-        for inpainter in _distinct(who):
-            indices = [i for i, one in enumerate(who) if one is inpainter]
+        for inpainter in _distinct(inpainters):
+            indices = [i for i, one in enumerate(inpainters) if one is inpainter]
             part = self.scope if inpainter is None else _part(inpainter)
+            own_crop = None if inpainter is None else inpainter.traits.face_crop
             some, small, gone = cutting.plan_crops(
                 _faces_as_such(people.take(indices)),
                 size,
                 part,
                 (inpainter or self.inpainter).crop_size,
                 smallest=0 if self.fallback == "generate" else SMALLEST_CROP,
-                face_crop=getattr(inpainter, "face_crop", self.face_crop),
+                face_crop=own_crop or self.face_crop,
             )
             some, small = ([replace(r, person=indices[r.person]) for r in rs] for rs in (some, small))
             missed += [Missed(indices[m.person], m.reason) for m in gone]
@@ -172,50 +223,42 @@ class InpaintingAnonymizer:
             missed,
         )
 
-    def _chunks(
-        self, regions: Sequence[Region], who: Sequence[Inpainter | None], out: Image
-    ) -> Iterator[tuple[Inpainter, list[Region]]]:
-        """Regions whose windows do not overlap, by inpainter; what has an ``operator`` is filled on the way."""
-        for layer in stitching.non_overlapping_batches(regions):
-            for inpainter in _distinct([cast("Inpainter", who[r.person]) for r in layer]):
-                own = [r for r in layer if who[r.person] is inpainter]
-                cropped = [r for r in own if not _fill_directly(out, r, inpainter)]
+    def _chunks(self, work: _Work) -> Iterator[tuple[Inpainter, list[Region]]]:
+        """Regions whose windows do not overlap, by inpainter; what has a ``linear_operator`` is filled on the way."""
+        for layer in stitching.non_overlapping_batches(work.regions):
+            for inpainter in _distinct([cast("Inpainter", work.inpainters[r.person]) for r in layer]):
+                own = [r for r in layer if work.inpainters[r.person] is inpainter]
+                cropped = [r for r in own if not _fill_directly(work.image, r, inpainter)]
                 for start in range(0, len(cropped), self.batch_size):
                     yield inpainter, cropped[start : start + self.batch_size]
 
     def _crops(
-        self,
-        image: Image,
-        people: People,
-        regions: Sequence[Region],
-        hidden: NDArray[np.bool_] | None,
-        inpainter: Inpainter,
+        self, work: _Work, people: People, regions: Sequence[Region], inpainter: Inpainter
     ) -> CropBatch:
         """The crops of regions whose windows do not overlap."""
-        part, fast_resize = _part(inpainter), bool(getattr(inpainter, "smooth", False))
+        part, traits = _part(inpainter), inpainter.traits
         size = (len(regions), *inpainter.crop_size)
         images = np.empty((*size, 3), np.uint8)
         masks = np.empty(size, np.bool_)
         outside = np.empty(size, np.bool_)
         for i, region in enumerate(regions):
             images[i] = cutting.extract_crop(
-                image, region, scope=part, blank=self.blank, fast_resize=fast_resize
+                work.image, region, scope=part, blank=self.blank, fast_resize=traits.low_frequency
             )
             masks[i] = region.crop_mask
             outside[i] = region.outside()
-            if hidden is not None:
-                others = cutting.extract_mask(hidden.view(np.uint8), region).view(np.bool_)
+            if work.hidden is not None:
+                others = cutting.extract_mask(work.hidden.view(np.uint8), region).view(np.bool_)
                 masks[i] |= others
                 images[i][others] = cutting.GREY
-        # An inpainter that has no use for them says so: sampling a surface costs as much as a cheap fill.
-        conditions = getattr(inpainter, "uses_conditions", True)
-        known = conditions and any(people.surfaces[r.person] is not None for r in regions)
+        # Sampling a surface costs as much as a cheap fill.
+        known = traits.uses_conditions and any(people.surfaces[r.person] is not None for r in regions)
         surfaces = templates = keypoints = None
         if known:
             maps = [people.surfaces[r.person] for r in regions]
             surfaces = np.stack([cutting.surface_in_crop(m, r) for m, r in zip(maps, regions, strict=True)])
             templates = tuple(None if m is None else m.template for m in maps)
-        if conditions and people.keypoints is not None:
+        if traits.uses_conditions and people.keypoints is not None:
             keypoints = np.stack([cutting.keypoints_in_crop(people.keypoints[r.person], r) for r in regions])
         return CropBatch(images, masks, outside, surfaces, templates or (None,) * len(regions), keypoints)
 
@@ -230,12 +273,13 @@ def _part(inpainter: Inpainter) -> Part:
 
 
 def _fill_directly(image: Image, region: Region, inpainter: Inpainter) -> bool:
-    """Fill an enlarged region by the inpainter's ``operator``, if it has one."""
-    operator: stitching.Operator | None = getattr(inpainter, "operator", None)
+    """Fill an enlarged region by the inpainter's ``linear_operator``, if it has one."""
+    operator = inpainter.traits.linear_operator
     (h, w), (x0, y0, x1, y1) = inpainter.crop_size, region.box
     if operator is None or y1 - y0 > h or x1 - x0 > w:
         return False
-    stitching.apply_operator(image, region, operator, _part(inpainter))
+    with span("inpaint"):
+        stitching.apply_operator(image, region, operator, _part(inpainter))
     return True
 
 
@@ -249,5 +293,5 @@ def _faces_as_such(people: People) -> People:
     return replace(people, faces=np.where(without[:, None], people.boxes, faces))
 
 
-def _who(people: People, person: int) -> int:
+def _identity(people: People, person: int) -> int:
     return person if people.track_ids is None else int(people.track_ids[person])

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-FaceCrop = Literal["fdf256", "fdf128"]
+from dp2bench.core.contracts import FaceCrop
+
 BODY_ASPECT = 288 / 160
 SMALLEST_CROP = 32 * 32
 """Area in pixels under which the released settings drop a person."""

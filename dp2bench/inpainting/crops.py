@@ -11,11 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dp2bench.core.contracts import FaceCrop
 from dp2bench.core.types import Image, Missed, People, SurfaceMap
-from dp2bench.inpainting.crop_boxes import SMALLEST_CROP, FaceCrop, body_crop_box, face_crop_box, keeps
+from dp2bench.inpainting.crop_boxes import SMALLEST_CROP, body_crop_box, face_crop_box, keeps
 
 GREY = 127
-"""Mid-grey: what a hole holds."""
+"""Mid-grey: what stands for masked pixels."""
 DILATION = 0.02
 """Radius of the mask's dilation as a share of sqrt(h * w) of the crop."""
 NO_FACE = "no face found"
@@ -33,7 +34,7 @@ class Region:
         body: (x0, y0, x1, y1) tight box of the mask or the face, inside the picture.
         box: (x0, y0, x1, y1) crop in the picture; may reach out of it.
         window: ``box`` clipped to the picture.
-        hole: (h, w) uint8 of the window, 1 where the picture is replaced.
+        mask: (h, w) uint8 of the window, 1 where the picture is replaced.
         crop_mask: (h, w) uint8 of the crop at crop size, 1 where it is synthesised.
         inside: rows and columns of the crop that lie in the picture: y0, y1, x0, x1.
         pixels: covered pixels of the picture, the order of pasting.
@@ -44,7 +45,7 @@ class Region:
     body: tuple[int, int, int, int]
     box: tuple[int, int, int, int]
     window: tuple[int, int, int, int]
-    hole: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
     crop_mask: NDArray[np.uint8]
     inside: tuple[int, int, int, int]
     pixels: int
@@ -147,13 +148,13 @@ def extract_crop(
         region: where.
         scope: whose interpolation.
         fast_resize: shrink as `halve_then_bilinear` does, for fills that blur what they get anyway.
-        blank: set the hole to grey before interpolating, so that nothing of it reaches the crop.
+        blank: set the mask to grey before interpolating, so that nothing of it reaches the crop.
 
     """
     window = image[region.slices]
     if blank:
         window = window.copy()
-        blank_out(window, region.hole)
+        blank_out(window, region.mask)
     h, w = region.crop_mask.shape
     x0, y0, x1, y1 = region.box
     padded = pad(window, region)
@@ -178,17 +179,17 @@ def extract_mask(mask: NDArray[np.uint8], region: Region) -> NDArray[np.uint8]:
     return _only_inside(crop, region.inside)
 
 
-def put(target: NDArray[np.uint8], source: NDArray[np.uint8], hole: NDArray[np.uint8]) -> None:
-    """Copy ``source`` to ``target`` where ``hole`` is not 0; all of one height and width."""
-    done = cv2.copyTo(source, hole, target)
+def put(target: NDArray[np.uint8], source: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    """Copy ``source`` to ``target`` where ``mask`` is not 0; all of one height and width."""
+    done = cv2.copyTo(source, mask, target)
     # Where OpenCV cannot write to the array itself, it returns another one.
     if not np.shares_memory(done, target):
         target[...] = done
 
 
-def blank_out(target: NDArray[np.uint8], hole: NDArray[np.uint8]) -> None:
-    """Set (h, w, 3) ``target`` to grey where (h, w) ``hole`` is not 0."""
-    put(target, np.full(target.shape, GREY, np.uint8), hole)
+def blank_out(target: NDArray[np.uint8], mask: NDArray[np.uint8]) -> None:
+    """Set (h, w, 3) ``target`` to grey where (h, w) ``mask`` is not 0."""
+    put(target, np.full(target.shape, GREY, np.uint8), mask)
 
 
 def bounds(mask: NDArray[np.uint8]) -> tuple[int, int, int, int]:
@@ -271,8 +272,8 @@ def _region(
         top, bottom = math.floor((y0 - by0) * sy), math.ceil((y1 - by0) * sy)
         left, right = math.floor((x0 - bx0) * sx), math.ceil((x1 - bx0) * sx)
         crop_mask[top:bottom, left:right] = 1
-        hole = np.zeros((wy1 - wy0, wx1 - wx0), np.uint8)
-        hole[y0 - wy0 : y1 - wy0, x0 - wx0 : x1 - wx0] = 1
+        window_mask = np.zeros((wy1 - wy0, wx1 - wx0), np.uint8)
+        window_mask[y0 - wy0 : y1 - wy0, x0 - wx0 : x1 - wx0] = 1
     else:
         placed = np.zeros((bh, bw), np.uint8)
         placed[y0 - by0 : y1 - by0, x0 - bx0 : x1 - bx0] = 1 if mask is None else mask
@@ -282,10 +283,10 @@ def _region(
             crop_mask = np.asarray(cv2.dilate(crop_mask, disk(radius)), np.uint8)
         crop_mask = _only_inside(crop_mask, inside)
         back = cv2.resize(crop_mask, (bw, bh), interpolation=cv2.INTER_NEAREST)
-        hole = np.ascontiguousarray(back[wy0 - by0 : wy1 - by0, wx0 - bx0 : wx1 - bx0])
+        window_mask = np.ascontiguousarray(back[wy0 - by0 : wy1 - by0, wx0 - bx0 : wx1 - bx0])
         # Holds but for the last bit of a division; a person's own pixel is never kept.
-        cv2.bitwise_or(hole, placed[wy0 - by0 : wy1 - by0, wx0 - bx0 : wx1 - bx0].copy(), hole)
-    return Region(person, body, box, window, hole, crop_mask, inside, pixels)
+        cv2.bitwise_or(window_mask, placed[wy0 - by0 : wy1 - by0, wx0 - bx0 : wx1 - bx0].copy(), window_mask)
+    return Region(person, body, box, window, window_mask, crop_mask, inside, pixels)
 
 
 def _whole_pixels(box: NDArray[np.float32], image_size: tuple[int, int]) -> tuple[int, int, int, int] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -11,11 +11,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dp2bench.core.contracts import LinearOperator
 from dp2bench.core.types import Image
 from dp2bench.inpainting.crops import Region, blank_out, bounds, halve_then_bilinear, put
-
-Operator = Callable[[int], NDArray[np.float32]]
-"""Length of an axis to the (length, length) matrix of a linear filter along it."""
 
 
 def non_overlapping_batches(regions: Sequence[Region]) -> list[list[Region]]:
@@ -47,7 +45,7 @@ def paste(
     feather: float = 0.0,
     unknown: NDArray[np.bool_] | None = None,
 ) -> None:
-    """Put a filled crop, (h, w, 3) uint8, into the hole of ``image``; no other pixel is touched.
+    """Put a filled crop, (h, w, 3) uint8, into the mask of ``image``; no other pixel is touched.
 
     A crop grows by bicubic interpolation, or bilinear where ``fast_resize`` says that it is smooth. One that shrinks is halved
     by means of 2x2 pixels while at least twice too large, then interpolated bilinearly: every pixel counts, as with an
@@ -59,7 +57,7 @@ def paste(
         fill: the crop.
         fast_resize: it is smooth.
         feather: width of a soft edge (`soften`), as a share of the square root of the box's area.
-        unknown: (H, W), pixels besides the hole that a soft edge must not read.
+        unknown: (H, W), pixels besides the mask that a soft edge must not read.
 
     """
     x0, y0, x1, y1 = region.box
@@ -72,29 +70,29 @@ def paste(
             fill = halve_then_bilinear(fill, x1 - x0, y1 - y0)
     made = np.ascontiguousarray(fill[wy0 - y0 : wy1 - y0, wx0 - x0 : wx1 - x0])
     if feather:
-        blocked = region.hole if unknown is None else region.hole | unknown[region.slices]
+        blocked = region.mask if unknown is None else region.mask | unknown[region.slices]
         width = feather * math.sqrt((x1 - x0) * (y1 - y0))
-        made = soften(made, image[region.slices], region.hole, blocked, width)
-    put(image[region.slices], made, region.hole)
+        made = soften(made, image[region.slices], region.mask, blocked, width)
+    put(image[region.slices], made, region.mask)
 
 
 def soften(
     fill: NDArray[np.uint8],
     image: NDArray[np.uint8],
-    hole: NDArray[np.uint8],
+    mask: NDArray[np.uint8],
     blocked: NDArray[np.uint8],
     width: float,
 ) -> NDArray[np.uint8]:
-    """A fill that starts at the rim of its hole as the nearest known pixel and becomes itself over ``width`` pixels.
+    """A fill that starts at the rim of its mask as the nearest known pixel and becomes itself over ``width`` pixels.
 
-    The edge lies inside the hole, so that known pixels stay as they are, and blends with known pixels alone: nothing of what
-    was in the hole comes through, as it would if the fill faded into the original.
+    The edge lies inside the mask, so that known pixels stay as they are, and blends with known pixels alone: nothing of what
+    was in the mask comes through, as it would if the fill faded into the original.
 
     Args:
         fill: (h, w, 3) uint8 of the window.
         image: (h, w, 3) uint8, read where ``blocked`` is 0.
-        hole: (h, w) uint8, 1 where the fill is used.
-        blocked: (h, w) uint8, at least the hole: what must not be read.
+        mask: (h, w) uint8, 1 where the fill is used.
+        blocked: (h, w) uint8, at least the mask: what must not be read.
         width: of the edge, in pixels.
 
     """
@@ -103,7 +101,7 @@ def soften(
     distance, nearest = cv2.distanceTransformWithLabels(
         blocked, cv2.DIST_L2, cv2.DIST_MASK_5, labelType=cv2.DIST_LABEL_PIXEL
     )
-    edge = (hole != 0) & (distance < width)
+    edge = (mask != 0) & (distance < width)
     colours = np.zeros((int(nearest.max()) + 1, 3), np.uint8)
     colours[nearest[blocked == 0]] = image[blocked == 0]
     share = (distance[edge] / np.float32(width))[:, None]
@@ -112,8 +110,10 @@ def soften(
     return out
 
 
-def apply_operator(image: Image, region: Region, operator: Operator, scope: Literal["body", "face"]) -> None:
-    """Fill the hole of an enlarged region with a separable linear filter of its crop, without making the crop.
+def apply_operator(
+    image: Image, region: Region, operator: LinearOperator, scope: Literal["body", "face"]
+) -> None:
+    """Fill the mask of an enlarged region with a separable linear filter of its crop, without making the crop.
 
     Enlarging, filtering and shrinking back are one matrix for the rows and one for the columns. Equal to `cutting.extract_crop`, the
     filter and `paste` but for the rounding and clipping in between (4 grey levels).
@@ -128,7 +128,7 @@ def apply_operator(image: Image, region: Region, operator: Operator, scope: Lite
     x0, y0, x1, y1 = region.box
     wx0, wy0, wx1, wy1 = region.window
     h, w = region.crop_mask.shape
-    x, y, width, height = bounds(region.hole)
+    x, y, width, height = bounds(region.mask)
     top, left = wy0 - y0, wx0 - x0
     # The columns of the padding, which is black, are left out.
     rows = _through_crop(operator, h, y1 - y0, scope)[top + y : top + y + height, top : wy1 - y0]
@@ -138,13 +138,13 @@ def apply_operator(image: Image, region: Region, operator: Operator, scope: Lite
     wide = cols @ cv2.transpose(window).reshape(-1, n * 3).astype(np.float32)
     tall = rows @ cv2.transpose(wide.reshape(width, n, 3)).reshape(n, width * 3)
     made = cv2.convertScaleAbs(np.maximum(tall, 0)).reshape(height, width, 3)
-    hole = np.ascontiguousarray(region.hole[y : y + height, x : x + width])
-    put(window[y : y + height, x : x + width], made, hole)
+    mask = np.ascontiguousarray(region.mask[y : y + height, x : x + width])
+    put(window[y : y + height, x : x + width], made, mask)
 
 
 @lru_cache(maxsize=512)  # all sizes of a 288x160 crop: 37 MB
 def _through_crop(
-    operator: Operator, length: int, size: int, scope: Literal["body", "face"]
+    operator: LinearOperator, length: int, size: int, scope: Literal["body", "face"]
 ) -> NDArray[np.float32]:
     """(size, size) float32: enlarge to ``length``, filter, average back."""
     how = cv2.INTER_NEAREST if scope == "body" else cv2.INTER_CUBIC
@@ -154,11 +154,11 @@ def _through_crop(
 
 
 def fill_grey(image: Image, region: Region) -> None:
-    """Fill the hole of a region with grey."""
-    blank_out(image[region.slices], region.hole)
+    """Fill the mask of a region with grey."""
+    blank_out(image[region.slices], region.mask)
 
 
 def mark(changed: NDArray[np.bool_], region: Region) -> None:
-    """Add the hole of a region to a (H, W) mask."""
+    """Mark the masked pixels of a region in (H, W)."""
     window = changed[region.slices]
-    window |= region.hole.view(np.bool_)
+    window |= region.mask.view(np.bool_)

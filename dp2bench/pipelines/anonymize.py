@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Progress, bind_detector, no_progress
+from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Progress, no_progress
 from dp2bench.core.errors import Dp2benchError, PictureError, writing
 from dp2bench.core.hashing import content_sha256
 from dp2bench.core.paths import check_distinct
@@ -32,7 +32,7 @@ def detect(
     progress: Progress = no_progress,
 ) -> None:
     """People of every readable picture, one file a split. Unreadable pictures are left out here and counted by `anonymize`."""
-    finder = bind_detector(detector, dataset)
+    finder = detector.for_dataset(dataset)
     total, done = sum(len(dataset.samples(s)) for s in splits), 0
 
     def found(samples: Sequence[Sample]) -> Iterator[tuple[SampleId, People]]:
@@ -280,7 +280,7 @@ def anonymize_dataset(
     """
     splits = dataset.meta.splits
     check_distinct((f"{split}/{sample.id}" for split in splits for sample in dataset.samples(split)), out)
-    finder = bind_detector(detector, dataset)
+    finder = detector.for_dataset(dataset)
 
     class _Found(Mapping[str, People]):
         def __init__(self, split: str) -> None:

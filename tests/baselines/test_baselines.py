@@ -33,7 +33,7 @@ def crops(size, seed=0, n=2, rectangle=True):
     return CropBatch(images, masks, np.zeros_like(masks))
 
 
-def close_in_holes(got, expected, masks):
+def close_under_masks(got, expected, masks):
     worst = np.abs(got.astype(float) - expected)[masks].max()
     assert worst <= 1.0, worst
 
@@ -48,7 +48,7 @@ def test_blur_is_torchvisions(size):
     kernel = min(21, size[1])
     tensor = torch.from_numpy(batch.images).permute(0, 3, 1, 2).double()
     expected = gaussian_blur(tensor, [kernel, kernel], [7.0, 7.0]).permute(0, 2, 3, 1).numpy()
-    close_in_holes(got, expected, batch.masks)
+    close_under_masks(got, expected, batch.masks)
 
 
 @pytest.mark.parametrize("blocks", [8, 16])
@@ -61,7 +61,7 @@ def test_pixelation_is_torchs(size, blocks):
     tensor = torch.from_numpy(batch.images).permute(0, 3, 1, 2).float()
     small = interpolate(tensor, (blocks, blocks), mode="bilinear", align_corners=True)
     expected = interpolate(small, size, mode="bilinear", align_corners=True).permute(0, 2, 3, 1).numpy()
-    close_in_holes(got, expected, batch.masks)
+    close_under_masks(got, expected, batch.masks)
 
 
 def test_bilinear_weights():
@@ -70,7 +70,7 @@ def test_bilinear_weights():
     assert bilinear(5, 1)[0, 0] == 1
 
 
-def test_mask_out_is_grey_in_the_hole_only():
+def test_mask_out_is_grey_under_the_mask_only():
     image = np.random.default_rng(0).integers(0, 256, (128, 64, 3), np.uint8)
     people = People.of([[10, 20, 50, 110]], faces=np.array([[20, 22, 34, 40]], np.float32))
     got = mask_out_body().anonymize(image, people, seed=SEED)
@@ -152,7 +152,7 @@ def test_the_short_way_is_the_long_way(make, shift, monkeypatch):
     box = np.array([[15.0, 20, 50, 110]], np.float32) + shift
     people = People.of(box, faces=box * 0.5 + 3)
     method = make()
-    assert method.inpainter.operator is not None
+    assert method.inpainter.traits.linear_operator is not None
     a = method.anonymize(image, people, seed=SEED)
     monkeypatch.setattr("dp2bench.inpainting.anonymizer._fill_directly", lambda *given: False)
     b = method.anonymize(image, people, seed=SEED)

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.e2e
 
 LEAKY = """
 import numpy as np
-from dp2bench.core.contracts import MethodMeta
+from dp2bench.core.contracts import Inpainter, MethodMeta
 from dp2bench.inpainting.anonymizer import InpaintingAnonymizer
 from dp2bench.core.types import Anonymized
 
@@ -28,17 +28,17 @@ class Inverts:
         out[changed] = 255 - out[changed]
         return Anonymized(out, changed)
 
-class Honest:
+class Honest(Inpainter):
     crop_size = (72, 40)
     meta = MethodMeta("honest", uses_masked_pixels=False, description="Fills with the mean of what is around.")
 
     def __init__(self, *, shade=0):
         self.shade = shade
 
-    def fill(self, crops, *, seeds):
+    def inpaint(self, crops, *, seeds):
         images = crops.images.copy()
-        for image, hole in zip(images, crops.holes):
-            image[hole] = (image[~hole].mean(0) if (~hole).any() else 127) + self.shade
+        for image, mask in zip(images, crops.masks):
+            image[mask] = (image[~mask].mean(0) if (~mask).any() else 127) + self.shade
         return images
 
 def honest(shade=0):

@@ -9,7 +9,7 @@ from torchvision.models import detection
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
 from dp2bench.core import registry
-from dp2bench.core.contracts import Detector, bind_detector
+from dp2bench.core.contracts import Detector
 from dp2bench.core.types import SurfaceMap
 from dp2bench.datasets.passersby.coco import PassersbyCoco
 from dp2bench.detection import export as saving
@@ -119,7 +119,7 @@ def test_contract(name, make, scenes):
     assert detector.meta.revision
     assert all(len(w.sha256) == 64 and w.licence for w in detector.meta.weights)
     before = [i.copy() for i in images]
-    detector = bind_detector(detector, scenes)
+    detector = detector.for_dataset(scenes)
     both = detector.detect(images, samples)
     assert len(both) == 2
     assert all(np.array_equal(a, b) for a, b in zip(before, images, strict=True)), "pictures stay as they are"
@@ -136,7 +136,7 @@ def test_contract(name, make, scenes):
             assert people.keypoints.dtype == np.float32
             assert set(np.unique(people.keypoints[..., 2])) <= {0, 1, 2}
             assert np.isfinite(people.keypoints).all()
-    again = bind_detector(made(), scenes)
+    again = made().for_dataset(scenes)
     alone = [again.detect([i], [s])[0] for i, s in zip(images[::-1], samples[::-1], strict=True)]
     assert all(_same(a, b) for a, b in zip(alone[::-1], both, strict=True)), "whatever was asked before"
     assert again.detect([], []) == []

@@ -15,7 +15,7 @@ from dp2bench.core.types import Category, People, SurfaceMap
 from dp2bench.deepprivacy2 import generator_weights
 from dp2bench.deepprivacy2.generators import deep_privacy1, files
 from dp2bench.deepprivacy2.generators.networks import build
-from dp2bench.detection.keypoints import bring
+from dp2bench.detection.keypoints import assign_keypoints
 from dp2bench.inpainting import crops as cutting
 from dp2bench.inpainting import stitching
 from dp2bench.inpainting.anonymizer import NOBODY
@@ -131,7 +131,7 @@ def test_batches_over_all_categories_equal_one_by_one(paths, feather, monkeypatc
     method = registry.create("methods", "deepprivacy2", {**paths, "feather": feather})
     crowd = crowded()
     many = method.anonymize(*crowd, seed=SEED)
-    monkeypatch.setattr(stitching, "layers", lambda regions: [[r] for r in regions])
+    monkeypatch.setattr(stitching, "non_overlapping_batches", lambda regions: [[r] for r in regions])
     one = method.anonymize(*crowd, seed=SEED)
     assert np.array_equal(many.image, one.image)
 
@@ -280,7 +280,7 @@ def test_deepprivacy1_passes_the_conformance_suite(tmp_path, monkeypatch):
         return registry.create("methods", "deepprivacy1", {"weights": path})
 
     assert make().meta.arguments["generators"]["face-keypoints"]["truncation"] == "none"
-    assert make().inpainter.face_crop == "fdf128"
+    assert make().inpainter.traits.face_crop == "fdf128"
     outcomes = list(conformance.run(make))
     assert {o.status for o in outcomes} == {"pass"}, [o for o in outcomes if o.status != "pass"]
     image, people = conformance.Examples().street(0)
@@ -290,7 +290,7 @@ def test_deepprivacy1_passes_the_conformance_suite(tmp_path, monkeypatch):
     x0, y0, x1, y1 = people.faces[1].astype(int)
     assert (got.image[y0:y1, x0:x1] == cutting.GREY).all(), "without keypoints a face is painted"
     found = People.of(people.boxes[::-1], keypoints=people.keypoints[::-1])
-    brought = bring(replace(people, keypoints=None), found)
+    brought = assign_keypoints(replace(people, keypoints=None), found)
     assert np.array_equal(brought.keypoints, people.keypoints), (
         "by their boxes, and the lone face by nose and eyes"
     )

@@ -32,7 +32,7 @@ def _people(boxes, *, surfaces=False, faces=False, scores=None):
     )
 
 
-class Says:
+class Says(Detector):
     def __init__(self, name, people):
         self.meta = ComponentMeta(name, "3", (Weights(name, "0" * 64, "x"),))
         self.people = people

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dp2bench.core import registry
-from dp2bench.core.contracts import ComponentMeta, Detector, Weights, uses_annotations
+from dp2bench.core.contracts import ComponentMeta, Detector, Weights
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.types import Category, People
 from dp2bench.detection import ensemble, matching
@@ -27,7 +27,7 @@ def _found(boxes, points):
     return People.of(boxes, keypoints=np.array(points, np.float32).reshape(-1, 17, 3))
 
 
-class Says:
+class Says(Detector):
     def __init__(self, people, name="says"):
         self.meta = ComponentMeta(name, "2", (Weights(name, "0" * 64, "x"),))
         self.people = people
@@ -118,9 +118,9 @@ def test_any_detector_with_keypoints():
     assert [w.name for w in detector.meta.weights] == ["a", "b"]
     got = detector.detect([IMAGE] * 2, [None] * 2)
     assert [p.keypoints[0, 5, 0] for p in got] == [4, 4]
-    assert not uses_annotations(detector)
+    assert not detector.uses_annotations
     annotated = WithKeypoints(Bound(None), Says(people))
-    assert uses_annotations(annotated)
+    assert annotated.uses_annotations
     assert annotated.for_dataset(people).detect([IMAGE], [None])[0].boxes is people.boxes
 
 
@@ -143,7 +143,7 @@ def test_the_ensemble_gives_keypoints_to_whom_it_found():
     assert without.detect([IMAGE], [None])[0].keypoints is None
     (again,) = without.with_keypoint_detector(one.keypoints).detect([IMAGE], [None])
     assert np.array_equal(again.keypoints, got.keypoints)
-    assert uses_annotations(Ensemble(Says(instance), keypoints=Bound(found)))
+    assert Ensemble(Says(instance), keypoints=Bound(found)).uses_annotations
     bound = Ensemble(Says(instance), keypoints=Bound(None)).for_dataset(found)
     assert bound.detect([IMAGE], [None])[0].keypoints[0, 5, 0] == 3
 

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from dp2bench.core.contracts import MethodMeta
+from dp2bench.core.contracts import Inpainter, MethodMeta
 from dp2bench.core.seeds import Seed, derive_seed, generator
 from dp2bench.core.types import People, SurfaceMap
 from dp2bench.inpainting import crops as cutting
@@ -14,8 +14,8 @@ SEED = Seed(7)
 
 
 @dataclass
-class Probe:
-    """Fills with seeded noise plus the mean of what surrounds the hole, so that order and context show."""
+class Probe(Inpainter):
+    """Fills with seeded noise plus the mean of what surrounds the mask, so that order and context show."""
 
     meta: MethodMeta
     crop_size: tuple[int, int] = (72, 40)
@@ -62,7 +62,7 @@ def test_batches_equal_one_by_one(seed, uses_masked_pixels, pending, monkeypatch
     fill, many = probe(uses_masked_pixels=uses_masked_pixels, pending=pending)
     got = many.anonymize(image, people, seed=SEED)
     assert max(len(seeds) for _, seeds in fill.calls) > 1
-    monkeypatch.setattr(stitching, "layers", lambda regions: [[r] for r in regions])
+    monkeypatch.setattr(stitching, "non_overlapping_batches", lambda regions: [[r] for r in regions])
     one = probe(uses_masked_pixels=uses_masked_pixels, pending=pending)[1].anonymize(image, people, seed=SEED)
     assert np.array_equal(got.image, one.image)
     assert np.array_equal(got.changed, one.changed)
@@ -72,8 +72,8 @@ def test_order_is_ascending_pixels_and_overlaps_keep_it():
     _, people = scene(12)
     regions = cutting.plan_crops(people, (300, 400), "body", (72, 40)).regions
     assert [r.pixels for r in regions] == sorted(people.masks[r.person].sum() for r in regions)
-    non_overlapping_batches = stitching.non_overlapping_batches(regions)
-    place = {r.person: k for k, layer in enumerate(non_overlapping_batches) for r in layer}
+    layers = stitching.non_overlapping_batches(regions)
+    place = {r.person: k for k, layer in enumerate(layers) for r in layer}
     for i, a in enumerate(regions):
         for b in regions[i + 1 :]:
             overlap = max(a.window[0], b.window[0]) < min(a.window[2], b.window[2]) and max(
@@ -84,7 +84,7 @@ def test_order_is_ascending_pixels_and_overlaps_keep_it():
 
 @pytest.mark.parametrize("scope", ["body", "face"])
 @pytest.mark.parametrize("crop_size", [(72, 40), (288, 160), (24, 16)])
-def test_nothing_in_a_hole_reaches_the_output(scope, crop_size):
+def test_nothing_under_a_mask_reaches_the_output(scope, crop_size):
     image, people = scene(8)
     people = People.of(people.boxes, masks=people.masks, faces=people.boxes * 0.9)
     got = probe(scope, crop_size=crop_size)[1].anonymize(image, people, seed=SEED)
@@ -95,7 +95,7 @@ def test_nothing_in_a_hole_reaches_the_output(scope, crop_size):
     assert np.array_equal(got.image[~got.changed], image[~got.changed])
 
 
-def test_with_pending_visible_a_hole_hides_its_own_person():
+def test_with_pending_visible_a_mask_hides_its_own_person():
     image, people = scene(1)
     run = lambda picture: probe(pending="visible")[1].anonymize(picture, people, seed=SEED)  # noqa: E731
     got = run(image)
@@ -104,7 +104,7 @@ def test_with_pending_visible_a_hole_hides_its_own_person():
     assert np.array_equal(got.image, run(other).image)
 
 
-def test_crops_are_blank_in_their_holes_and_holes_stay_out_of_the_padding():
+def test_crops_are_grey_under_their_masks_and_masks_stay_out_of_the_padding():
     image, people = scene(8)
     fill, method = probe()
     method.anonymize(image, people, seed=SEED)
@@ -129,7 +129,7 @@ def test_dilation_follows_the_published_radius():
         People.of([[60, 60, 100, 230]], masks=masks), (288, 160), "body", (288, 160)
     ).regions[0]
     assert cutting.dilation_radius((288, 160)) == 4
-    _, _, w, h = cutting.bounds(region.hole)
+    _, _, w, h = cutting.bounds(region.mask)
     scale = (region.box[3] - region.box[1]) / 288
     assert abs(w - (40 + 8 * scale)) <= 2
     assert abs(h - (170 + 8 * scale)) <= 2
@@ -147,7 +147,7 @@ def test_small_people_are_painted_or_reported():
     assert np.array_equal(left.image, image)
 
 
-def test_faces_are_the_hole_and_those_without_are_missed():
+def test_faces_are_the_mask_and_those_without_are_missed():
     image = scene()[0]
     faces = np.array([[50.5, 60, 70, 85], [np.nan] * 4, [500, 10, 520, 30]], np.float32)
     got = probe("face")[1].anonymize(image, People.of([[40, 50, 90, 200]] * 3, faces=faces), seed=SEED)
@@ -225,7 +225,7 @@ def test_wrong_fill_is_refused():
 
 
 @pytest.mark.parametrize("crop_size", [(288, 160), (72, 40)])
-def test_only_the_holes_of_a_fill_are_used(crop_size):
+def test_only_the_masked_pixels_of_a_fill_are_used(crop_size):
     image, people = scene(5)
     pictures = []
     for outside in (0, 255):

@@ -7,11 +7,13 @@ import pytest
 import torch
 
 from dp2bench.core import registry
-from dp2bench.core.contracts import RunContext
+from dp2bench.core.contracts import Inpainter, MethodMeta, RunContext, StyleSpace
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.images import write_image
+from dp2bench.core.seeds import derive_seed, generator
 from dp2bench.core.types import People
 from dp2bench.datasets.folder import Folder
+from dp2bench.inpainting.anonymizer import InpaintingAnonymizer
 from dp2bench.tasks import path_length
 from dp2bench.tasks.image_quality import ImageQuality
 
@@ -73,17 +75,48 @@ def test_the_step_and_truncation_do_not_matter(folder, told, monkeypatch):
     assert other.value == pytest.approx(score.value, rel=0.05)
 
 
-def test_a_picture_that_does_not_change_has_no_length(folder, told, monkeypatch):
-    original = path_length._network
+class Ramp(StyleSpace):
+    """Styles of two numbers; a picture is grey of 100 times their sum, so that a path's length is known."""
 
-    def deaf(inpainter):
-        network = original(inpainter)
-        for parameter in network.style_net.parameters():
-            parameter.data.zero_()
-        return network
+    def styles(self, seeds):
+        return np.stack([generator(s).random(2, np.float32) for s in seeds])
 
-    monkeypatch.setattr(path_length, "_network", deaf)
-    assert lengths(folder, told())[0].value == 0
+    def render(self, crops, styles):
+        assert len(crops) == len(styles)
+        return np.broadcast_to(
+            100 * styles.astype(np.float64).sum(1)[:, None, None, None], crops.images.shape
+        )
+
+
+class ThirdPartys(Inpainter):
+    meta = MethodMeta("third-party", deterministic=False, uses_masked_pixels=False)
+    crop_size = (72, 40)
+    style_space = Ramp()
+
+    def inpaint(self, crops, *, seeds):
+        return np.zeros_like(crops.images)
+
+
+def test_a_third_partys_generator_has_one(folder, told):
+    context = told()
+    context.method = lambda: InpaintingAnonymizer(ThirdPartys())
+    (score,) = lengths(folder, context)
+    space, expected = Ramp(), []
+    for name in context.units["length"]:
+        seed = derive_seed(0, "path", name)
+        start, end = (space.styles([derive_seed(seed, which)])[0].sum() for which in ("from", "to"))
+        expected.append((100 * (end - start)) ** 2)
+    assert list(context.units["length"].values()) == pytest.approx(expected, rel=0.01)
+    assert score.n == 12
+
+
+def test_a_picture_that_does_not_change_has_no_length(folder, told):
+    method = told().method()
+    for parameter in method.inpainter.style_space._network().style_net.parameters():
+        parameter.data.zero_()
+    context = told()
+    context.method = lambda: method
+    assert lengths(folder, context)[0].value == 0
 
 
 def test_only_generators_with_styles_have_one(folder, told):

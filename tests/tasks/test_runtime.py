@@ -61,7 +61,7 @@ def test_scores_and_stages(dataset, tmp_path):
     told = context(tmp_path)
     Runtime(people=[1, 12], repeats=2).run(dataset, dataset, told)
     scores = {s.name: s for s in told.scores}
-    assert {"seconds.1", "seconds.12", "seconds_per_person", "fill.12", "stitch.12", "peak_memory"} <= set(
+    assert {"seconds.1", "seconds.12", "seconds_per_person", "inpaint.12", "stitch.12", "peak_memory"} <= set(
         scores
     )
     assert "detect.12" not in scores
@@ -72,7 +72,7 @@ def test_scores_and_stages(dataset, tmp_path):
     rows = list(csv.DictReader((tmp_path / "runtime.csv").open()))
     assert [(r["people"], r["repeat"]) for r in rows] == [("1", "0"), ("1", "1"), ("12", "0"), ("12", "1")]
     for row in rows:
-        stages = sum(float(row[s]) for s in ("detect", "crop", "fill", "stitch", "anonymize"))
+        stages = sum(float(row[s]) for s in ("detect", "crop", "inpaint", "stitch", "anonymize"))
         assert stages == pytest.approx(float(row["total"]), abs=1e-5)
     assert (tmp_path / "runtime.png").stat().st_size > 1000
 

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp2bench.core import templates
-from dp2bench.core.contracts import Dataset, Detector, Progress, bind_detector, no_progress
+from dp2bench.core.contracts import Dataset, Detector, Progress, no_progress
 from dp2bench.core.errors import Dp2benchError, PictureError
 from dp2bench.core.types import Image, People, Sample, SampleId, SurfaceMap
 from dp2bench.datasets.crops import Crop
@@ -198,7 +198,7 @@ def build_dataset(
     """
     for split in ("train", "val"):
         empty_folder(out / split)
-    bound = bind_detector(detector, dataset)
+    bound = detector.for_dataset(dataset)
     samples = [(split, s) for split in dataset.meta.splits for s in dataset.samples(split)]
     counts = _Counts(filters)
     with ShardWriter(out / "train") as train, ShardWriter(out / "val") as val:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from dp2bench.core.contracts import ComponentMeta
+from dp2bench.core.contracts import ComponentMeta, Detector
 from dp2bench.core.types import Image, People, Sample
 from dp2bench.detection.centerface import as_people
 from dp2bench.detection.compact.predictor import CompactPredictor, Predictions
 
 
-class _Embedded:
+class _Embedded(Detector):
     """One modality of the embedded networks. See `CompactPredictor` for the arguments."""
 
     name = ""

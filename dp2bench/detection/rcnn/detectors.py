@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from dp2bench.core.contracts import ComponentMeta
+from dp2bench.core.contracts import ComponentMeta, Detector
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.machine import pick_device
 from dp2bench.core.numbers import check_whole
@@ -24,7 +24,7 @@ _FINEST = 288
 """Rows and columns at which a surface is looked up at most: the height of the crops that a generator sees."""
 
 
-class _NetworkDetector:
+class _NetworkDetector(Detector):
     """A network of `rcnn`, loaded at the first picture.
 
     Args:
