@@ -203,7 +203,6 @@ def _pictures(
     settings: dict[str, Any],
 ) -> None:
     from dp2bench.cli.progress import TerminalObserver
-    from dp2bench.core.contracts import bind_detector
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.datasets.folder import Folder
     from dp2bench.datasets.video import is_video_name
@@ -218,7 +217,7 @@ def _pictures(
             f"The folder {target} is not empty.",
             "Choose a new folder, so that nothing of an earlier run is mixed in.",
         )
-    who = bind_detector(who, opened)  # annotations are held against the pictures before anything is written
+    who = who.for_dataset(opened)  # annotations are held against the pictures before anything is written
     doubtful = _print_remarks(console, who)
     if preview is not None:
         shared: list[Sample] = []

@@ -338,7 +338,7 @@ class CocoAnnotations:
             )
         rows = self.rows(image)
         if not rows:
-            return People.none()
+            return People.none(size)
         self._check_rows(image, rows, size)
         boxes = np.stack([row.corners for row in rows])
         alone = np.array([row.category_id in self._faces for row in rows])
@@ -362,7 +362,7 @@ class CocoAnnotations:
         ]
         kinds = [Category.PERSON if s is None else Category.PERSON_WITH_SURFACE for s in surfaces]
         categories = np.where(alone, np.int8(Category.FACE), np.array(kinds, np.int8))
-        return People.of(boxes, surfaces=surfaces, categories=categories, **given)
+        return People.of(boxes, surfaces=surfaces, categories=categories, image_size=size, **given)
 
     def _where(self, image: ImageRow, row: AnnotationRow) -> str:
         number = "" if row.id is None else f" (id {_shown(row.id)})"

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from dp2bench.core.images import read_image
 from dp2bench.core.results import Metric, Scenario, Score
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import Anonymized, CropBatch, Image, People, Sample, SampleId
@@ -369,8 +370,6 @@ class Dataset(ABC):
         Whoever wants pixels asks here: a sample's ``path`` need not be a picture's file (an archive's member, a frame of a
         video).
         """
-        from dp2bench.core.images import read_image
-
         return read_image(sample.path)
 
     @abstractmethod

@@ -59,12 +59,12 @@ def _written(name: str, group: People, blobs: IO[bytes]) -> dict[str, Any]:
         blobs.write(data)
         return [at, len(data)]
 
-    row: dict[str, Any] = {"id": name, "n": len(group), "masks": None, "surfaces": []}
+    size = None if group.image_size is None else list(group.image_size)
+    row: dict[str, Any] = {"id": name, "n": len(group), "size": size, "masks": None, "surfaces": []}
     for key in _DTYPES:
         value = getattr(group, key)
         row[key] = None if value is None else put(value)
     if group.masks is not None:
-        row["size"] = list(group.masks.shape[1:])
         row["masks"] = []
         for mask in group.masks:
             ys, xs = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
@@ -133,7 +133,10 @@ class PeopleFile(Mapping[str, People]):
             )
             for s in row["surfaces"]
         )
-        return People(masks=masks, surfaces=surfaces, **arrays)
+        size = row.get("size")  # files of earlier versions have it where there are masks
+        return People(
+            masks=masks, surfaces=surfaces, image_size=None if size is None else tuple(size), **arrays
+        )
 
 
 def load_people(path: Path) -> PeopleFile:

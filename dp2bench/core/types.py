@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, NewType
 import numpy as np
 from numpy.typing import NDArray
 
+from dp2bench.core.errors import Dp2benchError
+
 Image = NDArray[np.uint8]
 """A picture: (H, W, 3) RGB, 0..255."""
 
@@ -55,6 +57,7 @@ class People:
         categories: (N,) int8 of Category.
         scores: (N,) float32 in [0, 1].
         track_ids: (N,) int64 of a video's tracks.
+        image_size: (H, W) of the picture. Masks tell it; without masks whoever finds the people says it, and None means unknown.
 
     """
 
@@ -66,6 +69,7 @@ class People:
     categories: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, np.int8))
     scores: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     track_ids: NDArray[np.int64] | None = None
+    image_size: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.boxes)
@@ -87,6 +91,9 @@ class People:
             raise ValueError(
                 f"People.masks must be bool of shape ({n}, H, W), got {self.masks.dtype} {self.masks.shape}"
             )
+        if self.masks is not None:
+            self.check_image_size((self.masks.shape[1], self.masks.shape[2]))
+            object.__setattr__(self, "image_size", (self.masks.shape[1], self.masks.shape[2]))
         if len(self.surfaces) != n:
             raise ValueError(f"People.surfaces has {len(self.surfaces)} entries for {n} people")
 
@@ -94,9 +101,18 @@ class People:
         return len(self.boxes)
 
     @staticmethod
-    def none() -> People:
+    def none(image_size: tuple[int, int] | None = None) -> People:
         """A picture without people."""
-        return People(boxes=np.zeros((0, 4), np.float32))
+        return People(boxes=np.zeros((0, 4), np.float32), image_size=image_size)
+
+    def check_image_size(self, image_size: tuple[int, int]) -> None:
+        """Raise a Dp2benchError where these are known to be people of a picture of another (H, W)."""
+        if self.image_size is not None and self.image_size != tuple(image_size):
+            (h, w), (height, width) = self.image_size, image_size
+            raise Dp2benchError(
+                f"People of a picture of {w}x{h} pixels do not belong to one of {width}x{height}.",
+                "Take the detections of these pictures, at this size.",
+            )
 
     @staticmethod
     def of(boxes: Any, **given: Any) -> People:
@@ -122,7 +138,9 @@ class People:
         picked: dict[str, Any] = {}
         for f in fields(self):
             value = getattr(self, f.name)
-            if f.name == "surfaces":
+            if f.name == "image_size":
+                picked[f.name] = value
+            elif f.name == "surfaces":
                 picked[f.name] = tuple(value[i] for i in indices)
             else:
                 picked[f.name] = None if value is None else value[indices]

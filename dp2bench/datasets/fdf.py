@@ -134,7 +134,13 @@ class FDF256(Dataset):
             [self.resolution, self.resolution, 2], np.float32
         )
         assert crop.box is not None
-        return People.of([crop.box], keypoints=keypoints, faces=crop.box[None], categories=[Category.FACE])
+        return People.of(
+            [crop.box],
+            keypoints=keypoints,
+            faces=crop.box[None],
+            categories=[Category.FACE],
+            image_size=(self.resolution, self.resolution),
+        )
 
     def _row(self, split: str, sample_id: str) -> int:
         self.rows(split)

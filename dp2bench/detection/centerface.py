@@ -135,7 +135,11 @@ def as_people(boxes: NDArray[np.float32], scores: NDArray[np.float32], size: tup
     solid = (boxes[:, 2:] > boxes[:, :2]).all(1)
     boxes, scores = boxes[solid], scores[solid]
     return People.of(
-        boxes, faces=boxes, scores=np.clip(scores, 0, 1), categories=[Category.FACE] * len(boxes)
+        boxes,
+        faces=boxes,
+        scores=np.clip(scores, 0, 1),
+        categories=[Category.FACE] * len(boxes),
+        image_size=size,
     )
 
 

@@ -105,7 +105,7 @@ class Ensemble(Detector):
     def parts(self, image: Image, sample: Sample) -> tuple[People, People, People, People]:
         """What ``instance``, ``surface``, ``face`` and ``keypoints`` find, each by itself."""
         instance, surface, face, keypoints = (
-            People.none() if d is None else d.detect([image], [sample])[0]
+            People.none((image.shape[0], image.shape[1])) if d is None else d.detect([image], [sample])[0]
             for d in (self.instance, self.surface, self.face, self.keypoints)
         )
         return instance, surface, face, keypoints

@@ -262,7 +262,7 @@ class IdMasks(Detector):
             )
         names = [int(n) for n in np.unique(ids) if n]
         if not names:
-            return People.none()
+            return People.none((image.shape[0], image.shape[1]))
         masks = np.stack([ids == n for n in names])
         boxes = []
         for mask in masks:

@@ -50,12 +50,9 @@ def match(iou: NDArray[np.float64], threshold: float = COMBINE_IOU) -> list[tupl
 
 
 def masks_of(people: People, size: tuple[int, int]) -> Masks:
-    """(N, H, W) masks; where only boxes are known, the boxes rounded outwards."""
-    if people.masks is not None:
-        if people.masks.shape[1:] != size:
-            raise ValueError(f"masks of {people.masks.shape[1:]} pixels do not belong to a picture of {size}")
-        return people.masks
-    return fill_boxes(people.boxes, size)
+    """(N, H, W) masks; where only boxes are known, the boxes rounded outwards. Raises as `People.check_image_size`."""
+    people.check_image_size(size)
+    return fill_boxes(people.boxes, size) if people.masks is None else people.masks
 
 
 def covered(inner: NDArray[np.float32], outer: NDArray[np.int64]) -> NDArray[np.bool_]:

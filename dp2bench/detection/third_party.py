@@ -193,7 +193,12 @@ class TorchvisionKeypointRCNN(_TorchvisionRCNN):
         (found,) = self.network()([x])
         keypoints = found["keypoints"]
         keypoints[..., 2] = torch.where(found["keypoints_scores"] > self.keypoint_threshold, 2.0, 0.0)
-        return People.of(_numpy(found["boxes"]), keypoints=_numpy(keypoints), scores=_numpy(found["scores"]))
+        return People.of(
+            _numpy(found["boxes"]),
+            keypoints=_numpy(keypoints),
+            scores=_numpy(found["scores"]),
+            image_size=(image.shape[0], image.shape[1]),
+        )
 
 
 class Detectron2MaskRCNN(Detector):

@@ -285,6 +285,7 @@ def at(
         categories=np.concatenate((people.categories, np.array(kinds, np.int8))),
         scores=np.concatenate((people.scores, np.zeros(m, np.float32))),
         track_ids=tracked,
+        image_size=size,
     )
 
 

@@ -94,11 +94,11 @@ def plan_crops(
         smallest: crop area in pixels under which a body goes to ``small``.
         face_crop: definition of the crop around a face.
 
+    Raises:
+        Dp2benchError: the people are of a picture of another size.
+
     """
-    if people.masks is not None and people.masks.shape[1:] != image_size:
-        raise ValueError(
-            f"masks of {people.masks.shape[1:]} pixels do not belong to a picture of {image_size}"
-        )
+    people.check_image_size(image_size)
     regions: list[Region] = []
     small: list[Region] = []
     missed: list[Missed] = []

@@ -243,6 +243,7 @@ def measured_coverage(
                 counter.unreadable.append(str(error))
                 continue
             found = people[split][sample.id]
+            found.check_image_size((before.shape[0], before.shape[1]))
             counter.count(split, sample.id, len(found))
             if before.shape != after.shape:
                 other = "the anonymized picture has another size"

@@ -274,7 +274,8 @@ def _detect(video: Video, detector: Detector, frames: Sequence[Frame]) -> list[t
         raise
     except Exception as error:  # noqa: BLE001 - a third party's detector may raise anything; its frames are then blanked
         if len(frames) == 1:
-            return [(People.none(), f"detection failed: {type(error).__name__}: {error}")]
+            height, width = frames[0].image.shape[:2]
+            return [(People.none((height, width)), f"detection failed: {type(error).__name__}: {error}")]
         return [row for frame in frames for row in _detect(video, detector, [frame])]
     return [(people, "") for people in found]
 

@@ -99,6 +99,8 @@ def _same(one, other):
                 assert x.template == y.template
                 assert np.array_equal(x.box, y.box)
                 assert np.array_equal(x.vertices, y.vertices)
+            elif f.name == "image_size":
+                assert x == y
             else:
                 assert (x is None) == (y is None)
                 assert x is None or np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
@@ -131,7 +133,7 @@ def test_contract(name, make, scenes):
         assert (people.boxes > -1).all()
         assert (people.boxes < [width + 1, height + 1, width + 1, height + 1]).all()
         assert ((people.scores >= 0) & (people.scores <= 1)).all()
-        assert people.masks is None or people.masks.shape[1:] == (height, width)
+        assert people.image_size == (height, width)
         if people.keypoints is not None:
             assert people.keypoints.dtype == np.float32
             assert set(np.unique(people.keypoints[..., 2])) <= {0, 1, 2}

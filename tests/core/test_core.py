@@ -2,6 +2,7 @@ import re
 import subprocess
 import sys
 import tracemalloc
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dp2bench.core import registry
-from dp2bench.core.errors import DatasetError, PluginError
+from dp2bench.core.errors import DatasetError, Dp2benchError, PluginError
 from dp2bench.core.people_io import load_people, save_people
 from dp2bench.core.results import Score, content_key
 from dp2bench.core.seeds import derive_seed
@@ -51,6 +52,7 @@ def crowds(draw):
         keypoints=maybe(lambda: rng.random((n, 17, 3)).astype(np.float32)),
         faces=maybe(lambda: np.full((n, 4), np.nan, np.float32)),
         track_ids=maybe(lambda: np.arange(n)),
+        image_size=maybe(lambda: (h, w)),
     )
 
 
@@ -63,6 +65,7 @@ def test_people_survive_the_disk(tmp_path_factory, crowd):
     assert len(back) == len(crowd)
     for i, p in enumerate(crowd):
         q = back[f"picture {i}"]
+        assert p.image_size == q.image_size
         for name in ("boxes", "masks", "keypoints", "faces", "categories", "scores", "track_ids"):
             np.testing.assert_array_equal(getattr(p, name), getattr(q, name))
         for a, b in zip(p.surfaces, q.surfaces, strict=True):
@@ -70,6 +73,25 @@ def test_people_survive_the_disk(tmp_path_factory, crowd):
             if a is not None:
                 assert a.template == b.template
                 np.testing.assert_array_equal(a.vertices, b.vertices)
+
+
+@settings(max_examples=40, deadline=None)
+@given(crowds())
+def test_people_know_the_size_of_their_picture(people):
+    if people.masks is not None:
+        assert people.image_size == people.masks.shape[1:]
+    assert people.take([]).image_size == people.image_size
+    if people.image_size is None:
+        people.check_image_size((5, 6))
+        return
+    height, width = people.image_size
+    people.check_image_size((height, width))
+    with pytest.raises(
+        Dp2benchError, match=f"{width}x{height} pixels do not belong to one of {width}x{height + 1}"
+    ):
+        people.check_image_size((height + 1, width))
+    with pytest.raises(Dp2benchError, match="do not belong"):
+        replace(people, masks=np.zeros((len(people), height, width + 1), bool))
 
 
 def test_people_are_written_as_they_come_and_not_kept(tmp_path):

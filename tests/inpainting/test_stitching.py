@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from dp2bench.core.contracts import Inpainter, MethodMeta
+from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.seeds import Seed, derive_seed, generator
 from dp2bench.core.types import People, SurfaceMap
 from dp2bench.inpainting import crops as cutting
@@ -193,7 +194,7 @@ def test_odd_boxes_and_one_pixel_picture():
     got = probe()[1].anonymize(image, People.of([[0, 0, 1, 1], [np.nan, 0, 1, 1], [1, 1, 0, 0]]), seed=SEED)
     assert got.changed.all()
     assert [m.person for m in got.missed] == [1, 2]
-    with pytest.raises(ValueError, match="do not belong"):
+    with pytest.raises(Dp2benchError, match="2x2 pixels do not belong to one of 1x1"):
         probe()[1].anonymize(image, People.of([[0, 0, 1, 1]], masks=np.ones((1, 2, 2), bool)), seed=SEED)
 
 

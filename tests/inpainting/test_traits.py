@@ -32,7 +32,7 @@ class Noise(Inpainter):
         return np.stack(
             [
                 np.random.default_rng(s).integers(0, 256, c.shape, np.uint8)
-                for c, s in zip(crops.images, seeds)
+                for c, s in zip(crops.images, seeds, strict=True)
             ]
         )
 
