@@ -36,13 +36,12 @@ def check(
     made = registry.create("methods", method, arguments)  # a wrong name or argument is no failed check
     body = templates.get("passersby-13380")
     examples = conformance.Examples(body.name, len(body))
-    told = getattr(made, "meta", None)
-    if told is not None:
-        claim = "may see what it replaces" if told.uses_masked_pixels else "does not see what it replaces"
-        seeded = "the seed changes nothing" if told.deterministic else "the seed decides"
-        console.print(
-            f"{escape(told.name)}: scope {told.scope}; says that it {claim}; {seeded}.", highlight=False
-        )
+    told = made.meta
+    claim = "may see what it replaces" if told.uses_masked_pixels else "does not see what it replaces"
+    seeded = "the seed changes nothing" if told.deterministic else "the seed decides"
+    console.print(
+        f"{escape(told.name)}: scope {told.scope}; says that it {claim}; {seeded}.", highlight=False
+    )
     failed = []
     colours = {"pass": "green", "fail": "bold red", "skip": "yellow"}
     width = max(map(len, conformance.CHECKS))

@@ -3,10 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from dp2bench.core.contracts import TaskMeta
 
 FURTHER: dict[str, dict[str, str]] = {
     "market1501-reid": {
@@ -47,6 +43,7 @@ def doctor() -> None:
 
     from dp2bench import __version__
     from dp2bench.core import registry
+    from dp2bench.core.contracts import Task
     from dp2bench.core.errors import Dp2benchError, PluginError
     from dp2bench.core.machine import default_threads
     from dp2bench.core.paths import cache_root
@@ -95,23 +92,19 @@ def doctor() -> None:
                 table.add_row(f"{kind[:-1]} {name}", f"[red]broken[/]: {escape(error.problem)}")
                 continue
             if kind == "datasets":
-                brought = getattr(loaded, "needs_root", False)
+                brought = registry.needs_root(name)
                 said = "must be brought: --data-root" if brought else "embedded, made on first use"
                 table.add_row(f"dataset {name}", said)
             elif kind == "tasks":
-                meta: TaskMeta = getattr(loaded, "meta")  # noqa: B009 - a class, of which the registry knows only that it is called
-                table.add_row(f"task {name}", escape(_needs_of_task(name, meta.layouts)))
+                layouts = loaded.meta.layouts if isinstance(loaded, type) and issubclass(loaded, Task) else ()
+                table.add_row(f"task {name}", escape(_needs_of_task(name, layouts)))
             elif kind == "methods":
                 try:
                     registry.create(kind, name, {})
                 except Dp2benchError as error:
                     table.add_row(f"method {name}", f"[yellow]needs more[/]: {escape(str(error))}")
     for name in suites.names():
-        needs = [
-            c.name
-            for c in suites.load(name).datasets
-            if getattr(registry.load("datasets", c.name), "needs_root", False)
-        ]
+        needs = [c.name for c in suites.load(name).datasets if registry.needs_root(c.name)]
         table.add_row(f"suite {name}", "needs " + ", ".join(needs) + " (--data-root)" if needs else "ready")
     console.print(table)
 
@@ -137,11 +130,11 @@ def _needs_of_task(name: str, layouts: tuple[str, ...]) -> str:
     brought: list[str] = []
     for dataset in registry.names("datasets"):
         try:
-            loaded = registry.load("datasets", dataset)
+            known = registry.dataset_class(dataset)
         except PluginError:
             continue
-        if getattr(loaded, "layout", None) in layouts:
-            (brought if getattr(loaded, "needs_root", False) else embedded).append(dataset)
+        if known is not None and known.layout in layouts:
+            (brought if known.needs_root else embedded).append(dataset)
     parts = [f"ready on {', '.join(embedded)}"] if embedded else []
     if brought:
         parts.append(f"bring {', '.join(brought)}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from pathlib import Path
 from typing import Annotated, Optional
 
@@ -55,7 +53,7 @@ def evaluate(
     from dp2bench.cli.arguments import key_values, of_any_number
     from dp2bench.cli.run import execute_suite
     from dp2bench.core.errors import Dp2benchError
-    from dp2bench.engine.suite import Component, Suite, TaskChoice
+    from dp2bench.engine.suite import Component, MethodChoice, Suite, TaskChoice
 
     for folder in (clear, anonymized):
         if not folder.is_dir():
@@ -74,12 +72,8 @@ def evaluate(
             datasets=(Component(name=dataset, arguments=data),),
             tasks=(TaskChoice(name=task, arguments=arguments),),
             methods=(
-                Component(name=CONTROL),
-                Component(
-                    name="dp2bench.engine.folder_source:FolderSource",
-                    label=label or _label_of(anonymized),
-                    arguments={"root": str(anonymized.resolve())},
-                ),
+                MethodChoice(name=CONTROL),
+                MethodChoice(folder=str(anonymized.resolve()), label=label or _label_of(anonymized)),
             ),
         )
     except ValidationError as error:
@@ -98,11 +92,10 @@ def evaluate(
 
 
 def _label_of(folder: Path) -> str:
-    """A name for results, which becomes a folder's: the given folder's, with a hyphen for what a label may not have."""
-    name = unicodedata.normalize("NFC", folder.resolve().name)
-    label = re.sub(r"[^\w.-]+", "-", name).strip("-.")
-    if not any(c.isalnum() for c in label):
-        return "anonymized"
+    """The folder's own label, but never that of the control."""
+    from dp2bench.engine.suite import label_of
+
+    label = label_of(folder)
     return f"{label}-anonymized" if label.casefold() == CONTROL else label
 
 

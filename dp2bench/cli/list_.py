@@ -22,6 +22,7 @@ class What(str, Enum):
 def list_(what: Annotated[What, typer.Argument(help="What to list.")]) -> None:
     """List the methods, tasks, datasets, detectors, surface templates or suites that are installed."""
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     from dp2bench.core import registry
@@ -36,17 +37,7 @@ def list_(what: Annotated[What, typer.Argument(help="What to list.")]) -> None:
         kind: registry.Kind = what.value
         for name in registry.names(kind):
             try:
-                table.add_row(name, _describe(kind, registry.load(kind, name)))
+                table.add_row(name, escape(registry.describe(kind, name)))
             except PluginError as error:
                 table.add_row(name, f"[red]broken:[/] {error.problem}")
     Console().print(table)
-
-
-def _describe(kind: str, factory: object) -> str:
-    if kind == "methods" and callable(factory):
-        # A method that needs weights says what it is without being made.
-        meta = getattr(factory, "meta", None) or factory().meta
-        return f"[{meta.scope}] ".replace("[", "\\[") + (meta.description or "")
-    meta = getattr(factory, "meta", None)
-    text = getattr(meta, "description", "") or (getattr(factory, "__doc__", None) or "")
-    return text.strip().splitlines()[0] if text.strip() else ""

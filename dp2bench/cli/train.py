@@ -177,6 +177,7 @@ def generator(
     from rich.console import Console
 
     from dp2bench.core.errors import Dp2benchError
+    from dp2bench.datasets.crops import CropDataset
     from dp2bench.deepprivacy2.training.recipe import load_recipe
     from dp2bench.weights.digests import sha256
 
@@ -187,7 +188,7 @@ def generator(
     config = load_recipe(recipe, changed)
     fabric = _launch(device, processes, threads, config.precision)
     dataset = _dataset(config.data.dataset, config.data.arguments, data_root)
-    if not hasattr(dataset, "crops"):
+    if not isinstance(dataset, CropDataset):
         raise Dp2benchError(
             f"{config.data.dataset} is no dataset of crops.",
             "Use one like fdh, fdf256, passersby-fdh or passersby-fdf (`dp2bench list datasets`).",
@@ -322,7 +323,7 @@ def attacker(
     chosen_device = pick_device(device)
     torch.set_num_threads(threads or default_threads())
     data = _dataset(dataset, {}, data_root)
-    if getattr(data, "layout", None) != "market1501":
+    if data.layout != "market1501":
         raise Dp2benchError(
             f"{dataset} names no identities.",
             "Use a dataset in Market-1501's layout (`dp2bench list datasets`).",

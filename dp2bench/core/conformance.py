@@ -176,10 +176,9 @@ def run(make: Make, examples: Examples | None = None) -> Iterator[CheckOutcome]:
 def declaration(make: Make, examples: Examples) -> None:
     """Name, scope, description and weights are declared."""
     method = make()
-    meta = getattr(method, "meta", None)
-    _must(isinstance(meta, MethodMeta), "it has no `meta` of type MethodMeta")
-    assert isinstance(meta, MethodMeta)
-    _must(isinstance(method, Anonymizer), "it has no method `anonymize`")
+    _must(isinstance(method, Anonymizer), "it has no `meta`, or no method `anonymize`")
+    meta = method.meta
+    _must(isinstance(meta, MethodMeta), "its `meta` is not of type MethodMeta")
     _must(bool(meta.name.strip()), "its name is empty")
     _must(meta.scope in {"none", "face", "body", "image"}, f"its scope is {meta.scope!r}")
     _must(

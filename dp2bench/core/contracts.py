@@ -42,6 +42,10 @@ class ComponentMeta:
     revision: str = "1"
     weights: tuple[Weights, ...] = ()
 
+    def identity(self) -> dict[str, Any]:
+        """Everything of it that can change an output, for the keys of cached steps."""
+        return {"revision": self.revision, "weights": [w.sha256 for w in self.weights]}
+
 
 @dataclass(frozen=True)
 class MethodMeta(ComponentMeta):
@@ -63,6 +67,10 @@ class MethodMeta(ComponentMeta):
     detector: str | None = None
     description: str = ""
     arguments: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def identity(self) -> dict[str, Any]:
+        """See `ComponentMeta.identity`."""
+        return {**super().identity(), "effective": dict(self.arguments)}
 
 
 @dataclass(frozen=True)
@@ -123,6 +131,10 @@ class TaskMeta:
     description: str = ""
     reference: str = ""
     exclusive: bool = False
+
+    def identity(self) -> dict[str, Any]:
+        """See `ComponentMeta.identity`."""
+        return {"revision": self.version}
 
 
 Progress = Callable[[int, int], None]

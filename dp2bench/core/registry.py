@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import sys
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from importlib.metadata import EntryPoint, entry_points
-from typing import Any, Literal
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, Protocol, runtime_checkable
 
+from dp2bench.core.contracts import (
+    Anonymizer,
+    ComponentMeta,
+    Dataset,
+    DatasetMeta,
+    Detector,
+    MethodMeta,
+    Task,
+    TaskMeta,
+)
 from dp2bench.core.errors import Dp2benchError, PluginError
 
 Kind = Literal["methods", "tasks", "datasets", "detectors", "templates"]
@@ -62,11 +75,11 @@ def load(kind: Kind, name: str) -> Callable[..., Any]:
                 f"The {noun} {name!r} cannot be imported.", "Write the full name, package.module:Class."
             )
         try:
-            found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+            found: Callable[..., Any] = getattr(_imported(module), attribute)
         except (ImportError, AttributeError) as error:
             raise PluginError(
                 f"The {noun} {name!r} cannot be imported: {error}{_where(error, module)}.",
-                "Check the module's name and that it is installed here.",
+                "Check the module's name, and that it is installed or lies in the folder you are in.",
             ) from error
         except (Exception, SystemExit) as error:  # a module of one's own may do anything while it is imported
             raise PluginError(
@@ -98,6 +111,14 @@ def load(kind: Kind, name: str) -> Callable[..., Any]:
     return loaded
 
 
+def _imported(module: str) -> ModuleType:
+    """A module, of an installed package or of the folder one works in, as ``python -m`` finds it."""
+    here = str(Path.cwd())
+    if here not in sys.path and "" not in sys.path:
+        sys.path.append(here)  # last: nothing of the folder takes the place of what is installed
+    return importlib.import_module(module)
+
+
 def create(kind: Kind, name: str, arguments: Mapping[str, Any]) -> Any:
     """An instance of a plug-in; unknown or ill-typed arguments give a PluginError that names them.
 
@@ -110,7 +131,7 @@ def create(kind: Kind, name: str, arguments: Mapping[str, Any]) -> Any:
     noun, module = kind.removesuffix("s"), module_of(kind, name)
     ours = _package(module) == _package(__name__)
     try:
-        return factory(**arguments)
+        return _fulfilling(kind, name, factory(**arguments))
     except Dp2benchError:
         raise
     except (TypeError, ValueError) as error:
@@ -126,6 +147,73 @@ def create(kind: Kind, name: str, arguments: Mapping[str, Any]) -> Any:
             f"The {noun} {name!r} cannot be made: {_described(error, module)}.",
             f"Correct {module}, or the arguments in the suite or on the command line.",
         ) from error
+
+
+CONTRACTS: Mapping[Kind, tuple[type, type]] = {
+    "methods": (Anonymizer, MethodMeta),
+    "tasks": (Task, TaskMeta),
+    "datasets": (Dataset, DatasetMeta),
+    "detectors": (Detector, ComponentMeta),
+}
+"""What a plug-in of each kind must be, and its ``meta``. Surface templates are checked where they are made."""
+
+
+def _fulfilling(kind: Kind, name: str, made: Any) -> Any:
+    """A plug-in that fulfils its contract; PluginError says what another lacks."""
+    if kind not in CONTRACTS:
+        return made
+    contract, meta = CONTRACTS[kind]
+    told: Any = made
+    what = f"The {kind.removesuffix('s')} {name!r} gives {type(made).__name__}"
+    if not isinstance(made, contract):
+        members = sorted(n for n in {*vars(contract), *contract.__annotations__} if not n.startswith("_"))
+        lacking = ", ".join(f"`{n}`" for n in members if not hasattr(made, n))
+        raise PluginError(
+            f"{what}, which is no {contract.__name__}" + (f": it lacks {lacking}." if lacking else "."),
+            f"Derive it from dp2bench.core.contracts.{contract.__name__}.",
+        )
+    if not isinstance(told.meta, meta):
+        raise PluginError(
+            f"{what}, whose `meta` is of type {type(told.meta).__name__}.",
+            f"Make it a dp2bench.core.contracts.{meta.__name__}.",
+        )
+    return made
+
+
+def dataset_class(name: str) -> type[Dataset] | None:
+    """The class of a dataset; None for one that is registered as a function."""
+    factory = load("datasets", name)
+    return factory if isinstance(factory, type) and issubclass(factory, Dataset) else None
+
+
+def needs_root(name: str) -> bool:
+    """Whether a dataset must be brought by the user; see `Dataset.needs_root`."""
+    known = dataset_class(name)
+    return known is not None and known.needs_root
+
+
+def describe(kind: Kind, name: str) -> str:
+    """What a plug-in is, in a line; '' where it does not say. It is not made where its class or factory knows.
+
+    Raises:
+        PluginError: as `load` and `create`.
+
+    """
+    factory = load(kind, name)
+    meta = factory.meta if isinstance(factory, _Declaring) else None
+    if kind == "methods":
+        if not isinstance(meta, MethodMeta):
+            meta = create(kind, name, {}).meta
+        return f"[{meta.scope}] {meta.description}"
+    text = (meta.description if isinstance(meta, (TaskMeta, DatasetMeta)) else "") or factory.__doc__ or ""
+    return next(iter(text.strip().splitlines()), "")
+
+
+@runtime_checkable
+class _Declaring(Protocol):
+    """A class or factory that says what it makes before it does."""
+
+    meta: Any
 
 
 def module_of(kind: Kind, name: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PILImage
 
+from dp2bench.core.contracts import Dataset
 from dp2bench.core.types import Image
 
 
@@ -53,6 +55,14 @@ class Crops(Sequence[Crop]):
 
     template: str | None = None
     """The surface template that vertices number."""
+
+
+class CropDataset(Dataset):
+    """A dataset of crops, which generators learn from."""
+
+    @abstractmethod
+    def crops(self, split: str) -> Crops:
+        """The crops of a split."""
 
 
 def png(pixels: NDArray[np.uint8] | NDArray[np.bool_]) -> bytes:

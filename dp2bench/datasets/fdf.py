@@ -23,7 +23,7 @@ from dp2bench.core.errors import AnnotationError, DatasetError
 from dp2bench.core.images import write_image
 from dp2bench.core.picture_header import check_upright, read_header
 from dp2bench.core.types import Category, Image, People, Sample, SampleId
-from dp2bench.datasets.crops import Crop, Crops, relative_keypoints
+from dp2bench.datasets.crops import Crop, CropDataset, Crops, relative_keypoints
 
 SPLITS = ("train", "val")
 LANDMARKS = 7
@@ -38,7 +38,7 @@ class Rows(NamedTuple):
     landmarks: NDArray[np.float32]
 
 
-class FDF256(Dataset):
+class FDF256(CropDataset):
     """FDF256 in its official layout.
 
     Args:

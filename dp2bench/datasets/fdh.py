@@ -29,7 +29,7 @@ from dp2bench.core.errors import AnnotationError, DatasetError
 from dp2bench.core.images import decode_image
 from dp2bench.core.picture_header import check_upright, read_header
 from dp2bench.core.types import Image, People, Sample, SampleId, SurfaceMap
-from dp2bench.datasets.crops import Crop, Crops, png, relative_keypoints
+from dp2bench.datasets.crops import Crop, CropDataset, Crops, png, relative_keypoints
 from dp2bench.datasets.shards import Archives, Shards, empty_folder, npy
 
 HEIGHT, WIDTH = 288, 160
@@ -41,7 +41,7 @@ _FARTHEST = 1e6
 _GET_IT = "See https://github.com/hukkelas/FDH for the download; give the folder that holds train and val, each with out-000000.tar, ..."
 
 
-class FDH(Dataset):
+class FDH(CropDataset):
     """FDH in its official layout.
 
     Args:

@@ -1,4 +1,4 @@
-"""A method whose pictures were made elsewhere: lets the whole machinery score any tool's output."""
+"""Pictures that another tool anonymized: stands in a suite where a method stands, so that any tool's output is scored."""
 
 from __future__ import annotations
 
@@ -12,10 +12,15 @@ from dp2bench.core.images import list_pictures
 
 
 class FolderSource:
-    """Stands for a folder in the dataset's layout. The engine takes the pictures as they are and measures their coverage."""
+    """A folder in the dataset's layout. The engine takes its pictures as they are and measures their coverage.
 
-    def __init__(self, root: str) -> None:
-        self.root = Path(root)
+    Raises:
+        DatasetError: the folder is not there, or holds no pictures.
+
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
         if not self.root.is_dir():
             raise DatasetError(
                 f"The folder {root} is not there.", "Give the folder with the anonymized pictures."
@@ -47,7 +52,3 @@ class FolderSource:
                     "Anonymize all of them: a score over fewer pictures compares with nothing.",
                 )
         return ready
-
-    def anonymize(self, image: object, people: object, *, seed: object) -> None:
-        """Not a picture-by-picture method."""
-        raise NotImplementedError("ready-made pictures are read from their folder")

@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from dp2bench.core import registry
-from dp2bench.core.contracts import Anonymizer, Dataset, Progress, Task, Training, no_progress
+from dp2bench.core.contracts import Dataset, Progress, Task, Training, no_progress
 from dp2bench.core.errors import DatasetError, SuiteError
 from dp2bench.core.provenance import package_versions
 from dp2bench.core.results import content_key
+from dp2bench.engine.folder_source import FolderSource
 from dp2bench.engine.imports import code_version
-from dp2bench.engine.step import Cell, Plan, Step, make_dataset
-from dp2bench.engine.suite import Component, Suite, TaskChoice
+from dp2bench.engine.step import Cell, Plan, Step, make_dataset, make_method
+from dp2bench.engine.suite import Component, MethodChoice, Suite, TaskChoice
 
 RUNNER = "dp2bench.engine.steps"
 """The module that carries steps out: its code is part of every step's key."""
@@ -49,15 +50,30 @@ class _PlugIn:
     @property
     def identity(self) -> dict[str, Any]:
         """Name, arguments as passed and as effective, revision and weights; the code is the key's own part."""
-        meta = self.made.meta
-        effective = getattr(meta, "arguments", None)
         return {
             "name": self.component.name,
             "arguments": dict(self.component.arguments),
-            **({"effective": dict(effective)} if effective else {}),
-            "revision": getattr(meta, "revision", getattr(meta, "version", "")),
-            "weights": [w.sha256 for w in getattr(meta, "weights", ())],
+            **self.made.meta.identity(),
         }
+
+
+@dataclass(frozen=True)
+class _Method(_PlugIn):
+    """A method, or the folder that stands in its place."""
+
+    component: MethodChoice
+
+    @staticmethod
+    def of(choice: MethodChoice) -> _Method:
+        made = make_method(choice)
+        folder = isinstance(made, FolderSource)
+        return _Method(
+            choice, made, FolderSource.__module__ if folder else registry.module_of("methods", choice.name)
+        )
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        return {**super().identity, "folder": self.component.folder}
 
 
 @dataclass(frozen=True)
@@ -122,7 +138,7 @@ class _Planner:
             detector.module,
         )
 
-    def anonymize(self, data: _Data, method: _PlugIn, people: str, splits: Sequence[str], seed: int) -> str:
+    def anonymize(self, data: _Data, method: _Method, people: str, splits: Sequence[str], seed: int) -> str:
         deterministic = method.made.meta.deterministic
         used = 0 if deterministic else seed
         return self.add(
@@ -137,7 +153,7 @@ class _Planner:
         )
 
     def train(
-        self, data: _Data, task: _PlugIn, method: _PlugIn, training: Training, anonymized: str, seed: int
+        self, data: _Data, task: _PlugIn, method: _Method, training: Training, anonymized: str, seed: int
     ) -> str:
         clear = training.on == "clear"
         learned = (
@@ -164,7 +180,7 @@ class _Planner:
         self,
         data: _Data,
         task: _PlugIn,
-        method: _PlugIn,
+        method: _Method,
         detector: _PlugIn,
         needs: Mapping[str, str],
         seed: int,
@@ -200,9 +216,9 @@ def make_plan(
     progress: Progress = no_progress,
 ) -> Plan:
     """Construct every component once (so that a wrong name fails before any work), prepare the data, and list the steps."""
-    methods = [_PlugIn.make("methods", m) for m in suite.methods]
+    methods = [_Method.of(m) for m in suite.methods]
     tasks = {t.label: _PlugIn.make("tasks", t) for t in suite.tasks}
-    detectors = _detectors(suite, [m.made for m in methods])
+    detectors = _detectors(suite, methods)
     planner = _Planner(threads, device, package_versions())
     cells: list[Cell] = []
     fingerprints: dict[str, str] = {}
@@ -239,7 +255,7 @@ def _cells(
     planner: _Planner,
     suite: Suite,
     data: _Data,
-    method: _PlugIn,
+    method: _Method,
     detector: _PlugIn,
     asked: Sequence[tuple[TaskChoice, _PlugIn]],
     detected_splits: Sequence[str],
@@ -276,9 +292,9 @@ def _cells(
     return cells
 
 
-def _detectors(suite: Suite, methods: Sequence[Anonymizer]) -> dict[str, _PlugIn]:
+def _detectors(suite: Suite, methods: Sequence[_Method]) -> dict[str, _PlugIn]:
     """The run's detector and those that methods bring of their own, by name."""
-    own = sorted({m.meta.detector for m in methods if m.meta.detector})
+    own = sorted({m.made.meta.detector for m in methods if m.made.meta.detector})
     made = (suite.detector, *(Component(name=name) for name in own))
     return {component.name: _PlugIn.make("detectors", component) for component in made}
 

@@ -18,7 +18,7 @@ from dp2bench.core.images import is_picture_name, write_image
 from dp2bench.core.results import Coverage, Result, ResultSpec, Score, content_key
 from dp2bench.engine.executor import Executor, Observer, StepOutcome
 from dp2bench.engine.plan import make_plan
-from dp2bench.engine.step import Cell, Plan, make_dataset
+from dp2bench.engine.step import Cell, Plan, make_dataset, make_method
 from dp2bench.engine.steps import write_json
 from dp2bench.engine.store import Journal, Store
 from dp2bench.engine.suite import Suite
@@ -126,7 +126,9 @@ def keep_evidence(result: Path, seeds: Mapping[int, Path]) -> None:
 def _spec(cell: Cell) -> ResultSpec:
     return ResultSpec(
         method=cell.method.label,
-        method_arguments={"plugin": cell.method.name, **cell.method.arguments},
+        method_arguments={"folder": cell.method.folder}
+        if cell.method.folder
+        else {"plugin": cell.method.name, **cell.method.arguments},
         dataset=cell.dataset.label,
         dataset_arguments=cell.dataset.arguments,
         task=cell.task.label,
@@ -160,7 +162,7 @@ def _result(
         for k in cell.anonymized.values()
     ]
     scores = pool_seeds(per_seed, units)
-    method = registry.create("methods", cell.method.name, cell.method.arguments)
+    method = make_method(cell.method)
     task: Task = registry.create("tasks", cell.task.name, cell.task.arguments)
     keys = {
         key

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from dp2bench.core import registry
-from dp2bench.core.contracts import Dataset
+from dp2bench.core.contracts import Anonymizer, Dataset
 from dp2bench.core.errors import SuiteError
-from dp2bench.engine.suite import Component
+from dp2bench.engine.folder_source import FolderSource
+from dp2bench.engine.suite import Component, MethodChoice
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Cell:
     """One result of the table: its components and the evaluation steps by seed."""
 
     dataset: Component
-    method: Component
+    method: MethodChoice
     task: Component
     detector: str
     anonymized: Mapping[int, str]
@@ -53,8 +54,7 @@ class Plan:
 def make_dataset(component: Component, data_root: Path | None) -> Dataset:
     """The dataset of a suite; one that the user must bring takes its root from ``--data-root`` when the suite names none."""
     arguments = dict(component.arguments)
-    factory = registry.load("datasets", component.name)
-    if getattr(factory, "needs_root", False) and "root" not in arguments:
+    if registry.needs_root(component.name) and "root" not in arguments:
         if data_root is None:
             raise SuiteError(
                 f"The dataset {component.name} must be brought by you.",
@@ -65,3 +65,11 @@ def make_dataset(component: Component, data_root: Path | None) -> Dataset:
         arguments["root"] = Path(arguments["root"])
     dataset: Dataset = registry.create("datasets", component.name, arguments)
     return dataset
+
+
+def make_method(choice: MethodChoice) -> Anonymizer | FolderSource:
+    """The method of a suite, or the pictures that stand in its place."""
+    if choice.folder is not None:
+        return FolderSource(Path(choice.folder))
+    method: Anonymizer = registry.create("methods", choice.name, choice.arguments)
+    return method

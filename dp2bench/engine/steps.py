@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from dp2bench.core import registry
-from dp2bench.core.contracts import Anonymizer, Dataset, Progress, RunContext, Task
+from dp2bench.core.contracts import Dataset, Progress, RunContext, Task
 from dp2bench.core.errors import Dp2benchError, writing
 from dp2bench.core.paths import cache_root
 from dp2bench.core.people_io import load_people
 from dp2bench.core.provenance import package_versions
 from dp2bench.core.results import content_key
 from dp2bench.engine.folder_source import FolderSource
-from dp2bench.engine.step import Step, make_dataset
-from dp2bench.engine.suite import Component
+from dp2bench.engine.step import Step, make_dataset, make_method
+from dp2bench.engine.suite import Component, MethodChoice
 from dp2bench.pipelines import anonymize as _anonymize
 
 
@@ -54,7 +54,7 @@ def detect(step: Step, needs: Mapping[str, Path], out: Path, progress: Progress)
 def anonymize(step: Step, needs: Mapping[str, Path], out: Path, progress: Progress) -> None:
     _empty(out)
     dataset = _dataset(step)
-    method: Anonymizer = _create("methods", step.payload["method"])
+    method = make_method(MethodChoice.model_validate(dict(step.payload["method"])))
     splits = step.payload["splits"]
     people = {split: load_people(needs["people"] / f"{split}.npz") for split in splits}
     if isinstance(method, FolderSource):
@@ -115,7 +115,9 @@ def evaluate(step: Step, needs: Mapping[str, Path], out: Path, progress: Progres
     context = _context(step, needs, artefacts, progress)
     context.people = {path.stem: load_people(path) for path in needs["people"].glob("*.npz")}
     context.missed = _missed(needs["anonymized"] / "missed.json")
-    context.method = lambda: _create("methods", step.payload["method"])
+    method = MethodChoice.model_validate(dict(step.payload["method"]))
+    if method.folder is None:
+        context.method = lambda: _create("methods", step.payload["method"])
     context.detector = lambda: _create("detectors", step.payload["detector"]).for_dataset(clear)
     context.cache = cache_root() / "shared" / content_key(package_versions())
     task.run(clear, clear.open(needs["anonymized"] / "dataset"), context)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
@@ -41,15 +43,47 @@ class Component(_Closed):
             ) from error
         return value
 
+    @property
+    def _usual_label(self) -> str:
+        return self.name.replace(":", ".").replace("/", "_")
+
     @model_validator(mode="after")
     def _default_label(self) -> Component:
         if not self.label:
-            object.__setattr__(self, "label", self.name.replace(":", ".").replace("/", "_"))
+            object.__setattr__(self, "label", self._usual_label)
         if not self.label.replace("-", "").replace("_", "").replace(".", "").isalnum():
             raise ValueError(
                 f"label {self.label!r} becomes a folder's name: use letters, digits, '.', '_' and '-'"
             )
         return self
+
+
+class MethodChoice(Component):
+    """A method, or in its place ``folder``: the dataset's folder as another tool anonymized it, with the same file names."""
+
+    name: str = ""
+    folder: str | None = None
+
+    @model_validator(mode="after")
+    def _method_or_folder(self) -> MethodChoice:
+        if bool(self.name) == bool(self.folder):
+            raise ValueError(
+                "give either the `name` of a method or the `folder` that another tool anonymized"
+            )
+        if self.folder and self.arguments:
+            raise ValueError("a folder takes no arguments: its pictures are made")
+        return self
+
+    @property
+    def _usual_label(self) -> str:
+        return super()._usual_label if self.folder is None else label_of(Path(self.folder))
+
+
+def label_of(folder: Path) -> str:
+    """A label for a folder: its name, with a hyphen for what a label may not have."""
+    name = unicodedata.normalize("NFC", folder.resolve().name)
+    label = re.sub(r"[^\w.-]+", "-", name).strip("-.")
+    return label if any(c.isalnum() for c in label) else "anonymized"
 
 
 class TaskChoice(Component):
@@ -75,7 +109,7 @@ class Suite(_Closed):
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1)
     detector: Component = Component(name="annotations")
     datasets: tuple[Component, ...] = Field(min_length=1)
-    methods: tuple[Component, ...] = Field(min_length=1)
+    methods: tuple[MethodChoice, ...] = Field(min_length=1)
     tasks: tuple[TaskChoice, ...] = Field(min_length=1)
 
     @field_validator("datasets", "methods", "tasks")

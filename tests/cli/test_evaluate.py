@@ -1,5 +1,6 @@
 """What people type after `dp2bench evaluate`: folders of any name, and one clear message for what cannot be."""
 
+import json
 import shutil
 
 import numpy as np
@@ -83,3 +84,31 @@ def test_what_cannot_be_is_said_in_one_message(folders, arguments, word):
     assert isinstance(result.exception, Dp2benchError)
     assert word in result.exception.problem
     assert result.exception.remedy
+
+
+def test_a_suite_may_name_a_folder_where_it_names_methods(folders, tmp_path):
+    """Scored like by `dp2bench evaluate`, and never timed: nothing says how its pictures were made."""
+    clear, out = folders
+    suite = tmp_path / "both.yaml"
+    suite.write_text(
+        f"""
+name: both
+detector: full-image
+datasets: [{{name: market1501, arguments: {{root: "{clear}", official: false}}}}]
+methods: [identity, {{folder: "{out}", label: theirs}}]
+tasks: [detection-coverage, {{name: runtime, arguments: {{people: [12], repeats: 1}}, methods: [theirs]}}]
+"""
+    )
+    result = CliRunner().invoke(app, ["run", str(suite), "--out", str(tmp_path / "a"), "--workers", "1"])
+    assert result.exit_code == 1  # of runtime
+    assert "no method to time: the pictures were made elsewhere" in " ".join(result.output.split())
+    evaluate(clear, out, "-t", "detection-coverage", "--label", "theirs", "--out", str(tmp_path / "b"))
+    a, b = (
+        json.loads(
+            (tmp_path / run / "results" / "theirs" / "market1501" / "detection-coverage.json").read_text()
+        )
+        for run in ("a", "b")
+    )
+    assert a["scores"] == b["scores"]
+    assert a["coverage"] == b["coverage"]
+    assert a["spec"]["method_arguments"] == {"folder": str(out)}

@@ -214,3 +214,47 @@ def test_a_method_can_be_named_by_module_and_class():
     from dp2bench.baselines.identity import Identity
 
     assert registry.load("methods", "dp2bench.baselines.identity:Identity") is Identity
+
+
+def test_a_plugin_of_the_folder_one_works_in_is_found(tmp_path):
+    (tmp_path / "of_this_folder.py").write_text(
+        "from dp2bench.baselines.identity import Identity\nclass Own(Identity): pass\n"
+    )
+    code = (
+        "from dp2bench.core import registry; import sys; "
+        "assert sys.path[0] not in ('', '.'); "
+        "print(type(registry.create('methods', 'of_this_folder:Own', {})).__name__)"
+    )
+    (tmp_path / "elsewhere").mkdir()
+    script = tmp_path / "elsewhere" / "run.py"
+    script.write_text(code)
+    done = subprocess.run([sys.executable, str(script)], cwd=tmp_path, capture_output=True, text=True)
+    assert (done.stdout, done.returncode) == ("Own\n", 0), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("class X:\n    meta = MethodMeta('x')", "gives X, which is no Anonymizer: it lacks `anonymize`"),
+        (
+            "class X:\n    meta = 'x'\n    def anonymize(self, image, people, *, seed): ...",
+            "`meta` is of type str",
+        ),
+        ("def X(): return None", "gives NoneType, which is no Anonymizer: it lacks `anonymize`, `meta`"),
+    ],
+)
+def test_what_breaks_its_contract_is_refused_by_name(tmp_path, monkeypatch, source, problem):
+    monkeypatch.chdir(tmp_path)
+    name = f"breaks_{abs(hash(source))}"
+    (tmp_path / f"{name}.py").write_text(f"from dp2bench.core.contracts import MethodMeta\n{source}\n")
+    with pytest.raises(PluginError, match=f"{name}:X.*{re.escape(problem)}"):
+        registry.create("methods", f"{name}:X", {})
+
+
+def test_plugins_say_what_they_are():
+    assert registry.describe("methods", "identity") == "[none] Changes nothing."
+    assert registry.describe("methods", "blur").startswith("[body] Gaussian blur")
+    assert registry.describe("tasks", "runtime").startswith("Seconds a picture")
+    assert registry.describe("detectors", "annotations").startswith("Looks people up")
+    assert registry.needs_root("market1501")
+    assert not registry.needs_root("passersby-reid")

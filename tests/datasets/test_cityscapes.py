@@ -145,7 +145,7 @@ def test_a_copy_refuses_what_is_not_its_own(tmp_path):
 def test_the_official_blurred_pictures_are_ready_made(tmp_path):
     dataset = Cityscapes(make(tmp_path), official=False)
     make(tmp_path, "leftImg8bit_blurred", truth=False)
-    blurred = FolderSource(str(tmp_path / "leftImg8bit_blurred")).dataset(dataset, ["val"])
+    blurred = FolderSource(tmp_path / "leftImg8bit_blurred").dataset(dataset, ["val"])
     assert [s.id for s in blurred.samples("val")] == [s.id for s in dataset.samples("val")]
     assert blurred.samples("val")[0].path.name == "lindau_000000_000019_leftImg8bit_blurred.png"
     assert len(blurred.people(blurred.samples("val")[0])) == 4

@@ -96,3 +96,27 @@ def test_the_lines_for_published_networks_are_right(tmp_path, name):
     for kind, component in named:  # arguments that are wrong would be said before weights that are missing
         with pytest.raises(MissingWeightsError):
             registry.create(kind, component.name, component.arguments)
+
+
+def test_a_folder_stands_where_a_method_stands(tmp_path):
+    loaded = suite.load(
+        write(
+            tmp_path, GOOD.replace("  - identity\n", f"  - identity\n  - folder: {tmp_path}/by (another)\n")
+        )
+    )
+    folder = loaded.methods[1]
+    assert (folder.name, folder.folder, folder.label) == ("", f"{tmp_path}/by (another)", "by-another")
+    assert suite.Suite.model_validate(loaded.model_dump(mode="json")) == loaded
+
+
+@pytest.mark.parametrize(
+    ("method", "word"),
+    [
+        ("{folder: x, name: blur}", "either the `name`"),
+        ("{label: x}", "either the `name`"),
+        ("{folder: x, arguments: {strength: 2}}", "no arguments"),
+    ],
+)
+def test_a_method_and_a_folder_exclude_each_other(tmp_path, method, word):
+    with pytest.raises(SuiteError, match=word):
+        suite.load(write(tmp_path, GOOD.replace("{name: blur}", method)))
