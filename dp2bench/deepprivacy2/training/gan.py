@@ -139,7 +139,8 @@ def _take_over(network: nn.Module, state: Mapping[str, Tensor]) -> float:
     shifted = _renumber_levels(state, _levels(own) - _levels(state))
     fits = {k: v for k, v in shifted.items() if k in own and own[k].shape == v.shape}
     network.load_state_dict({**own, **fits})
-    return sum(v.numel() for v in fits.values()) / max(1, sum(v.numel() for v in own.values()))
+    taken = sum(v.numel() for v in fits.values())
+    return float(taken / max(1, sum(v.numel() for v in own.values())))
 
 
 def _levels(state: Mapping[str, Tensor]) -> int:
