@@ -10,9 +10,9 @@ from typing import Any
 
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
-from dp2bench.reports.charts import COLOURS, MARKERS, Chart, shorten
+from dp2bench.reports.chart import COLOURS, MARKERS, Chart, shorten
+from dp2bench.reports.groups import Group, groups, printable
 from dp2bench.reports.load import Report, Run
-from dp2bench.reports.tables import Group, groups, printable
 
 
 @contextlib.contextmanager

@@ -10,10 +10,12 @@ from typing import Literal
 from xml.etree import ElementTree as ET
 
 from dp2bench.core.results import Coverage, Result, Score, canonical_json
+from dp2bench.reports import markdown as markdown_tables
+from dp2bench.reports.groups import kind_of
 from dp2bench.reports.load import Artifacts, Run
 from dp2bench.reports.policy import GateError, Policy, matches
-from dp2bench.reports.spread import Pair, Variance, margin, seed_variances, strength_shift, unit_variance
-from dp2bench.reports.tables import _markdown_cell, failure_text, kind_of
+from dp2bench.reports.texts import failure_text
+from dp2bench.reports.variance import Pair, Variance, margin, seed_variances, strength_shift, unit_variance
 
 Verdict = Literal["ok", "better", "worse", "missing", "changed"]
 Names = tuple[str, str, str]
@@ -381,7 +383,7 @@ def _compare_result(
 def _table(rows: Sequence[Row]) -> str:
     lines = ["| " + " | ".join(HEADER) + " |", "|:--|:--|:--|--:|--:|--:|--:|--:|:--|:--|"]
     for row in rows:
-        cells = [_markdown_cell(c) for c in row.cells]
+        cells = [markdown_tables.cell(c) for c in row.cells]
         cells[8] = f"**{cells[8]}**" if row.failed else cells[8]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
@@ -393,8 +395,8 @@ def markdown(comparison: Comparison) -> str:
     if comparison.failures:
         parts.append(_table(comparison.failures))
     parts += [
-        _markdown_cell(comparison.explanation),
-        "\n".join(f"- {_markdown_cell(n)}" for n in comparison.notes),
+        markdown_tables.cell(comparison.explanation),
+        "\n".join(f"- {markdown_tables.cell(n)}" for n in comparison.notes),
     ]
     rest = f"<details><summary>All {len(comparison.rows)} rows</summary>\n\n{_table(comparison.rows)}\n\n</details>"
     if sum(map(len, parts)) + len(rest) > _COMMENT_LIMIT:

@@ -6,9 +6,12 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
 
 from dp2bench.core.errors import Dp2benchError, ResultError
+from dp2bench.core.figures import Curve, Histogram, Sighting
 from dp2bench.core.results import Result, read_result
 from dp2bench.core.upgrades import first_name
 
@@ -104,6 +107,24 @@ def load_run(folder: Path) -> Run:
     )
 
 
+_CURVES: TypeAdapter[dict[str, Curve]] = TypeAdapter(dict[str, Curve])
+_HISTOGRAMS: TypeAdapter[dict[str, Histogram]] = TypeAdapter(dict[str, Histogram])
+_SIGHTINGS: TypeAdapter[dict[str, tuple[Sighting, ...]]] = TypeAdapter(dict[str, tuple[Sighting, ...]])
+_Data = TypeVar("_Data")
+
+
+def _read_data(path: Path, form: TypeAdapter[_Data]) -> _Data:
+    try:
+        return form.validate_python(_read_object(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"])) or "top level"
+        raise ReportError(
+            f"{path} is not the data of a figure: {where}: {first['msg']}.",
+            "Write it with dp2bench.core.figures.write_data, and repeat the run.",
+        ) from error
+
+
 @dataclass(frozen=True)
 class Artifacts:
     """What lies beside one result: the values of single queries or pictures, and the files its task left for each seed.
@@ -130,9 +151,17 @@ class Artifacts:
         found = [self.path.with_suffix("") / f"seed-{seed}" / name for seed in self.seeds]
         return tuple(path for path in found if path.is_file())
 
-    def objects(self, name: str) -> tuple[Mapping[str, Any], ...]:
-        """`files` read as JSON objects; ReportError names the one that is broken."""
-        return tuple(_read_object(path) for path in self.files(name))
+    def curves(self, name: str) -> tuple[Mapping[str, Curve], ...]:
+        """The curves of every seed, by panel; ReportError names the file that is broken."""
+        return tuple(_read_data(path, _CURVES) for path in self.files(name))
+
+    def histograms(self, name: str) -> tuple[Mapping[str, Histogram], ...]:
+        """The histograms of every seed, by panel; ReportError names the file that is broken."""
+        return tuple(_read_data(path, _HISTOGRAMS) for path in self.files(name))
+
+    def sightings(self, name: str) -> tuple[Mapping[str, tuple[Sighting, ...]], ...]:
+        """The people of every seed, by panel; ReportError names the file that is broken."""
+        return tuple(_read_data(path, _SIGHTINGS) for path in self.files(name))
 
 
 @dataclass(frozen=True)

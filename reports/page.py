@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from pathlib import Path
-from typing import Any
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from dp2bench.core.results import Result, canonical_json
-from dp2bench.reports import beside, charts, pictures, tables
-from dp2bench.reports.charts import Chart
-from dp2bench.reports.load import Artifacts, Report, Run
-from dp2bench.reports.tables import Group
-
-PEOPLE_FOUND = 4
-"""People shown of those whom the attacker found most easily, for each method."""
+from dp2bench.reports import charts, pictures, published_comparison, tables
+from dp2bench.reports.chart import Chart
+from dp2bench.reports.groups import KINDS, Group, anchors, groups, known_people
+from dp2bench.reports.load import Report, Run
+from dp2bench.reports.sheets import sheets
+from dp2bench.reports.texts import failure_text
+from dp2bench.reports.trade_off import trade_off
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,7 @@ def _sort_key(text: str) -> float | str:
 
 def _overview(report: Report) -> Table:
     columns, rows = tables.overview(report.results, report.names)
-    kinds = [(kind, sum(c.kind == kind for c in columns)) for kind in tables.KINDS]
+    kinds = [(kind, sum(c.kind == kind for c in columns)) for kind in KINDS]
     return Table(
         "Main scores of every method",
         ["method", *tables.overview_titles(columns)],
@@ -76,7 +74,7 @@ def _overview(report: Report) -> Table:
 
 
 def _why(result: Result | None) -> str:
-    return tables.failure_text(result) if result is not None and result.status != "ok" else ""
+    return failure_text(result) if result is not None and result.status != "ok" else ""
 
 
 def _scores(group: Group, names: Sequence[str], caption: str) -> Table:
@@ -97,7 +95,7 @@ def _scores(group: Group, names: Sequence[str], caption: str) -> Table:
 def _coverage(report: Report) -> list[Table]:
     """What became of the people, a table for each dataset and detector."""
     found: dict[tuple[str, str], dict[str, Result]] = {}
-    for group in tables.groups(report.results, report.names):
+    for group in groups(report.results, report.names):
         for label, result in zip(group.labels, group.results, strict=True):
             if result.coverage is not None:
                 found.setdefault((group.dataset, result.spec.detector), {}).setdefault(label, result)
@@ -115,54 +113,12 @@ def _coverage(report: Report) -> list[Table]:
             share = "–" if c.share is None else f"{int(1000 * c.share) / 10:.1f} %"
             reasons = "; ".join(f"{k}: {v}" for k, v in sorted(c.missed_reasons.items()))
             texts = [
-                label, c.pictures, tables.known_people(c), c.anonymized, share, c.missed,
+                label, c.pictures, known_people(c), c.anonymized, share, c.missed,
                 "unknown" if c.undetected is None else c.undetected, c.failed_open, c.unreadable, reasons or "–",
             ]  # fmt: skip
             rows.append([str(text) for text in texts])
         sections.append(_plain(header, rows, f"{dataset}, people found by {detector}"))
     return sections
-
-
-@dataclass(frozen=True)
-class Found:
-    """People whom the attacker found most easily under one method: the query, and the answers that came first."""
-
-    method: str
-    scenario: str
-    people: Sequence[Mapping[str, Any]]
-
-
-def _people_found(group: Group, evidence: Sequence[Artifacts], budget: int) -> list[Found]:
-    chosen: list[tuple[str, str, Path, list[Mapping[str, Any]]]] = []
-    for label, result, kept in zip(group.labels, group.results, evidence, strict=True):
-        scenario = result.main.scenario if result.main is not None else ""
-        shown = result.status == "ok" and all(tables.printable(result, s) for s in result.scores)
-        for path, value in zip(kept.files("reid.json")[:1], kept.objects("reid.json")[:1], strict=True):
-            people = value.get(scenario, {}).get("easiest", [])[:PEOPLE_FOUND]
-            if people and shown:
-                chosen.append((label, scenario, path.parent / "people" / scenario, people))
-    names = [
-        folder / name
-        for _, _, folder, people in chosen
-        for person in people
-        for name in (person["query"], *(a["picture"] for a in person["answers"]))
-    ]
-    embedded = pictures.embed(names, budget)
-    return [
-        Found(
-            label,
-            scenario,
-            [
-                {
-                    **person,
-                    "picture": embedded[folder / person["query"]],
-                    "answers": [{**a, "picture": embedded[folder / a["picture"]]} for a in person["answers"]],
-                }
-                for person in people
-            ],
-        )
-        for label, scenario, folder, people in chosen
-    ]
 
 
 def _facts(report: Report) -> list[tuple[str, str]]:
@@ -228,12 +184,18 @@ def _again(run: Run) -> dict[str, str]:
     return {"commands": "\n".join(lines), "suite": suite if run.specification else "", "name": run.name}
 
 
+def _scenarios(group: Group) -> list[tuple[str, str]]:
+    """What the scenarios of a group mean, as its task says."""
+    found = {name: s.description for r in group.results for name, s in r.scenarios.items() if s.description}
+    return list(found.items())
+
+
 def _warnings(report: Report, gathered: Sequence[Group]) -> list[str]:
     found = []
     for group in gathered:
         for label, result in zip(group.labels, group.results, strict=True):
             if result.status != "ok":
-                found.append(f"{label}, {group.task} on {group.dataset}: {tables.failure_text(result, 400)}")
+                found.append(f"{label}, {group.task} on {group.dataset}: {failure_text(result, 400)}")
         if len({r.provenance.dataset_fingerprint for r in group.results if r.provenance is not None}) > 1:
             found.append(
                 f"{group.dataset}, {group.task}: the rows were computed on different pictures and do not compare."
@@ -265,9 +227,9 @@ def render(report: Report) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    gathered = tables.groups(report.results, report.names)
+    gathered = groups(report.results, report.names)
     sections = []
-    for group, anchor in zip(gathered, charts.anchors(gathered), strict=True):
+    for group, anchor in zip(gathered, anchors(gathered), strict=True):
         evidence = [report.evidence[i] for i in group.indices]
         task = next((r.provenance.task for r in group.results if r.provenance is not None), {})
         first = group.main_score.name if group.main_score is not None else None
@@ -285,7 +247,8 @@ def render(report: Report) -> str:
                 "every": every if set(group.main_names) != set(group.score_names) else None,
                 "notes": tables.footer(group, report.command),
                 "charts": charts.of_group(report, group, anchor),
-                "found": _people_found(group, evidence, pictures.BUDGET // max(1, len(gathered))),
+                "sheets": sheets(group, evidence, pictures.BUDGET // max(1, len(gathered))),
+                "scenarios": _scenarios(group),
             }
         )
     sides = [
@@ -293,8 +256,8 @@ def render(report: Report) -> str:
         for run, name in zip(report.runs, report.run_names, strict=True)
         for section in pictures.side_by_side(run, name, budget=pictures.BUDGET // len(report.runs))
     ]
-    numbers, absent = beside.published(report.results)
-    trade_off = charts.trade_off(report)
+    numbers, absent = published_comparison.published(report.results)
+    against = trade_off(report)
     drawn: list[Chart] = [c for s in sections for c in s["charts"]]
     return environment.get_template("page.html.j2").render(
         report=report,
@@ -303,19 +266,21 @@ def render(report: Report) -> str:
         warnings=_warnings(report, gathered),
         overview=_overview(report),
         notes=tables.NOTES,
-        trade_off=trade_off,
+        trade_off=against,
         sections=sections,
         sides=sides,
         coverage=_coverage(report),
-        published=_plain(beside.HEADER, beside.rows(numbers), "Published numbers, ours beside them"),
+        published=_plain(
+            published_comparison.HEADER,
+            published_comparison.rows(numbers),
+            "Published numbers, ours beside them",
+        ),
         measured=sum(bool(number.ours) for number in numbers),
         absent=absent,
         facts=_facts(report),
         details=_details(report),
         again=[_again(run) for run in report.runs],
-        specs={
-            c.name: {**c.spec, "description": c.alt} for c in [*([trade_off] if trade_off else []), *drawn]
-        },
+        specs={c.name: {**c.spec, "description": c.alt} for c in [*([against] if against else []), *drawn]},
         css=Markup(_read("page.css")),  # noqa: S704 - our own file
         script=Markup(_read("page.js")),  # noqa: S704 - our own file
         vega=Markup(_vega()),  # noqa: S704 - the library's bundle

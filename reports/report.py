@@ -12,8 +12,10 @@ from rich.text import Text
 
 from dp2bench.core.errors import writing
 from dp2bench.core.results import Result
-from dp2bench.reports import beside, charts, figures, tables
+from dp2bench.reports import charts, csv_file, figures, latex, markdown, published_comparison, tables, texts
+from dp2bench.reports.groups import anchors, groups, known_people
 from dp2bench.reports.load import Report, ReportError, load_report
+from dp2bench.reports.trade_off import trade_off
 
 FORMATS: Mapping[str, str] = {
     "md": "tables as Markdown, with the figures",
@@ -52,7 +54,7 @@ def write_report(
     if "md" in formats:
         contents["report.md"] = _markdown(report, {k for k, v in contents.items() if v is not None}).encode()
     if "csv" in formats:
-        contents["report.csv"] = tables.csv(report.results, report.command, report.names).encode()
+        contents["report.csv"] = csv_file.scores(report.results, report.command, report.names).encode()
     if "tex" in formats:
         contents["report.tex"] = _latex(report).encode()
     if "html" in formats:
@@ -76,9 +78,9 @@ def _figures(report: Report) -> dict[str, bytes | None]:
     found = {f"identity-left.{kind}": identity.get(kind) for kind in ("png", "pdf", "svg")}
     # a sheet holds the people of one run; those of several are on the page
     found["contact-sheet.png"] = figures.contact_sheet(report.runs[0]) if len(report.runs) == 1 else None
-    drawn = [charts.trade_off(report)]
-    gathered = tables.groups(report.results, report.names)
-    for group, anchor in zip(gathered, charts.anchors(gathered), strict=True):
+    drawn = [trade_off(report)]
+    gathered = groups(report.results, report.names)
+    for group, anchor in zip(gathered, anchors(gathered), strict=True):
         drawn += charts.of_group(report, group, anchor)
     for chart in drawn:
         if chart is not None:
@@ -88,33 +90,36 @@ def _figures(report: Report) -> dict[str, bytes | None]:
 
 def _markdown(report: Report, drawn: Collection[str]) -> str:
     results, names, command = report.results, report.names, report.command
-    gathered = tables.groups(results, names)
+    gathered = groups(results, names)
     text = [f"# Report: {report.title}\n"]
     if len(gathered) > 1:
-        text += ["## Overview\n", tables.markdown_overview(results, names)]
-    text += ["## Main scores\n", tables.markdown(results, command, runs=names)]
+        text += ["## Overview\n", markdown.overview(results, names)]
+    text += ["## Main scores\n", markdown.scores(results, command, runs=names)]
     if "identity-left.png" in drawn:
         text.append("## Identity left\n\n![Identity left under every method](identity-left.png)\n")
     if "contact-sheet.png" in drawn:
         text.append("## The same people under every method\n\n![Contact sheet](contact-sheet.png)\n")
-    numbers = [number for number in beside.published(results)[0] if number.ours]
+    numbers = [number for number in published_comparison.published(results)[0] if number.ours]
     if numbers:
-        text += ["## Published numbers\n", tables.markdown_table(beside.HEADER, beside.rows(numbers))]
+        text += [
+            "## Published numbers\n",
+            markdown.table(published_comparison.HEADER, published_comparison.rows(numbers)),
+        ]
     more = [g for g in gathered if set(g.main_names) != set(g.score_names)]
     if more:
         text.append("## All scores\n")
         text += [
-            tables.markdown(g.results, command, g.score_names, [names[i] for i in g.indices]) for g in more
+            markdown.scores(g.results, command, g.score_names, [names[i] for i in g.indices]) for g in more
         ]
     return "\n".join(text)
 
 
 def _latex(report: Report) -> str:
-    gathered = tables.groups(report.results, report.names)
+    gathered = groups(report.results, report.names)
     parts = ["% Needs \\usepackage{booktabs}; put each tabular into a table.\n"]
     if len(gathered) > 1:
-        parts.append(tables.latex_overview(report.results, report.names))
-    parts.append(tables.latex(report.results, report.command, runs=report.names))
+        parts.append(latex.overview(report.results, report.names))
+    parts.append(latex.scores(report.results, report.command, runs=report.names))
     return "\n".join(parts)
 
 
@@ -124,11 +129,11 @@ def print_table(
     """Print the main scores, one table a score: interval, chance and coverage side by side fit into 80
     columns.
     """
-    for group in tables.groups(results, runs):
+    for group in groups(results, runs):
         names = [n for n in group.main_names if not group.clear_only(n)] or list(group.main_names)
         for name in names or [""]:
             title = f"{group.dataset}: {group.name}" + (
-                f", {tables.with_unit(name, group.metric(name))}" if name else ""
+                f", {texts.with_unit(name, group.metric(name))}" if name else ""
             )
             table = Table(
                 title=Text(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1)
@@ -150,13 +155,13 @@ def print_table(
                 coverage = result.coverage
                 cells = ["–", "–"]
                 if score is not None:
-                    cells[0] = tables.format_score(result, score)
+                    cells[0] = texts.format_score(result, score)
                 people = "–"
                 if coverage is not None and coverage.share is not None:
-                    people = f"{coverage.anonymized}/{tables.known_people(coverage)}"
+                    people = f"{coverage.anonymized}/{known_people(coverage)}"
                     cells[1] = f"{coverage.failed_open}{'+?' if coverage.undetected is None else ''}"
                     unknown |= coverage.undetected is None
-                chance = [tables.format_chance(result, score)] if guessed else []
+                chance = [texts.format_chance(result, score)] if guessed else []
                 table.add_row(*map(Text, (label, cells[0], *chance, people, cells[1])))
             console.print(table)
             if unknown:
@@ -165,6 +170,6 @@ def print_table(
                 )
         for label, result in zip(group.labels, group.results, strict=True):
             if result.status != "ok":
-                console.print(Text(f"{label}: {tables.failure_text(result)}", style="red"))
+                console.print(Text(f"{label}: {texts.failure_text(result)}", style="red"))
         lines = ["open: people who failed open, still recognisable", *tables.footer(group, command)]
         console.print(Text("\n".join(lines), style="dim"))

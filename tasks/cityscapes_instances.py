@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from dp2bench.core.contracts import Dataset, RunContext, TaskMeta
 from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.figures import Subsets
 from dp2bench.core.results import Metric, score_name
 from dp2bench.downstream.task import SCENARIOS, DownstreamTask, Evaluation
 from dp2bench.metrics.instances import PEOPLE
@@ -44,6 +45,15 @@ class CityscapesInstances(DownstreamTask):
             "AP50": Metric(higher_is_better=True, title="average precision at overlap 0.50"),
         },
         scenarios=SCENARIOS,
+        figures=(
+            Subsets(
+                title="People beside all classes",
+                caption="Average precision over all classes is mostly that of cars; persons and riders are who was anonymized.",
+                metrics=("AP", "AP50"),
+                subsets=PEOPLE,
+                x="class",
+            ),
+        ),
         columns=tuple(
             score_name("AP", scenario, label) for scenario in ("", *SCENARIOS) for label in ("", *PEOPLE)
         ),

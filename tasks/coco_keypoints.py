@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from dp2bench.core.contracts import Dataset, RunContext, TaskMeta
+from dp2bench.core.figures import Subsets
 from dp2bench.core.results import Metric
 from dp2bench.downstream.task import SCENARIOS, DownstreamTask, Evaluation, Subset
 
@@ -53,6 +54,15 @@ class CocoKeypoints(DownstreamTask):
             "AP75": Metric(higher_is_better=True, title="average precision at OKS 0.75"),
         },
         scenarios=SCENARIOS,
+        figures=(
+            Subsets(
+                title="By the size of people",
+                caption="Medium and large as COCO has them: from 32 x 32 to 96 x 96 pixels, and more.",
+                metrics=("AP",),
+                subsets=("medium", "large"),
+                x="size of the person",
+            ),
+        ),
         description="Keypoint AP on original pictures after training on anonymized ones, beside training on clear ones.",
         reference="Lin et al., ECCV 2014 (COCO); DeepPrivacy2, WACV 2023, training on anonymized data.",
     )

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta
 from dp2bench.core.errors import DatasetError, Dp2benchError
+from dp2bench.core.figures import Subsets
 from dp2bench.core.results import Metric
 from dp2bench.core.types import Category, People
 from dp2bench.metrics.coverage import SIZES, match, size_of
@@ -40,6 +41,15 @@ class DetectionCoverage(Task):
                 higher_is_better=False, title="detections that stand for nobody annotated"
             ),
         },
+        figures=(
+            Subsets(
+                title="By the size of people",
+                caption="Small, medium and large as COCO has them: less than 32 x 32 pixels, up to 96 x 96, and more.",
+                metrics=("anonymized", "failed_open", "found"),
+                subsets=tuple(SIZES),
+                x="size of the person",
+            ),
+        ),
         description="Shares of people found, anonymized and failed open, by category and size.",
         reference="DeepPrivacy2, WACV 2023, section 3.1 (categories); COCO (sizes).",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -13,6 +12,16 @@ import numpy as np
 
 from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta, Training
 from dp2bench.core.errors import DatasetError, Dp2benchError
+from dp2bench.core.figures import (
+    Answer,
+    Curve,
+    Curves,
+    Histogram,
+    Histograms,
+    PeopleSheet,
+    Sighting,
+    write_data,
+)
 from dp2bench.core.results import Metric, Scenario
 from dp2bench.core.seeds import derive_seed
 from dp2bench.core.types import Sample
@@ -58,6 +67,31 @@ class Market1501ReID(Task):
                 description="anonymized queries in an anonymized gallery", control="clear-clear"
             ),
         },
+        figures=(
+            Curves(
+                title="How soon the right person comes (CMC)",
+                caption="Share of queries whose person is among the first k answers of the gallery; higher means less private.",
+                file="cmc.json",
+                x="rank k",
+                y="found by rank k",
+                x_range=(1, 20),
+                table_at=(1, 2, 5, 10, 20),
+            ),
+            Histograms(
+                title="How far apart the attacker sees people",
+                caption="Distances between pictures of the same person by different cameras, and of different people. The more the two "
+                "lie on top of each other, the less the attacker can tell.",
+                file="distances.json",
+                x="distance",
+                of="pairs",
+            ),
+            PeopleSheet(
+                title="Found most easily",
+                caption="The people whom the attacker recognised best under each method: the query on the left, then the gallery's "
+                "first answers.",
+                file="found.json",
+            ),
+        ),
         description="Re-identification by an attacker trained on clear pictures: mAP and rank-1/5/10.",
         reference="Zheng et al., Scalable Person Re-identification: A Benchmark, ICCV 2015; DeepPrivacy2, WACV 2023, re-identification table.",
     )
@@ -119,8 +153,8 @@ class Market1501ReID(Task):
     def run(self, clear: Dataset, anonymized: Dataset, context: RunContext) -> None:
         """See `Task.run`. The scores' units are queries.
 
-        ``reid.json`` in ``context.artefacts`` holds by scenario the CMC curve and its chance floor, the histograms of distances
-        (euclidean), and the people found most easily with the answers that came first; their pictures lie in ``people/``.
+        The artefacts are the data of its figures, by scenario: the CMC curve with its chance floor, the histograms of euclidean
+        distances, and the people found most easily with the answers that came first; their pictures lie in ``people/``.
         """
         from dp2bench.attacks import reid
 
@@ -142,7 +176,9 @@ class Market1501ReID(Task):
                 vectors[split, version] = reid.features(
                     model, kept, self.recipe, device=context.device, progress=context.progress
                 )
-        evidence: dict[str, Any] = {}
+        curves: dict[str, Curve] = {}
+        distributions: dict[str, Histogram] = {}
+        found: dict[str, list[Sighting]] = {}
         for scenario in self.scenarios:
             query_version, gallery_version = SCENARIOS[scenario]
             query, gallery = samples["query", query_version], samples["gallery", gallery_version]
@@ -161,24 +197,29 @@ class Market1501ReID(Task):
             )
             _record(scenario, ranking, floor, [s.id for s in query], context)
             histograms = distance_histograms(np.sqrt(distances), *labels)
-            evidence[scenario] = {
-                "cmc": ranking.cmc.tolist(),
-                "chance": floor.cmc.tolist(),
-                "edges": histograms.edges.tolist(),
-                "mated": histograms.mated.tolist(),
-                "non_mated": histograms.non_mated.tolist(),
-            }
-            if scenario != "clear-clear":
-                evidence[scenario]["easiest"] = _easiest(
+            ranks = tuple(range(1, len(ranking.cmc) + 1))
+            curves[scenario] = Curve(x=ranks, y=ranking.cmc.tolist(), chance=floor.cmc.tolist())
+            distributions[scenario] = Histogram(
+                edges=histograms.edges.tolist(),
+                counts={
+                    "same person": histograms.mated.tolist(),
+                    "different people": histograms.non_mated.tolist(),
+                },
+            )
+            if gallery_version == "anonymized":
+                found[scenario] = _easiest(
                     distances,
                     labels,
                     ranking,
                     histograms.nearest,
                     query,
                     gallery,
-                    context.artefacts / "people" / scenario,
+                    context.artefacts,
+                    f"people/{scenario}",
                 )
-        (context.artefacts / "reid.json").write_text(json.dumps(evidence, sort_keys=True) + "\n", "utf-8")
+        write_data(context.artefacts / "cmc.json", curves)
+        write_data(context.artefacts / "distances.json", distributions)
+        write_data(context.artefacts / "found.json", found)
 
 
 def _record(
@@ -206,42 +247,37 @@ def _easiest(
     nearest: Any,
     query: Sequence[Sample],
     gallery: Sequence[Sample],
-    pictures: Path,
-) -> list[dict[str, Any]]:
+    artefacts: Path,
+    folder: str,
+) -> list[Sighting]:
     """The queries with the highest average precision (of equals, with the nearest right answer), one a person.
 
-    Copies the query and the answers that came first into ``pictures``.
+    Copies the query and the answers that came first into ``folder`` of the artefacts.
     """
     q_ids, g_ids, q_cams, g_cams = labels
     seen: set[int] = set()
-    people: list[dict[str, Any]] = []
-    pictures.mkdir(parents=True)
+    people: list[Sighting] = []
+    (artefacts / folder).mkdir(parents=True)
+
+    def kept(sample: Sample, split: str) -> str:
+        name = f"{folder}/{split}-{Path(sample.id).name}"
+        shutil.copyfile(sample.path, artefacts / name)
+        return name
+
     for i in np.lexsort((nearest, -np.nan_to_num(ranking.average_precision, nan=-1))):
         if len(people) == EASIEST or not ranking.valid[i]:
             break
-        if int(q_ids[i]) in seen:
+        identity = int(q_ids[i])
+        if identity in seen:
             continue
-        seen.add(int(q_ids[i]))
+        seen.add(identity)
         order = np.argsort(distances[i], kind="stable")
         order = order[(g_ids[order] != q_ids[i]) | (g_cams[order] != q_cams[i])][:ANSWERS]
-        shown = [(query[i], f"query-{Path(query[i].id).name}")]
-        shown += [(gallery[g], f"gallery-{Path(gallery[g].id).name}") for g in order]
-        for sample, name in shown:
-            shutil.copyfile(sample.path, pictures / name)
-        people.append(
-            {
-                "query": shown[0][1],
-                "identity": int(q_ids[i]),
-                "average_precision": float(ranking.average_precision[i]),
-                "first_match_rank": int(ranking.first_match_rank[i]),
-                "answers": [
-                    {
-                        "picture": name,
-                        "right": bool(g_ids[g] == q_ids[i]),
-                        "distance": float(np.sqrt(distances[i, g])),
-                    }
-                    for g, (_, name) in zip(order, shown[1:], strict=True)
-                ],
-            }
-        )
+        answers = []
+        for g in order:
+            right = bool(g_ids[g] == q_ids[i])
+            label = "✓ found" if right else "✗ other"
+            answers.append(Answer(picture=kept(gallery[g], "gallery"), label=label, right=right))
+        label = f"person {identity}, AP {100 * float(ranking.average_precision[i]):.0f} %"
+        people.append(Sighting(picture=kept(query[i], "query"), label=label, answers=tuple(answers)))
     return people

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta
 from dp2bench.core.errors import DatasetError, Dp2benchError
+from dp2bench.core.figures import Picture, Subsets
 from dp2bench.core.profiling import profiling
 from dp2bench.core.results import Metric
 from dp2bench.core.seeds import Seed
@@ -64,6 +65,17 @@ class Runtime(Task):
             "peak_memory": _cost("MiB", "peak memory of the process"),
             "peak_gpu_memory": _cost("MiB", "peak memory of the GPU"),
         },
+        figures=(
+            Subsets(
+                title="By the number of people",
+                caption="Seconds for a picture of 1280 x 720 pixels.",
+                metrics=("seconds",),
+                x="people in the picture",
+            ),
+            Picture(
+                title="Where the time goes", caption="Stages, one on top of the other.", file="runtime.png"
+            ),
+        ),
         columns=("seconds.12", *(f"{stage}.12" for stage in STAGES)),
         description="Seconds a picture by number of people and stage, and peak memory; measured, so never the same twice.",
         reference="DeepPrivacy2, WACV 2023: about 2.8 s for a picture with 12 people on a GTX 1080 8 GB.",

@@ -28,7 +28,7 @@ def compare(
     Exit code 1 when a score is worse beyond tolerance and noise, something is missing, fewer people are anonymized, or dataset or
     task changed; 2 when the input cannot be used.
 
-    Example: dp2bench compare golden dp2bench-runs/mini --markdown comment.md
+    Example: dp2bench compare accepted dp2bench-runs/mini --markdown comment.md
     """
     from rich import box
     from rich.console import Console
@@ -36,7 +36,7 @@ def compare(
     from rich.text import Text
 
     from dp2bench.reports import gate
-    from dp2bench.reports.golden import load_compared
+    from dp2bench.reports.accepted_run import load_compared
     from dp2bench.reports.policy import GateError, load_policy
 
     rules = load_policy(policy)
@@ -75,18 +75,18 @@ def compare(
 
 def accept(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="A run's folder.")],
-    golden: Annotated[
-        Path, typer.Argument(metavar="GOLDEN_FOLDER", help="Where the accepted results lie; replaced.")
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Where the accepted results lie; replaced.")
     ],
     reason: Annotated[str, typer.Option(help="Why these numbers are right. Kept beside them.")],
 ) -> None:
     """Accept a run's results as those to compare with.
 
-    Example: dp2bench accept dp2bench-runs/mini golden --reason "Larger blocks, by design"
+    Example: dp2bench accept dp2bench-runs/mini accepted --reason "Larger blocks, by design"
     """
     from rich.console import Console
 
-    from dp2bench.reports import golden as golden_runs
+    from dp2bench.reports import accepted_run
 
-    for path in golden_runs.accept(run, golden, reason):
+    for path in accepted_run.accept(run, folder, reason):
         Console().print(str(path), highlight=False, soft_wrap=True, markup=False)

@@ -79,7 +79,7 @@ def history(
     for line in _tables(points):
         console.print(line)
     if plot is not None:
-        from dp2bench.reports.timeline import draw
+        from dp2bench.reports.history_plot import draw
 
         draw(points, plot)
         console.print(Text(str(plot)), soft_wrap=True)
@@ -108,7 +108,7 @@ def _tables(points: Sequence[Point]) -> Iterator[object]:
 
 
 def _value(point: Point) -> str:
-    from dp2bench.reports.tables import NO_COVERAGE
+    from dp2bench.reports.texts import NO_COVERAGE
 
     if not point.clear_only and not point.people:
         return NO_COVERAGE

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from dp2bench.core.figures import Figure
 from dp2bench.core.images import read_image
 from dp2bench.core.results import Metric, Scenario, Score
 from dp2bench.core.seeds import Seed
@@ -114,6 +115,7 @@ class TaskMeta:
         metrics: unit and direction of everything it records, by name.
         scenarios: what its scenarios mean, by name; it records under no other.
         columns: names of the scores in the main table; where empty, the main metric under every scenario.
+        figures: what a report shows of it besides tables; their files lie in `RunContext.artefacts`.
         description: one line for `dp2bench list tasks`.
         reference: who proposed it.
         exclusive: it measures time, so that nothing else of a run should work beside it.
@@ -128,6 +130,7 @@ class TaskMeta:
     metrics: Mapping[str, Metric] = field(hash=False)
     scenarios: Mapping[str, Scenario] = field(default_factory=dict, hash=False)
     columns: tuple[str, ...] = ()
+    figures: tuple[Figure, ...] = ()
     description: str = ""
     reference: str = ""
     exclusive: bool = False
@@ -152,7 +155,7 @@ class RunContext:
     Attributes:
         seed: the run's seed; everything random derives from it.
         trained: folder of each finished Training by role.
-        artefacts: folder for files worth keeping beside the scores (per-query values, curves, pictures).
+        artefacts: folder for files worth keeping beside the scores: the data of figures, tables, pictures.
         device: torch device name.
         threads: threads a computation may use.
         progress: to be called while working.

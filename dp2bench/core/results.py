@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dp2bench.core.errors import ResultError
+from dp2bench.core.figures import Figure
 from dp2bench.core.upgrades import UPGRADES
 
 SCHEMA_VERSION = 2
@@ -190,6 +191,8 @@ class Result(_Closed):
     """Of the scores, as the task declares them; one that is not here counts as one of anonymized pictures."""
     columns: tuple[str, ...] = ()
     """Names of the scores in the main table, as the task declares them. Where empty, the main metric under every scenario."""
+    figures: tuple[Figure, ...] = ()
+    """What a report shows besides tables, as the task declares it."""
     coverage: Coverage | None = None
     provenance: Provenance | None = None
     error: Failure | None = None

@@ -12,6 +12,7 @@ _SIZES = ("small", "medium", "large")
 _SUBSETS = frozenset({*_SIZES, "face", "person", "person_with_surface"})
 _CLASSES = frozenset({"person", "rider"})
 _COCO_SIZES = {"s": "small", "m": "medium", "l": "large"}
+_BY_SIZE = {"kind": "subsets", "title": "By the size of people", "subsets": _SIZES, "x": "size of the person"}
 _SCENARIO = re.compile(r"(clear|anonymised)-(clear|anonymised)")
 
 
@@ -88,6 +89,9 @@ def _from_first(value: dict[str, Any]) -> dict[str, Any]:
         name: {"clear_only": True} if set(name.split("-")) == {"clear"} else {"control": control}
         for name in sorted(scenarios)
     }
+    sized = [s["metric"] for s in scores if isinstance(s, dict) and s.get("subset") in _SIZES]
+    if sized:
+        value["figures"] = [{**_BY_SIZE, "metrics": list(dict.fromkeys(sized))}]
     return value
 
 

@@ -180,6 +180,7 @@ def _result(
             name: c for name, c in task.meta.scenarios.items() if any(s.scenario == name for s in scores)
         },
         columns=task.meta.columns,
+        figures=task.meta.figures,
         coverage=max(
             coverages, key=lambda c: c.failed_open
         ),  # seeds may differ only where a method is random; the worst is printed

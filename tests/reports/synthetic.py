@@ -8,6 +8,18 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from dp2bench.core.figures import (
+    Answer,
+    Curve,
+    Curves,
+    Histogram,
+    Histograms,
+    PeopleSheet,
+    Picture,
+    Sighting,
+    Subsets,
+    write_data,
+)
 from dp2bench.core.results import Coverage, Failure, Metric, Provenance, Result, ResultSpec, Score
 
 from .declared import SCENARIOS, called
@@ -67,37 +79,53 @@ def _scores(task: str, level: float) -> tuple[Score, ...]:
     return (_score("seconds-per-picture", 0.02 + 0.4 * (1 - level), 0.01),)
 
 
+FIGURES = {
+    "market1501-reid": (
+        Curves(
+            title="How soon", file="cmc.json", x="rank k", y="found", x_range=(1, 20), table_at=(1, 5, 99)
+        ),
+        Histograms(title="How far", file="distances.json", x="distance", of="pairs"),
+        PeopleSheet(title="Found most easily", file="people/found.json"),
+    ),
+    "coco-keypoints": (Subsets(title="By size", metrics=("AP",), subsets=("medium", "large"), x="size"),),
+    "detection-coverage": (Subsets(title="By size", metrics=("found",)),),
+    "runtime": (Picture(title="Stages", file="stages.png"),),
+}
+
+
 def _reid(rng: np.random.Generator, level: float, folder: Path) -> None:
     edges = np.linspace(0, 2, 61)
-    evidence = {}
+    curves, distances, found = {}, {}, {}
     for scenario in ("clear-clear", "clear-anonymized", "anonymized-anonymized"):
         here = 1.0 if scenario == "clear-clear" else level
         mated = np.histogram(rng.normal(1.3 - 0.6 * here, 0.15, 500).clip(0, 2), edges)[0]
         other = np.histogram(rng.normal(1.35, 0.15, 5000).clip(0, 2), edges)[0]
-        evidence[scenario] = {
-            "cmc": (1 - (0.97 - 0.55 * here) * np.arange(1, 51) ** -0.6).tolist(),
-            "chance": (1 - 0.97 * np.arange(1, 51) ** -0.05).tolist(),
-            "edges": edges.tolist(), "mated": mated.tolist(), "non_mated": other.tolist(),
-        }  # fmt: skip
+        ranks = np.arange(1, 51)
+        curves[scenario] = Curve(
+            x=ranks.tolist(),
+            y=(1 - (0.97 - 0.55 * here) * ranks**-0.6).tolist(),
+            chance=(1 - 0.97 * ranks**-0.05).tolist(),
+        )
+        distances[scenario] = Histogram(
+            edges=edges.tolist(), counts={"same person": mated.tolist(), "different people": other.tolist()}
+        )
         if scenario == "clear-clear":
             continue
         pictures = folder / "people" / scenario
         pictures.mkdir(parents=True)
-        people = []
+        found[scenario] = []
         for person in range(5):
             names = [f"query-{person}.jpg", *(f"gallery-{person}-{a}.jpg" for a in range(5))]
             for a, name in enumerate(names):
                 _person(person if a in (0, 1) else 7 * a + person, here if a else 1).save(pictures / name)
-            people.append(
-                {
-                    "query": names[0], "identity": person, "average_precision": 0.9 - person / 10, "first_match_rank": 1,
-                    "answers": [
-                        {"picture": n, "right": a == 0, "distance": 0.2 + a / 10} for a, n in enumerate(names[1:])
-                    ],
-                }
-            )  # fmt: skip
-        evidence[scenario]["easiest"] = people
-    (folder / "reid.json").write_text(json.dumps(evidence))
+            query, *others = (f"people/{scenario}/{name}" for name in names)
+            answers = [Answer(picture=n, label=f"answer {a}", right=a == 0) for a, n in enumerate(others)]
+            found[scenario].append(
+                Sighting(picture=query, label=f"person {person}, AP {90 - person} %", answers=answers)
+            )
+    write_data(folder / "cmc.json", curves)
+    write_data(folder / "distances.json", distances)
+    write_data(folder / "people" / "found.json", found)
 
 
 def _person(who: int, level: float, size: tuple[int, int] = (64, 128)) -> Image.Image:
@@ -139,7 +167,7 @@ def write_many(folder: Path, methods: tuple[str, ...] = METHODS, shift: float = 
             missed = 1000 if method == "identity" else 40 * ("face" in method)
             result = Result(
                 run_id=f"{i:064d}", spec=spec, status="ok", main_score=_main(task), scores=scores,
-                metrics={s.metric: METRICS[s.metric] for s in scores},
+                figures=FIGURES.get(task, ()), metrics={s.metric: METRICS[s.metric] for s in scores},
                 scenarios={k: v for k, v in SCENARIOS.items() if any(s.scenario == k for s in scores)},
                 coverage=Coverage(
                     pictures=400, found=1000, anonymized=1000 - missed, missed=missed, pictures_without_detection=3,
@@ -157,10 +185,13 @@ def write_many(folder: Path, methods: tuple[str, ...] = METHODS, shift: float = 
             rng = np.random.default_rng(i)
             units = {s.name: {f"u{u:03d}": s.value for u in range(5)} for s in scores}
             path.with_suffix(".units.json").write_text(json.dumps(units))
-            if task == "market1501-reid":
-                for seed in SEEDS:
-                    (path.with_suffix("") / f"seed-{seed}").mkdir(parents=True)
-                    _reid(rng, level, path.with_suffix("") / f"seed-{seed}")
+            for seed in SEEDS:
+                artefacts = path.with_suffix("") / f"seed-{seed}"
+                artefacts.mkdir(parents=True)
+                if task == "market1501-reid":
+                    _reid(rng, level, artefacts)
+                if task == "runtime":
+                    _person(i, level, (300, 200)).save(artefacts / "stages.png")
     for dataset, size in (("passersby-reid", (64, 128)), ("passersby-coco", (320, 240))):
         for i, method in enumerate(("clear", *methods)):
             target = folder / "pictures" / method / dataset / "query"

@@ -15,10 +15,10 @@ from typer.testing import CliRunner
 
 from dp2bench.cli import compare as commands
 from dp2bench.core.results import Coverage, Failure, Metric, Provenance, Result, ResultSpec, Score
-from dp2bench.reports import gate, golden
+from dp2bench.reports import accepted_run, gate
 from dp2bench.reports.load import ReportError, Run
 from dp2bench.reports.policy import load_policy
-from dp2bench.reports.spread import (
+from dp2bench.reports.variance import (
     Pair,
     Variance,
     margin,
@@ -518,8 +518,8 @@ def test_accept(app, folders, tmp_path):
     assert runner.invoke(app, [*arguments, "first numbers"]).exit_code == 0
     assert runner.invoke(app, ["compare", str(kept), str(folders["same"])]).exit_code == 0
     assert runner.invoke(app, ["compare", str(kept), str(folders["leak"])]).exit_code == 1
-    golden.accept(folders["leak"], kept, "a leak,\nby design")
-    accepted = json.loads((kept / golden.ACCEPTED).read_text())
+    accepted_run.accept(folders["leak"], kept, "a leak,\nby design")
+    accepted = json.loads((kept / accepted_run.ACCEPTED).read_text())
     assert accepted["reason"] == "a leak, by design"
     assert accepted["history"] == ["first numbers", "a leak, by design"]
     assert runner.invoke(app, ["compare", str(kept), str(folders["leak"])]).exit_code == 0
@@ -527,10 +527,10 @@ def test_accept(app, folders, tmp_path):
     path = next(kept.rglob("market1501-reid.json"))
     path.write_text(path.read_text().replace("0.3", "0.9"))
     with pytest.raises(gate.GateError, match="not the file that was accepted"):
-        golden.load_compared(kept)
-    (kept / golden.ACCEPTED).write_text("[]")
+        accepted_run.load_compared(kept)
+    (kept / accepted_run.ACCEPTED).write_text("[]")
     with pytest.raises(gate.GateError, match="cannot be used"):
-        golden.load_compared(kept)
+        accepted_run.load_compared(kept)
 
 
 def test_accept_refuses(folders, tmp_path, write):
@@ -538,18 +538,18 @@ def test_accept_refuses(folders, tmp_path, write):
     taken.mkdir()
     (taken / "thesis.tex").write_text("years of work")
     with pytest.raises(gate.GateError, match="something else"):
-        golden.accept(folders["base"], taken, "because")
+        accepted_run.accept(folders["base"], taken, "because")
     assert (taken / "thesis.tex").exists()
     for inside in (folders["base"], folders["base"] / "golden", tmp_path):
         with pytest.raises(gate.GateError, match="inside one another"):
-            golden.accept(folders["base"], inside, "because")
+            accepted_run.accept(folders["base"], inside, "because")
     with pytest.raises(gate.GateError, match="no memory"):
-        golden.accept(
+        accepted_run.accept(
             write(tmp_path / "failed", [result(), failed(method="x")], pictures=False),
             tmp_path / "g",
             "because",
         )
     with pytest.raises(gate.GateError, match="coverage"):
-        golden.accept(
+        accepted_run.accept(
             write(tmp_path / "bare", [result(coverage=None)], pictures=False), tmp_path / "g", "because"
         )

@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from dp2bench.reports import charts, figures, tables
+from dp2bench.reports import charts, csv_file, figures
+from dp2bench.reports.groups import anchors, groups
 from dp2bench.reports.load import ReportError, load_report
 from dp2bench.reports.page import render
+from dp2bench.reports.trade_off import trade_off
 
 from .synthetic import METHODS, TASKS, write_many
 
@@ -119,10 +121,19 @@ def test_runs_without_evidence_or_with_a_broken_picture_still_have_a_page(run_fo
     assert "none" in text
 
 
-def test_broken_evidence_names_its_file(tmp_path):
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("cmc.json", "{"),
+        ("cmc.json", '{"clear-anonymized": {"x": [1, 2], "y": [0.5]}}'),
+        ("distances.json", '{"clear-anonymized": {"edges": [0, 1], "counts": {"a": [-1]}}}'),
+        ("people/found.json", '{"clear-anonymized": [{"picture": "../../run.json", "label": ""}]}'),
+    ],
+)
+def test_broken_evidence_names_its_file(tmp_path, file, text):
     run = write_many(tmp_path / "run", ("blur",))
-    path = next(run.rglob("seed-0/reid.json"))
-    path.write_text("{")
+    path = next(run.rglob(f"seed-0/{file}"))
+    path.write_text(text)
     with pytest.raises(ReportError, match=re.escape(str(path))):
         render(load_report([run]))
 
@@ -131,14 +142,14 @@ def test_several_runs_stand_side_by_side(many, tmp_path):
     other = write_many(tmp_path / "last-night", ("blur", "fawkes"), shift=0.1)
     report = load_report([many, other, many])
     assert len(report.runs) == 2
-    group = tables.groups(report.results, report.names)[0]
+    group = groups(report.results, report.names)[0]
     assert "blur (tonight)" in group.labels
     assert "blur (last-night)" in group.labels
     assert "fawkes" in group.labels
     text = outline(render(report)).text
     assert "2 runs" in text
     assert "passersby-reid (last-night)" in text
-    csv = tables.csv(report.results, "", report.names)
+    csv = csv_file.scores(report.results, "", report.names)
     assert ",last-night," in csv
 
 
@@ -149,47 +160,51 @@ def test_runs_in_folders_of_one_name_are_told_apart(tmp_path):
 
 def test_charts_show_what_is_stored(many):
     report = load_report([many])
-    groups = tables.groups(report.results, report.names)
+    gathered = groups(report.results, report.names)
     drawn = {
         c.name: c
-        for g, a in zip(groups, charts.anchors(groups), strict=True)
+        for g, a in zip(gathered, anchors(gathered), strict=True)
         for c in charts.of_group(report, g, a)
     }
     cmc = drawn["passersby-reid-market1501-reid-cmc"]
-    stored = json.loads((many / "results/blur/passersby-reid/market1501-reid/seed-0/reid.json").read_text())[
+    stored = json.loads((many / "results/blur/passersby-reid/market1501-reid/seed-0/cmc.json").read_text())[
         "clear-anonymized"
     ]
+    assert next(row for row in cmc.table[1] if row[0] == "identity")[:2] == ["identity", "clear-anonymized"]
+    assert cmc.table[0] == ["method", "scenario", "rank k 1", "rank k 5"]
     rows = [
         r
         for r in cmc.spec["data"]["values"]
-        if r.get("method") == "blur" and r["scenario"] == "clear-anonymized"
+        if r.get("method") == "blur" and r["panel"] == "clear-anonymized"
     ]
-    assert [r["share"] for r in rows] == pytest.approx([100 * v for v in stored["cmc"][:20]], rel=1e-4)
+    assert [r["y"] for r in rows] == pytest.approx([100 * v for v in stored["y"][:20]], rel=1e-4)
     distances = drawn["passersby-reid-market1501-reid-distances"]
     same = [
         r["share"] for r in distances.spec["data"]["values"]
-        if (r["method"], r["scenario"], r["pair"]) == ("blur", "clear-anonymized", "same person")
+        if (r["method"], r["panel"], r["group"]) == ("blur", "clear-anonymized", "same person")
     ]  # fmt: skip
     assert sum(same) == pytest.approx(100, abs=0.01)
-    for chart in (cmc, distances, charts.trade_off(report)):
+    for chart in (cmc, distances, trade_off(report)):
         vector = figures.vector(chart)
         assert vector["pdf"].startswith(b"%PDF")
         assert b"<svg" in vector["svg"]
         assert vector == figures.vector(chart)
-    sizes = drawn["passersby-coco-coco-keypoints-size"]
-    assert [(r["size"], r["value"]) for r in sizes.spec["data"]["values"] if r["method"] == "identity"] == [
+    sizes = drawn["passersby-coco-coco-keypoints-by-size"]
+    assert [(r["subset"], r["value"]) for r in sizes.spec["data"]["values"] if r["method"] == "identity"] == [
         ("all", 52), ("medium", 45), ("large", 60),
     ]  # fmt: skip
     assert figures.vector(sizes)["pdf"].startswith(b"%PDF")
     assert [n for n in drawn if n.endswith("-size")] == [
-        "passersby-coco-coco-keypoints-size", "passersby-coco-detection-coverage-size",
+        "passersby-coco-coco-keypoints-by-size", "passersby-coco-detection-coverage-by-size",
     ]  # fmt: skip
+    found = drawn["passersby-coco-detection-coverage-by-size"].spec["data"]["values"]
+    assert {r["subset"] for r in found} == {"all", "small"}
     failed = drawn["passersby-coco-coco-keypoints-scores"].spec["data"]["values"]
     assert "deepprivacy2-unconditional" not in {r["method"] for r in failed}
 
 
 def test_trade_off_needs_privacy_and_something_else(tmp_path, write, make):
-    assert charts.trade_off(load_report([write(tmp_path / "run", [make("blur")], pictures=False)])) is None
+    assert trade_off(load_report([write(tmp_path / "run", [make("blur")], pictures=False)])) is None
 
 
 def test_curves_without_coverage_are_not_shown(tmp_path):
@@ -197,11 +212,11 @@ def test_curves_without_coverage_are_not_shown(tmp_path):
     path = run / "results/blur/passersby-reid/market1501-reid.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"coverage": None}))
     report = load_report([run])
-    group = tables.groups(report.results, report.names)[0]
+    group = groups(report.results, report.names)[0]
     for chart in charts.of_group(report, group, "a"):
         shown = {
             r.get("method") for r in chart.spec["data"]["values"]
-            if "anonymized" in r.get("scenario", "") or "anonymized" in r.get("score", "")
+            if "anonymized" in r.get("panel", "") or "anonymized" in r.get("score", "")
         }  # fmt: skip
         assert "blur" not in shown, chart.name
     shutil.rmtree(run / "pictures")
@@ -209,5 +224,26 @@ def test_curves_without_coverage_are_not_shown(tmp_path):
 
 
 def test_anchors_differ(make):
-    groups = tables.groups([make("blur", dataset="A b"), make("blur", dataset="a-B")])
-    assert charts.anchors(groups) == ["a-b-market1501-reid", "a-b-market1501-reid-2"]
+    gathered = groups([make("blur", dataset="A b"), make("blur", dataset="a-B")])
+    assert anchors(gathered) == ["a-b-market1501-reid", "a-b-market1501-reid-2"]
+
+
+def test_seeds_that_were_measured_at_other_places_are_not_averaged(tmp_path):
+    run = write_many(tmp_path / "run", ("blur",))
+    other = next(run.rglob("seed-1/cmc.json"))
+    other.write_text('{"clear-anonymized": {"x": [1, 3], "y": [0, 0]}}')
+    report = load_report([run])
+    drawn = {c.name: c for c in charts.of_group(report, groups(report.results)[0], "a")}
+    first = json.loads(next(run.rglob("seed-0/cmc.json")).read_text())["clear-anonymized"]["y"][0]
+    rows = [r for r in drawn["a-cmc"].spec["data"]["values"] if r.get("method") == "blur"]
+    shown = next(r["y"] for r in rows if (r["panel"], r["x"]) == ("clear-anonymized", 1))
+    assert shown == pytest.approx(100 * first, rel=1e-4)
+
+
+def test_people_and_drawings_of_a_task_are_on_the_page(page):
+    found = outline(page)
+    assert "Found most easily" in found.text
+    assert "person 0, AP 90 %" in found.text
+    assert "person 4, AP 86 %" not in found.text  # four of each method
+    drawings = [a["alt"] for t, a in found.tags if t == "img" and a.get("class") == "drawing"]
+    assert drawings == [f"Stages: {method}" for method in METHODS]

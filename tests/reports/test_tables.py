@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from dp2bench.core.results import Coverage
-from dp2bench.reports import tables
+from dp2bench.reports import csv_file, groups, latex, markdown, tables, texts
 from dp2bench.reports.load import load_report
 from dp2bench.reports.report import write_report
 
@@ -33,7 +33,7 @@ def test_only_a_declared_scenario_of_clear_pictures_is_shown_without_a_coverage(
     score = make("blur").scores[0].model_copy(update=called(name))
     result = make("blur", coverage=None).model_copy(update={"scores": (score,), **declarations([score])})
     assert result.clear_only(score) is clear_only
-    assert (tables.format_score(result, score) == "no coverage") is not clear_only
+    assert (texts.format_score(result, score) == "no coverage") is not clear_only
 
 
 def test_frame_hides_what_may_not_be_shown(results):
@@ -53,7 +53,7 @@ def test_frame_hides_what_may_not_be_shown(results):
 
 
 def test_markdown(results):
-    text = tables.markdown(results, "dp2bench run")
+    text = markdown.scores(results, "dp2bench run")
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert [re.match(r"\| ([^ |]+)", row)[1] for row in rows[2:]] == [
         "identity", "blur", "pixelate-8(block=8)", "pixelate-8(block=16)", "mask-out", "deepprivacy2"
@@ -72,24 +72,24 @@ def test_coverage_is_never_rounded_up_to_full():
     coverage = Coverage(
         pictures=1, found=100_000, anonymized=99_999, missed=1, pictures_without_detection=0, undetected=None
     )
-    assert tables.format_coverage(coverage) == "99.9 % (99999/100000), 1 open (undetected unknown)"
+    assert texts.format_coverage(coverage) == "99.9 % (99999/100000), 1 open (undetected unknown)"
 
 
 def test_coverage_of_nobody_is_none(make):
     nobody = Coverage(pictures=1, found=0, anonymized=0, missed=0, pictures_without_detection=1, undetected=0)
     result = make("blur", 0.1, coverage=nobody)
-    assert tables.format_score(result, result.scores[0]) == "no coverage"
+    assert texts.format_score(result, result.scores[0]) == "no coverage"
 
 
 def test_datasets_get_their_own_tables_and_mixed_versions_a_warning(make):
-    text = tables.markdown([make("blur"), make("blur", dataset="market1501")])
+    text = markdown.scores([make("blur"), make("blur", dataset="market1501")])
     assert text.count("### ") == 2
     assert "blur(" not in text
     other = make("identity")
     other = other.model_copy(
         update={"provenance": other.provenance.model_copy(update={"dataset_version": "3"})}
     )
-    assert "WARNING" in tables.markdown([make("blur"), other])
+    assert "WARNING" in markdown.scores([make("blur"), other])
 
 
 def test_groups_of_one_task_under_two_settings_are_told_apart(make):
@@ -100,16 +100,16 @@ def test_groups_of_one_task_under_two_settings_are_told_apart(make):
         )
 
     results = [with_settings(epochs=2), with_settings(epochs=40), with_settings()]
-    assert [g.name for g in tables.groups(results)] == [
+    assert [g.name for g in groups.groups(results)] == [
         f"market1501-reid (epochs={n})" for n in ("2", "40", "default")
     ]
     columns, _ = tables.overview(results)
     assert len({c.title for c in columns if c.score is not None}) == 3
-    assert tables.groups(results[:1])[0].name == "market1501-reid"
+    assert groups.groups(results[:1])[0].name == "market1501-reid"
 
 
 def test_csv(results):
-    lines = list(csv.DictReader(io.StringIO(tables.csv(results, "c"))))
+    lines = list(csv.DictReader(io.StringIO(csv_file.scores(results, "c"))))
     assert lines[0]["value"] == "0.81"
     assert (lines[0]["anonymized"], lines[0]["known"], lines[0]["failed_open"]) == ("812", "820", "8")
     bare = [line for line in lines if line["method"] == "deepprivacy2"]
@@ -122,14 +122,14 @@ def test_csv(results):
 
 def test_latex_escaping():
     raw = r"a\b&c%d$e#f_g{h}i~j^k<l>m|n–o[p]"
-    assert tables.latex_escape(raw) == (
+    assert latex.escape(raw) == (
         r"a\textbackslash{}b\&c\%d\$e\#f\_g\{h\}i\textasciitilde{}j\textasciicircum{}k\textless{}l\textgreater{}m"
         r"\textbar{}n--o{[}p{]}"
     )
 
 
 def test_latex_is_balanced(results):
-    text = tables.latex(results, "dp2bench run a_b")
+    text = latex.scores(results, "dp2bench run a_b")
     bare = re.sub(r"\\[\\{}&%$#_]", "", text)
     assert bare.count("{") == bare.count("}")
     assert not re.search(r"[%$#_~^]", bare)
@@ -156,7 +156,7 @@ def test_overview_has_every_kind_in_order(tmp_path):
         "cost",
     ]
     assert [label for label, _ in rows] == list(METHODS)
-    text = tables.markdown_overview(report.results).splitlines()
+    text = markdown.overview(report.results).splitlines()
     assert "| privacy: passersby-reid: clear-anonymized.mAP ↓ | utility: passersby-coco: AP ↑ |" in text[0]
     assert "| cost: passersby-coco: seconds-per-picture (s) ↓ |" in text[0]
     blur = next(line for line in text if line.startswith("| blur |"))
@@ -169,10 +169,10 @@ def test_only_privacy_needs_a_coverage_to_be_shown(tmp_path):
     report = load_report([write_many(tmp_path / "run", ("blur",))])
     for result, kind in zip(report.results, TASKS.values(), strict=True):
         bare = result.model_copy(update={"coverage": None})
-        assert tables.kind_of(bare) == kind
-        assert tables.printable(bare, bare.score(bare.main_score)) is (kind != "privacy")
+        assert groups.kind_of(bare) == kind
+        assert groups.printable(bare, bare.score(bare.main_score)) is (kind != "privacy")
     older = report.results[1].provenance.model_copy(update={"task": {}})
-    assert tables.kind_of(report.results[1].model_copy(update={"provenance": older})) == "privacy"
+    assert groups.kind_of(report.results[1].model_copy(update={"provenance": older})) == "privacy"
 
 
 def test_latex_compiles(tmp_path, results, make):
@@ -182,7 +182,7 @@ def test_latex_compiles(tmp_path, results, make):
     run = write_many(tmp_path / "run")
     write_report(run, tmp_path, ["tex"])
     body = (tmp_path / "report.tex").read_text()
-    body += tables.latex(
+    body += latex.scores(
         [*results, make(r"a\b&c%d$e#f_g{h}i~j^k<l>m|n–o[p]é", dataset="o_o")], "dp2bench run a_b"
     )
     (tmp_path / "whole.tex").write_text(

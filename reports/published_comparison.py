@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dp2bench.core.results import Result, Score
-from dp2bench.reports import tables
 from dp2bench.reports.published import Absent, Control, expected_names, load_expected
+from dp2bench.reports.texts import format_score
 
 
 @dataclass(frozen=True)
-class Beside:
+class Comparison:
     """A published number and what was measured for it: one score for each result that measured the same thing."""
 
     control: Control
@@ -21,7 +21,7 @@ class Beside:
     def text(self) -> str:
         """Ours, and whether it lies within the published tolerance."""
         said = dict.fromkeys(
-            f"{tables.format_score(r, s)}, {'agrees' if self.control.agrees(s.value) else 'differs'}"
+            f"{format_score(r, s)}, {'agrees' if self.control.agrees(s.value) else 'differs'}"
             for r, s in self.ours
         )
         return "; ".join(said) or "not measured"
@@ -46,11 +46,11 @@ def _ours(control: Control, result: Result) -> Score | None:
     return on_clear
 
 
-def published(results: Sequence[Result]) -> tuple[list[Beside], list[Absent]]:
+def published(results: Sequence[Result]) -> tuple[list[Comparison], list[Absent]]:
     """Every published number that comes with the package with ours beside it, and the cells that nobody has filled in."""
     files = [load_expected(name) for name in expected_names()]
     numbers = [
-        Beside(control, tuple((r, s) for r in results if (s := _ours(control, r)) is not None))
+        Comparison(control, tuple((r, s) for r in results if (s := _ours(control, r)) is not None))
         for file in files
         for control in file.controls
     ]
@@ -60,7 +60,7 @@ def published(results: Sequence[Result]) -> tuple[list[Beside], list[Absent]]:
 HEADER = ("model", "dataset", "metric", "published", "ours", "source", "reproducible")
 
 
-def rows(numbers: Sequence[Beside]) -> list[list[str]]:
+def rows(numbers: Sequence[Comparison]) -> list[list[str]]:
     """A row for each, under `HEADER`."""
     return [
         [

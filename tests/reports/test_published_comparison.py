@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from dp2bench.reports import beside
+from dp2bench.reports import published_comparison
 from dp2bench.reports.load import load_report
 from dp2bench.reports.report import write_report
 from dp2bench.tasks.cityscapes_instances import CityscapesInstances
@@ -24,7 +24,7 @@ def market(result, model="osnet_x1_0", value=0.825):
 
 
 def test_ours_stands_beside_the_published_number_of_the_same_model_and_data(tmp_path, make, write):
-    numbers, absent = beside.published(
+    numbers, absent = published_comparison.published(
         [market(make("blur")), market(make("identity"), value=0.70), make("mask-out")]
     )
     assert absent
@@ -72,7 +72,7 @@ def test_downstream_tasks_meet_their_controls(
     ours = result.model_copy(
         update={"spec": spec, "provenance": provenance, "scores": (score,), **declarations([score])}
     )
-    measured = [n for n in beside.published([ours])[0] if n.ours]
+    measured = [n for n in published_comparison.published([ours])[0] if n.ours]
     assert [
         [n.control.model, n.control.metric, n.text.rpartition(", ")[2]] for n in measured
     ] == ([published] if published else [])  # fmt: skip
@@ -80,6 +80,6 @@ def test_downstream_tasks_meet_their_controls(
 
 def test_without_a_match_nothing_is_claimed(tmp_path, make, write):
     run = write(tmp_path / "run", [make("blur")], pictures=False)
-    assert not any(n.ours for n in beside.published(load_report([run]).results)[0])
+    assert not any(n.ours for n in published_comparison.published(load_report([run]).results)[0])
     (text,) = write_report(run, formats=["md"])
     assert "Published numbers" not in text.read_text()

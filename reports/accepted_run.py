@@ -12,7 +12,7 @@ from dp2bench.core.hashing import content_sha256
 from dp2bench.reports.gate import compare
 from dp2bench.reports.load import Run, load_run
 from dp2bench.reports.policy import GateError
-from dp2bench.reports.tables import failure_text
+from dp2bench.reports.texts import failure_text
 
 ACCEPTED = "accepted.json"
 
@@ -44,8 +44,8 @@ def load_compared(folder: Path) -> Run:
     return run
 
 
-def accept(run: Path, golden: Path, reason: str) -> list[Path]:
-    """Copy a run's results and their single units to ``golden``, to be compared with from now on; the files written.
+def accept(run: Path, folder: Path, reason: str) -> list[Path]:
+    """Copy a run's results and their single units to ``folder``, to be compared with from now on; the files written.
 
     ``accepted.json`` there holds the reason, those before it, and the sha256 of every file.
 
@@ -65,14 +65,14 @@ def accept(run: Path, golden: Path, reason: str) -> list[Path]:
     # an accepted run that cannot be compared with itself would fail every gate after it
     if failures := compare(loaded, loaded).failures:
         raise GateError(f"{run}: {failures[0].key}: {failures[0].note}.", "Repeat the run.")
-    root, target = run.resolve(), golden.resolve()
+    root, target = run.resolve(), folder.resolve()
     if root == target or root in target.parents or target in root.parents:
-        raise GateError(f"{golden} and {run} lie inside one another.", "Choose another folder.")
+        raise GateError(f"{folder} and {run} lie inside one another.", "Choose another folder.")
     history: list[Any] = []
-    if golden.exists():
-        if not golden.is_dir() or (any(golden.iterdir()) and not (golden / ACCEPTED).is_file()):
-            raise GateError(f"{golden} holds something else than accepted results.", "Choose another folder.")
-        history = _read_accepted(golden)["history"] if (golden / ACCEPTED).is_file() else []
+    if folder.exists():
+        if not folder.is_dir() or (any(folder.iterdir()) and not (folder / ACCEPTED).is_file()):
+            raise GateError(f"{folder} holds something else than accepted results.", "Choose another folder.")
+        history = _read_accepted(folder)["history"] if (folder / ACCEPTED).is_file() else []
     index = json.loads((run / "run.json").read_text("utf-8"))
     index["results"] = [(run / item).resolve().relative_to(root).as_posix() for item in index["results"]]
     # single units make later comparisons paired
@@ -107,5 +107,5 @@ def accept(run: Path, golden: Path, reason: str) -> list[Path]:
                     previous.rename(target)
                 raise
     except OSError as error:
-        raise GateError(f"{golden} cannot be written: {error}.", "Choose another folder.") from error
-    return [golden / name for name in (ACCEPTED, *names)]
+        raise GateError(f"{folder} cannot be written: {error}.", "Choose another folder.") from error
+    return [folder / name for name in (ACCEPTED, *names)]
