@@ -80,7 +80,7 @@ def score(query: Sequence[Sample], gallery: Sequence[Sample], q: Features, g: Fe
 
 def without_people(size: str, splits: dict[str, list[Sample]], root: Path) -> dict[str, list[Sample]]:
     """The same pictures taken again with nobody in them: places, light and cameras, no silhouettes and no shadows."""
-    specs = {(s.split, s.name): s for chunk in reid_builder.plan(size) for s in chunk}
+    specs = {(s.split, s.name): s for chunk in reid_builder.ReidBuilder().plan(size) for s in chunk}
     copies: dict[str, list[Sample]] = {}
     for split, samples in splits.items():
         (root / split).mkdir(parents=True)

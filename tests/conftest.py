@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:
@@ -26,15 +27,19 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 @pytest.fixture(scope="session")
-def rendered_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def rendered_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A cache in which each rendered dataset is made once a session, by whichever process of it is first; a test that uses one sets
-    ``DP2BENCH_CACHE`` to it.
+    ``DP2BENCH_CACHE`` to it. The workers that make them are started once a process.
     """
-    if "PYTEST_XDIST_WORKER" not in os.environ:
-        return tmp_path_factory.mktemp("rendered")
-    folder = tmp_path_factory.getbasetemp().parent / "rendered"
+    from dp2bench.datasets.passersby.generation.workers import shared_workers
+
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    folder = folder / "rendered"
     folder.mkdir(exist_ok=True)
-    return folder
+    with shared_workers():
+        yield folder
 
 
 @pytest.fixture(scope="session")

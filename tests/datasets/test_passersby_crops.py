@@ -1,3 +1,5 @@
+import shutil
+
 import numpy as np
 import pytest
 
@@ -133,12 +135,11 @@ def test_unknown_sizes_are_refused(kind):
         kind("huge")
 
 
-def test_changed_files_are_noticed(fdf, tmp_path):
-    path = fdf.root / "val" / "landmarks.npy"
-    before = path.read_bytes()
-    try:
-        path.write_bytes(before[:-1] + b"x")
-        with pytest.raises(DatasetError, match=r"landmarks\.npy is not as it was made"):
-            fdf.verify()
-    finally:
-        path.write_bytes(before)
+def test_changed_files_are_noticed(fdf, tmp_path, monkeypatch):
+    shutil.copytree(fdf.root, tmp_path / "datasets" / fdf.root.name)
+    monkeypatch.setenv("DP2BENCH_CACHE", str(tmp_path))
+    copy = PassersbyFDF("smoke")
+    path = copy.root / "val" / "landmarks.npy"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    with pytest.raises(DatasetError, match=r"landmarks\.npy is not as it was made"):
+        copy.verify()

@@ -36,7 +36,7 @@ def people(seen):
 
 
 def reid():
-    plan = reid_builder.plan("mini")
+    plan = reid_builder.ReidBuilder().plan("mini")
     specs = [plan[3][5], *(s for s in plan[0] if s.camera in reid_builder.jacket_off(s.stream, s.person))][:2]
     pictures, seen = zip(*map(reid_builder.render_sample, specs), strict=True)
     return np.stack(pictures), digest(*(a for some in seen for a in people(some)))

@@ -80,7 +80,7 @@ class FDFBuilder(DatasetBuilder[SampleSpec]):
 
     def plan(self, size: str) -> list[list[SampleSpec]]:
         """Eight crops a chunk."""
-        return crop_plan.chunks(crop_plan.plan(SIZES[size]), 8)
+        return crop_plan.chunks(crop_plan.plan(self.sizes[size]), 8)
 
     def make_chunk(self, chunk: list[SampleSpec]) -> Arrays:
         """Pictures as PNG files, boxes, landmarks."""
@@ -95,7 +95,7 @@ class FDFBuilder(DatasetBuilder[SampleSpec]):
 
     def assemble(self, size: str, parts: Iterator[Arrays], root: Path) -> None:
         """Write pictures as they come, then boxes and landmarks."""
-        specs = crop_plan.plan(SIZES[size])
+        specs = crop_plan.plan(self.sizes[size])
         for split in ("train", "val"):
             (root / split / FDF256.images).mkdir(parents=True)
         boxes, landmarks = [], []
@@ -106,7 +106,7 @@ class FDFBuilder(DatasetBuilder[SampleSpec]):
                 (root / spec.split / FDF256.images / f"{spec.number}.png").write_bytes(picture)
             boxes.append(part["boxes"])
             landmarks.append(part["landmarks"])
-        n = SIZES[size].train
+        n = self.sizes[size].train
         for split, rows in (("train", slice(n)), ("val", slice(n, None))):
             write_arrays(
                 root / split, FDF256.boxes, np.concatenate(boxes)[rows], np.concatenate(landmarks)[rows]

@@ -78,7 +78,7 @@ class FDHBuilder(DatasetBuilder[SampleSpec]):
 
     def plan(self, size: str) -> list[list[SampleSpec]]:
         """Eight crops a chunk."""
-        return crop_plan.chunks(crop_plan.plan(SIZES[size]), 8)
+        return crop_plan.chunks(crop_plan.plan(self.sizes[size]), 8)
 
     def make_chunk(self, chunk: list[SampleSpec]) -> Arrays:
         """The members of each crop, as bytes."""
@@ -88,7 +88,7 @@ class FDHBuilder(DatasetBuilder[SampleSpec]):
 
     def assemble(self, size: str, parts: Iterator[Arrays], root: Path) -> None:
         """Write the archives as the crops come."""
-        specs = crop_plan.plan(SIZES[size])
+        specs = crop_plan.plan(self.sizes[size])
         writers = {split: ShardWriter(root / split) for split in ("train", "val")}
         todo = iter(specs)
         for part in parts:

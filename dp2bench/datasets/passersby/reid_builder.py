@@ -90,39 +90,6 @@ class SampleSpec:
         return f"{who}_c{self.camera + 1}s1_{self.frame:06d}_00.jpg"
 
 
-def plan(size: str) -> list[list[SampleSpec]]:
-    """The pictures of a size, in chunks that are made together (about one identity each)."""
-    n = SIZES[size]
-    chunks = [
-        [
-            SampleSpec("train", i + 1, c, 100 * i + k, "reid-train", i)
-            for c in range(n.cameras)
-            for k in range(n.per_camera)
-        ]
-        for i in range(n.train)
-    ]
-    for i in range(n.test):
-        identity, first = n.train + 1 + i, 100 * (n.train + i)
-        turn = generator(derive_seed("passersby-reid", "query", i)).permutation(n.cameras)
-        specs = [
-            SampleSpec("query", identity, int(c), first, "reid-test", i) for c in turn[: n.query_cameras]
-        ]
-        specs += [
-            SampleSpec("gallery", identity, c, first + 1 + k, "reid-test", i)
-            for c in range(n.cameras)
-            for k in range(n.gallery)
-        ]
-        chunks.append(specs)
-    extra = [
-        SampleSpec("gallery", 0, k % n.cameras, 900_000 + k, "reid-stranger", k) for k in range(n.distractors)
-    ]
-    extra += [
-        SampleSpec("gallery", -1, k % n.cameras, 950_000 + k, "reid-test", k % n.test) for k in range(n.junk)
-    ]
-    chunks += [extra[k : k + 12] for k in range(0, len(extra), 12)]
-    return chunks
-
-
 JACKETS_OFF = 2 / 3
 """Share of those with a jacket or coat who take it off before some cameras: of all people about a quarter."""
 
@@ -244,8 +211,38 @@ class ReidBuilder(DatasetBuilder[SampleSpec]):
     sizes = SIZES
 
     def plan(self, size: str) -> list[list[SampleSpec]]:
-        """See `plan`."""
-        return plan(size)
+        """The pictures of a size, in chunks that are made together (about one identity each)."""
+        n = self.sizes[size]
+        chunks = [
+            [
+                SampleSpec("train", i + 1, c, 100 * i + k, "reid-train", i)
+                for c in range(n.cameras)
+                for k in range(n.per_camera)
+            ]
+            for i in range(n.train)
+        ]
+        for i in range(n.test):
+            identity, first = n.train + 1 + i, 100 * (n.train + i)
+            turn = generator(derive_seed("passersby-reid", "query", i)).permutation(n.cameras)
+            specs = [
+                SampleSpec("query", identity, int(c), first, "reid-test", i) for c in turn[: n.query_cameras]
+            ]
+            specs += [
+                SampleSpec("gallery", identity, c, first + 1 + k, "reid-test", i)
+                for c in range(n.cameras)
+                for k in range(n.gallery)
+            ]
+            chunks.append(specs)
+        extra = [
+            SampleSpec("gallery", 0, k % n.cameras, 900_000 + k, "reid-stranger", k)
+            for k in range(n.distractors)
+        ]
+        extra += [
+            SampleSpec("gallery", -1, k % n.cameras, 950_000 + k, "reid-test", k % n.test)
+            for k in range(n.junk)
+        ]
+        chunks += [extra[k : k + 12] for k in range(0, len(extra), 12)]
+        return chunks
 
     def make_chunk(self, chunk: list[SampleSpec]) -> Arrays:
         """Take the pictures of a chunk."""
@@ -290,7 +287,7 @@ class ReidBuilder(DatasetBuilder[SampleSpec]):
                 rows[split].append((name, people, [surfaces[j] for j in mine]))
         for split, pictures_of in rows.items():
             (root / "annotations" / f"{split}.npz").write_bytes(pack_arrays(_table(pictures_of)))
-        n = SIZES[size]
+        n = self.sizes[size]
         table = {i + 1: attributes("reid-train", i, n.cameras) for i in range(n.train)}
         table |= {n.train + 1 + i: attributes("reid-test", i, n.cameras) for i in range(n.test)}
         (root / "annotations" / "attributes.json").write_text(json.dumps(table, indent=1))

@@ -197,7 +197,7 @@ class VideoBuilder(DatasetBuilder[SampleSpec]):
 
     def plan(self, size: str) -> list[list[SampleSpec]]:
         """A second a chunk."""
-        n = SIZES[size]
+        n = self.sizes[size]
         return [
             [SampleSpec(clip, second * n.rate + k, size) for k in range(n.rate)]
             for clip in range(n.clips)
@@ -206,7 +206,7 @@ class VideoBuilder(DatasetBuilder[SampleSpec]):
 
     def make_chunk(self, chunk: list[SampleSpec]) -> Arrays:
         """Pictures and maps as PNG files, people as JSON."""
-        scene = ClipScene(chunk[0].clip, SIZES[chunk[0].size])
+        scene = ClipScene(chunk[0].clip, self.sizes[chunk[0].size])
         pictures, maps, people = [], [], []
         for spec in chunk:
             view, chosen = scene.render_frame(spec.frame)
@@ -218,7 +218,7 @@ class VideoBuilder(DatasetBuilder[SampleSpec]):
 
     def assemble(self, size: str, parts: Iterator[Arrays], root: Path) -> None:
         """Encode a clip as its frames come."""
-        n = SIZES[size]
+        n = self.sizes[size]
         for folder in (CLIPS, TRACKS, truth.FOLDER):
             (root / folder).mkdir()
         info = video_info(n)
