@@ -100,7 +100,8 @@ def load_pictures(samples: Sequence[Sample], height: int, width: int) -> torch.T
     return pictures
 
 
-def _normalise(batch: torch.Tensor) -> torch.Tensor:
+def normalise(batch: torch.Tensor) -> torch.Tensor:
+    """(B, 3, H, W) of 0..255 as ImageNet networks take it."""
     mean, std = (torch.tensor(v, device=batch.device).view(1, 3, 1, 1) * 255 for v in (MEAN, STD))
     return (batch.float() - mean) / std
 
@@ -246,7 +247,7 @@ def train(
         total = correct = 0.0
         for step in range(steps):
             chosen = order[step * batch : (step + 1) * batch]
-            x = _normalise(pictures[chosen].to(device))
+            x = normalise(pictures[chosen].to(device))
             flip = flips[chosen].to(device)
             x[flip] = x[flip].flip(3)
             y = targets[chosen].to(device)
@@ -278,7 +279,12 @@ def train(
 
 def load(folder: Path, recipe: ReidConfig, device: str = "cpu") -> torch.nn.Module:
     """The trained network, ready to extract features."""
-    weights = load_file(folder / "model.safetensors")
+    return load_network(folder / "model.safetensors", recipe, device)
+
+
+def load_network(file: Path, recipe: ReidConfig, device: str = "cpu") -> torch.nn.Module:
+    """The network of a file of weights, ready to extract features."""
+    weights = load_file(file)
     model = build(
         ReidConfig(**{**asdict(recipe), "pretrained": False}), weights["classifier.weight"].shape[0]
     )
@@ -298,7 +304,7 @@ def features(
     """(N, D) float32 features of N pictures, in batches of 128."""
     parts: list[Any] = []
     for start in range(0, len(samples), 128):
-        x = _normalise(load_pictures(samples[start : start + 128], recipe.height, recipe.width).to(device))
+        x = normalise(load_pictures(samples[start : start + 128], recipe.height, recipe.width).to(device))
         parts.append(model(x).float().cpu().numpy())
         progress(min(start + 128, len(samples)), len(samples))
     return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)

@@ -26,7 +26,7 @@ from dp2bench.core.contracts import (
 )
 from dp2bench.core.errors import Dp2benchError, PluginError
 
-Kind = Literal["methods", "tasks", "datasets", "detectors", "templates"]
+Kind = Literal["methods", "tasks", "datasets", "detectors", "attacks", "templates"]
 
 
 RENAMED: Mapping[str, Mapping[str, str]] = {

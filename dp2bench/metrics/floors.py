@@ -125,17 +125,37 @@ def permutation_floor(
         raise ValueError(f"permutations must be positive, got {permutations}")
     ids, cameras = np.asarray(query_ids, np.int64), np.asarray(query_cameras, np.int64)
     random = np.random.default_rng(seed)
-    precisions, curves = [], []
-    for _ in range(permutations):
-        scores = rank(
-            distances,
-            ids[relabel(ids, cameras, random)],
-            gallery_ids,
-            cameras,
-            gallery_cameras,
-            max_rank=max_rank,
-            threads=threads,
+    orders = [relabel(ids, cameras, random) for _ in range(permutations)]
+    people, member = np.unique(ids, return_inverse=True)
+    rows = np.arange(len(ids))
+    if len(people) <= permutations:  # cheaper to score every row as everybody once, and to look up
+        known = [
+            rank(distances, np.full(len(ids), p), *others, max_rank=max_rank, threads=threads)
+            if _answered(p, *others)
+            else None
+            for p in people
+            for others in ((np.asarray(gallery_ids), cameras, np.asarray(gallery_cameras)),)
+        ]
+        nobody = np.full(len(ids), np.nan), np.full(len(ids), -1)
+        precision = np.stack([nobody[0] if k is None else k.average_precision for k in known])
+        first = np.stack([nobody[1] if k is None else k.first_match_rank for k in known])
+        drawn = [(precision[member[o], rows], first[member[o], rows]) for o in orders]
+    else:
+        labelled = (
+            rank(distances, ids[o], gallery_ids, cameras, gallery_cameras, max_rank=max_rank, threads=threads)
+            for o in orders
         )
-        precisions.append(scores.mean_average_precision)
-        curves.append(scores.cmc)
-    return Floor(np.array(precisions), np.array(curves))
+        drawn = [(scores.average_precision, scores.first_match_rank) for scores in labelled]
+    ranks = np.arange(1, max_rank + 1)
+    return Floor(
+        np.array([np.nanmean(precision) for precision, _ in drawn]),
+        np.stack([(first[first > 0, None] <= ranks).mean(0) for _, first in drawn]),
+    )
+
+
+def _answered(
+    person: Any, gallery_ids: NDArray[Any], cameras: NDArray[Any], gallery_cameras: NDArray[Any]
+) -> bool:
+    """Whether any query would have a right answer if it were this person's."""
+    seen = set(gallery_cameras[gallery_ids == person].tolist())
+    return any(seen - {camera} for camera in set(cameras.tolist()))

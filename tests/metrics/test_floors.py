@@ -115,3 +115,11 @@ def test_the_same_seed_gives_the_same_floor():
     a, b = (permutation_floor(d, *labels, permutations=5, seed=1, threads=t) for t in (1, 3))
     np.testing.assert_array_equal(a.mean_average_precisions, b.mean_average_precisions)
     np.testing.assert_array_equal(a.cmcs, b.cmcs)
+
+
+def test_looking_scores_up_and_ranking_anew_give_the_same_floor():
+    labels = _world(identities=12)
+    d = _blind(np.random.default_rng(0), labels, leak=1.0)
+    few, many = (permutation_floor(d, *labels, permutations=p, seed=1) for p in (11, 12))  # 12 people
+    np.testing.assert_allclose(few.mean_average_precisions, many.mean_average_precisions[:11], rtol=1e-12)
+    np.testing.assert_allclose(few.cmcs, many.cmcs[:11], rtol=1e-12)

@@ -1,0 +1,164 @@
+"""Attacks that rank: from what they see of a picture to distances, and from distances to scores with floors."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dp2bench.attacks.learning import Projection, Rows, centred, cosine_distances, discriminant
+from dp2bench.core.attacks import Attack, Measurement, Scenario, Split, Version, View
+from dp2bench.core.contracts import RunContext
+from dp2bench.core.seeds import derive_seed
+from dp2bench.metrics.floors import permutation_floor
+from dp2bench.metrics.ranking import rank
+
+RANKS = (1, 5, 10)
+PERMUTATIONS = 200
+CONTROL = Scenario("clear", "clear", "clear")
+"""With nothing anonymized."""
+ADAPTED = (
+    Scenario("anonymized", "anonymized", "anonymized"),
+    Scenario("anonymized", "clear", "anonymized"),
+)
+"""The two main scenarios of an attacker who learned from the method's output."""
+GRID = (
+    *ADAPTED,
+    *(
+        Scenario(train, query, gallery)
+        for train in ("anonymized", "both", "clear")
+        for query, gallery in (
+            ("anonymized", "anonymized"),
+            ("clear", "anonymized"),
+            ("anonymized", "clear"),
+        )
+        if (train, gallery) != ("anonymized", "anonymized")
+    ),
+)
+"""Every train x query x gallery in which something is anonymized, the main ones first."""
+
+
+def measure_ranking(
+    distances: NDArray[np.float32],
+    query: View,
+    gallery: View,
+    scenario: Scenario,
+    context: RunContext,
+    *,
+    clear: dict[str, float] | None = None,
+    permutations: int = PERMUTATIONS,
+) -> list[Measurement]:
+    """Mean average precision and rank-K of distances (Q, G), each beside its floor.
+
+    Args:
+        distances: smaller is more alike.
+        query: Q pictures.
+        gallery: G pictures.
+        scenario: names the measurements.
+        context: its seed draws the permutations.
+        clear: by metric, what the same attack scores on clear pictures.
+        permutations: of the floor; 0 leaves it out, as where attackers are only compared with each other.
+
+    """
+    labels = query.identities, gallery.identities, query.cameras, gallery.cameras
+    ranking = rank(distances, *labels, threads=context.threads)
+    floor = (
+        permutation_floor(
+            distances,
+            *labels,
+            permutations=permutations,
+            seed=derive_seed(context.seed, "floor", str(scenario)),
+            threads=context.threads,
+        )
+        if permutations
+        else None
+    )
+    valid = np.flatnonzero(ranking.valid)
+    names = [query.names[i] for i in valid]
+    people = dict(zip(names, query.identities[valid].tolist(), strict=True))
+    first = ranking.first_match_rank[valid]
+    values = {"mAP": ranking.average_precision[valid]} | {f"rank-{k}": (first <= k) * 1.0 for k in RANKS}
+    return [
+        Measurement(
+            metric=metric,
+            value=float(units.mean()),
+            units=dict(zip(names, units.tolist(), strict=True)),
+            clusters=people,
+            scenario=str(scenario),
+            null=np.zeros(0) if floor is None else floor.values(metric),
+            chance=None if floor is None else floor.mean(metric),
+            clear=(clear or {}).get(metric),
+            ranking=distances if metric == "mAP" else None,
+        )
+        for metric, units in values.items()
+    ]
+
+
+class RetrievalAttack(Attack):
+    """Describes each picture by numbers, learns by LDA which of them tell people apart, and ranks by cosine.
+
+    A subclass says what it sees (`describe`); each camera's mean is taken off first.
+    """
+
+    scenarios: ClassVar[Sequence[Scenario]] = ADAPTED
+    shrinkage: ClassVar[float] = 0.3
+    learns: ClassVar[bool] = True
+    """Whether an LDA is learned; otherwise what is seen is compared as it is."""
+
+    def __init__(self) -> None:
+        self.projections: dict[str, Projection] = {}
+
+    @abstractmethod
+    def describe(self, split: Split, version: Version) -> Rows:
+        """(N, D) of the pictures of one version."""
+
+    def _seen(self, split: Split, version: Version) -> Rows:
+        """What is described, without the cameras' means."""
+        return centred(self.describe(split, version), split.view(version).cameras)
+
+    def fit(self, train: Split, context: RunContext) -> None:
+        """One LDA for each kind of train split that a scenario names, the control's among them."""
+        if not self.learns:
+            return
+        seen: dict[Version, Rows] = {v: self._seen(train, v) for v in ("clear", "anonymized")}
+        labels = train.clear.identities
+        known = labels > 0
+        for kind in dict.fromkeys(s.train for s in (*self.scenarios, CONTROL)):
+            versions: tuple[Version, ...] = ("clear", "anonymized") if kind == "both" else (kind,)
+            self.projections[kind] = discriminant(
+                np.concatenate([seen[v][known] for v in versions]),
+                np.concatenate([labels[known]] * len(versions)),
+                self.shrinkage,
+            )
+
+    def distances(self, query: Split, gallery: Split) -> Iterator[tuple[Scenario, NDArray[np.float32]]]:
+        """(Q, G) of each scenario, the control last."""
+        sides = [{v: self._seen(s, v) for v in ("clear", "anonymized")} for s in (query, gallery)]
+        for scenario in (*self.scenarios, CONTROL):
+            q, g = sides[0][scenario.query], sides[1][scenario.gallery]
+            if self.learns:
+                project = self.projections[scenario.train]
+                q, g = project(q), project(g)
+            yield scenario, cosine_distances(q, g)
+
+    def score(self, query: Split, gallery: Split, context: RunContext) -> Sequence[Measurement]:
+        """See `Attack.score`: every scenario, the control last."""
+        *attacks, (_, clear) = self.distances(query, gallery)
+        control = measure_ranking(clear, query.clear, gallery.clear, CONTROL, context)
+        reached = {m.metric: m.value for m in control}
+        found: list[Measurement] = []
+        for scenario, distances in attacks:
+            views = query.view(scenario.query), gallery.view(scenario.gallery)
+            found += measure_ranking(distances, *views, scenario, context, clear=reached)
+        return [*found, *control]
+
+    def validate(self, query: Split, gallery: Split, context: RunContext) -> dict[str, float]:
+        """Mean average precision by scenario, without floors: by which the worst attacker is chosen on train identities."""
+        found = {}
+        for scenario, distances in self.distances(query, gallery):
+            views = query.view(scenario.query), gallery.view(scenario.gallery)
+            found[str(scenario)] = measure_ranking(distances, *views, scenario, context, permutations=0)[0].value
+        return found
