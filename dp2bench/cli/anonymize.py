@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from dp2bench.core.contracts import Anonymizer, ComponentMeta, Dataset, Detector
     from dp2bench.core.seeds import Seed
     from dp2bench.core.types import Anonymized, Image, People, Sample
+    from dp2bench.pipelines.anonymize import CoverageCounter
 
 _SHOWN = 12
 
@@ -50,7 +51,7 @@ def anonymize(
         str | None,
         typer.Option(
             help="Who finds the people (`dp2bench list detectors`). By default a method's own; else for a dataset its annotations or, "
-            "where it has none, full-image; else the embedded deepprivacy2.",
+            "where it has none, full-image; else photo, for photographs.",
             show_default=False,
         ),
     ] = None,
@@ -90,6 +91,14 @@ def anonymize(
     ] = 15,
     no_audio: Annotated[
         bool, typer.Option("--no-audio", help="Video: leave the sound out. Voices are not anonymized.")
+    ] = False,
+    careful: Annotated[
+        bool,
+        typer.Option(
+            "--careful",
+            help="Also cover the box of everything that may be a person: fewer people stay, more of the background goes. For the detector "
+            "photo.",
+        ),
     ] = False,
     keep_readable: Annotated[
         bool,
@@ -135,7 +144,8 @@ def anonymize(
     arguments = key_values("--detector-argument", detector_argument)
     opened = _opened(source, dataset, subset=subset)
     if detections is None:
-        usual = _usual_detector(opened) if dataset else "deepprivacy2"
+        usual = _usual_detector(opened) if dataset else "photo"
+        arguments |= {"careful": True} if careful else {}
         who = registry.create("detectors", how.meta.detector or detector or usual, arguments)
     else:
         who = saved_detections(detections, arguments)
@@ -251,13 +261,16 @@ def _pictures(
         )
     coverage = counter.coverage()
     summary = (
-        f"{coverage.pictures} pictures, {coverage.found} people found by {who.meta.name}, {coverage.anonymized} anonymized, "
+        f"{coverage.pictures} pictures, {coverage.found} people found by {who.meta.name}{_by_certainty(counter)}, "
+        f"{coverage.anonymized} anonymized, "
         f"{coverage.missed} missed; {coverage.pictures_without_detection} pictures without anybody found, "
         f"{coverage.unreadable} files left out."
     )
     console.print(summary, highlight=False, soft_wrap=True)
     for reason, count in coverage.missed_reasons.items():
         console.print(f"[red]missed:[/] {count} people: {reason}", highlight=False, soft_wrap=True)
+    _list_without_face(console, counter, method)
+    _warn_of_unlike(console, counter, who.meta.name)
     nobody = _nobody_found(console, who, coverage.found)
     if coverage.unreadable or coverage.missed or videos or nobody or doubtful:
         raise typer.Exit(1)
@@ -285,6 +298,57 @@ def _nobody_found(console: Console, who: Detector, people: int) -> bool:
             soft_wrap=True,
         )
     return bool(named)
+
+
+def _by_certainty(counter: CoverageCounter) -> str:
+    return (
+        f" ({counter.found - counter.doubtful} certain, {counter.doubtful} doubtful)"
+        if counter.doubtful
+        else ""
+    )
+
+
+def _list_without_face(console: Console, counter: CoverageCounter, method: str) -> None:
+    """Who keeps his or her face because none was found, and what to do about it."""
+    from dp2bench.inpainting.crops import NO_FACE
+
+    rows = [
+        (name, [person for person, reason in reasons.items() if reason == NO_FACE])
+        for pictures in counter.left.values()
+        for name, reasons in pictures.items()
+    ]
+    rows = [(name, people) for name, people in rows if people]
+    if not rows:
+        return
+    for name, people in rows[:_SHOWN]:
+        numbers = ", ".join(map(str, people))
+        console.print(f"  {name}: no face found of person {numbers}", highlight=False, soft_wrap=True)
+    if len(rows) > _SHOWN:
+        console.print(f"  … and in {len(rows) - _SHOWN} more pictures", highlight=False)
+    console.print(
+        f"  They may be seen from behind. If not: use a method that covers bodies (`{method.removesuffix('-face')}`), or draw the faces in "
+        "by hand: `dp2bench detect IN --out people.json`, edit, `--detections people.json`. `--preview` shows who has which number.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _warn_of_unlike(console: Console, counter: CoverageCounter, detector: str) -> None:
+    """Pictures in which nobody was found with certainty: the detector may have learned from others."""
+    if not counter.unlike:
+        return
+    name, best = next(iter(counter.unlike.items()))
+    advice = (
+        "cover more with --careful"
+        if detector == "photo"
+        else "use --detector photo, which learned from photographs"
+    )
+    console.print(
+        f"[yellow]look at:[/] {len(counter.unlike)} pictures in which nobody was found with certainty, e.g. {name} (best score {best:.2f}). "
+        f"They may be unlike what {detector} learned from. See who is covered with --preview, or {advice}.",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _video(
@@ -409,6 +473,7 @@ class _Previewing:
         from dp2bench.detection.export import overlay
 
         result = self._method.anonymize(image, people, seed=seed)
-        both = np.concatenate((overlay(image, people), result.image), 1)
+        drawn = overlay(image, people, missed=[m.person for m in result.missed])
+        both = np.concatenate((drawn, result.image), 1)
         write_image(self._folder / f"{self._noted[-1].id}.jpg", both)
         return result

@@ -34,13 +34,20 @@ def detect(
     ],
     detector: Annotated[
         str, typer.Option(help="Who finds the people (`dp2bench list detectors`).")
-    ] = "deepprivacy2",
+    ] = "photo",
     detector_argument: Annotated[
         list[str] | None,
         typer.Option(
             "--detector-argument", "-d", help="A setting of the detector, key=value; may be repeated."
         ),
     ] = None,
+    careful: Annotated[
+        bool,
+        typer.Option(
+            "--careful",
+            help="Also find everything that may be a person, with its box. For the detector photo.",
+        ),
+    ] = False,
     preview: Annotated[
         Path | None,
         typer.Option(help="Folder for pictures (or the video) with the people drawn in.", show_default=False),
@@ -77,7 +84,7 @@ def detect(
         raise Dp2benchError(f"The folder {out} is not empty.", "Choose a new folder.")
     if not as_json and out.is_file():
         raise Dp2benchError(f"{out} is a file.", "Choose a folder, or a name that ends in .json.")
-    arguments = key_values("--detector-argument", detector_argument)
+    arguments = key_values("--detector-argument", detector_argument) | ({"careful": True} if careful else {})
     finder = registry.create("detectors", detector, arguments)
     console = Console()
     unreadable: list[str] = []

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 CATEGORIES = ({"id": 1, "name": "person"}, {"id": 2, "name": "face"})
 _MOST_PEOPLE = 1000
+_MISSED = (255, 0, 0)
+"""The colour of who is not anonymized."""
 _ID_FORMATS = {"1", "L", "P", "I", "I;16", "I;16B", "RGB"}
 
 
@@ -313,8 +315,15 @@ def read_ids(path: Path, wanted_for: str) -> NDArray[np.int64]:
     return np.asarray(ids, np.int64)
 
 
-def overlay(image: Image, people: People) -> Image:
-    """The picture with its people drawn in: a colour each (each track's its own), contour, box, face and what is known of them."""
+def overlay(image: Image, people: People, *, missed: Sequence[int] = ()) -> Image:
+    """The picture with its people drawn in: a colour each (each track's its own), contour, box, face and what is known of them.
+
+    Args:
+        image: (H, W, 3).
+        people: in it.
+        missed: indices of those who are not anonymized; they get a red frame that says so.
+
+    """
     out: Image = image.copy()
     size = (image.shape[0], image.shape[1])
     masks = None if people.masks is None else masks_of(people, size)
@@ -337,6 +346,10 @@ def overlay(image: Image, people: People) -> Image:
                     cv2.circle(out, (round(float(x)), round(float(y))), 2 * width, colour, -1)
         label = f"{name} {Category(int(people.categories[i])).name.lower().replace('_', ' ')} {people.scores[i]:.2f}"
         _label(out, people.boxes[i], label, colour, scale)
+    for i in missed:
+        _rectangle(out, people.boxes[i], _MISSED, 3 * width)
+        x0, _, x1, y1 = people.boxes[i]
+        _label(out, np.array([x0, y1, x1, y1], np.float32), f"{i} NOT ANONYMIZED", _MISSED, scale)
     return out
 
 

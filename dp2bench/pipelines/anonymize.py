@@ -22,6 +22,8 @@ from dp2bench.core.types import Image, Missed, People, Sample, SampleId
 
 CHUNK = 16
 """Pictures handed to a detector at once."""
+DOUBTFUL = 0.45
+"""Score under which a detection is doubtful. A picture whose best person scores less is unlike what its detector learned from."""
 
 
 def detect(
@@ -67,6 +69,16 @@ class CoverageCounter:
     unreadable: list[str] = field(default_factory=list)
     left: dict[str, dict[str, dict[int, str]]] = field(default_factory=dict)
     """Who was found and left: reason by person index, by split and sample id."""
+    doubtful: int = 0
+    """How many of those found score less than `DOUBTFUL`."""
+    unlike: dict[SampleId, float] = field(default_factory=dict)
+    """The best score of each picture with people in which nobody was found without doubt."""
+
+    def look(self, sample: SampleId, people: People) -> None:
+        """Note how certain the detections of one picture are."""
+        self.doubtful += int((people.scores < DOUBTFUL).sum())
+        if len(people) and (best := float(people.scores.max())) < DOUBTFUL:
+            self.unlike[sample] = best
 
     def count(self, split: str, sample: SampleId, found: int, missed: Iterable[Missed] = ()) -> None:
         """Note one picture, how many people were found in it, and who of them was left."""
@@ -212,6 +224,7 @@ def anonymized_pictures(
                     "A method must keep size and type; `anonymize` has a defect.",
                 )
             counter.count(split, sample.id, len(found), result.missed)
+            counter.look(sample.id, found)
             annotated = dataset.people(sample)
             if annotated is not None:
                 counter.undetected = (counter.undetected or 0) + unfound_people(annotated, found)

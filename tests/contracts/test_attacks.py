@@ -16,7 +16,7 @@ from dp2bench.core.attacks import Attack, AttackMeta, Split
 from dp2bench.core.contracts import RunContext
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "attacks"))
-from world import world  # noqa: E402
+from world import world
 
 ATTACKS = sorted(e.name for e in entry_points(group="dp2bench.attacks"))
 

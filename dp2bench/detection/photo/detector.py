@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,23 +13,24 @@ from dp2bench.core.contracts import ComponentMeta
 from dp2bench.core.types import Category, Image, People, Sample
 from dp2bench.detection import checkpoints
 from dp2bench.detection.matching import fill_boxes
+from dp2bench.detection.photo.blazepose import BODY
 from dp2bench.detection.photo.faces import FaceFinder
 from dp2bench.detection.photo.masks import mask_of
-from dp2bench.detection.photo.blazepose import BODY
 from dp2bench.detection.photo.networks import BoxNetwork, Pose, PoseNetwork
+from dp2bench.metrics.coverage import box_iou
 from dp2bench.weights import embedded
 
 BOX_WEIGHTS, POSE_WEIGHTS = "nanodet-g", "blazepose-heavy"
 PRESENT = 0.5
 """Flag of the pose network from which a person is there."""
-_LOW = 64
-"""Pixels of height under which a box holds too little for the pose network to judge by."""
-_PRESENT_LOW, _CERTAIN_LOW = 0.95, 0.2
+_SMALL, _WIDE = 64, 2
+"""Pixels of height, or of twice the width, under which a box holds too little for the pose network to judge by."""
+_PRESENT_SMALL, _CERTAIN_SMALL = 0.95, 0.2
 """There, the flag that counts, and by how much more the box has to score without one."""
 _SAME_POSE = 0.1
-"""Two boxes have one pose where their landmarks are nearer than this share of the better box, on average."""
+"""Two boxes have one pose where their landmarks are nearer than this share of the larger box, on average."""
 _PRESENT_SHARED = 0.35
-"""Score that a box needs beside its flag where a better box has the same pose."""
+"""Score that a box needs beside its flag where the pose is another's."""
 
 
 class PhotoDetector:
@@ -81,16 +83,21 @@ class PhotoDetector:
         size = (image.shape[0], image.shape[1])
         boxes, scores = self.boxes(image)
         poses = self.poses(image, boxes)
-        sure = accepted(boxes, scores, poses, self.certain_score)
-        who = np.arange(len(boxes)) if self.careful else np.flatnonzero(sure)
-        boxes, scores, poses, sure = boxes[who], scores[who], [poses[i] for i in who], sure[who]
+        judged = judge(boxes, scores, poses, self.certain_score)
+        who = np.flatnonzero(judged.person | self.careful)
+        who = who[np.argsort(-judged.scores[who], kind="stable")]
+        boxes, scores, poses = boxes[who], judged.scores[who], [poses[i] for i in who]
+        person, own_pose = judged.person[who], judged.own_pose[who]
         masks = np.zeros((len(who), *size), np.bool_)
         keypoints = np.zeros((len(who), 17, 3), np.float32)
         for i, pose in enumerate(poses):
-            masks[i] = mask_of(image, boxes[i], pose, whole_box=not sure[i])
-            if pose.flag > PRESENT:
+            masks[i] = mask_of(image, boxes[i], pose, whole_box=not (person[i] and own_pose[i]))
+            if own_pose[i] and pose.flag > PRESENT:
                 keypoints[i] = pose.keypoints(size)
-        faces = self.faces(image, boxes, [pose if pose.flag > PRESENT else None for pose in poses])
+        seen = [
+            pose if pose.flag > PRESENT and own else None for pose, own in zip(poses, own_pose, strict=True)
+        ]
+        faces = self.faces(image, boxes, seen)
         return People.of(
             np.concatenate((boxes, faces.free)),
             masks=np.concatenate((masks, fill_boxes(faces.free, size))),
@@ -101,26 +108,48 @@ class PhotoDetector:
         )
 
 
-def accepted(
+class Judged(NamedTuple):
+    """Who of N boxes is a person.
+
+    Attributes:
+        person: (N,) bool.
+        own_pose: (N,) bool, False where the pose is that of another box, which it fits better.
+        scores: (N,) in 0..1: the box's, or its mean with the flag where the pose is the box's own.
+
+    """
+
+    person: NDArray[np.bool_]
+    own_pose: NDArray[np.bool_]
+    scores: NDArray[np.float32]
+
+
+def judge(
     boxes: NDArray[np.float32], scores: NDArray[np.float32], poses: Sequence[Pose], certain: float
-) -> NDArray[np.bool_]:
-    """(N,) which of the boxes, best first, are people.
+) -> Judged:
+    """Which of (N, 4) boxes are people.
 
     The pose network sees somebody in most that is upright and small, so that there only a high flag counts. And in a box beside a person it
-    sees that person, so that a flag proves nothing where a better box has the same pose.
+    sees that person, so that a flag proves nothing where another box has the same pose and fits it better.
     """
     flags = np.array([pose.flag for pose in poses], np.float32)
-    same = _of_a_neighbour(boxes, poses)
-    low = boxes[:, 3] - boxes[:, 1] < _LOW
-    seen = (flags > np.where(low, _PRESENT_LOW, PRESENT)) & (~same | (scores > _PRESENT_SHARED))
-    return np.asarray(seen | (scores > np.where(low, certain + _CERTAIN_LOW, certain)))
+    own = _own_pose(boxes, poses)
+    wide, high = (boxes[:, 2:] - boxes[:, :2]).T
+    small = np.maximum(_WIDE * wide, high) < _SMALL
+    seen = (flags > np.where(small, _PRESENT_SMALL, PRESENT)) & (own | (scores > _PRESENT_SHARED))
+    person = np.asarray(seen | (scores > np.where(small, certain + _CERTAIN_SMALL, certain)))
+    return Judged(person, own, np.where(own, (scores + flags) / 2, scores).astype(np.float32))
 
 
-def _of_a_neighbour(boxes: NDArray[np.float32], poses: Sequence[Pose]) -> NDArray[np.bool_]:
-    """(N,) whether a better box has the same pose: its landmarks lie at the same places."""
-    out = np.zeros(len(boxes), np.bool_)
-    points = np.array([pose.landmarks[:BODY, :2] for pose in poses]).reshape(-1, BODY, 2)
-    for i in range(1, len(boxes)):
-        apart = np.sqrt(((points[:i] - points[i]) ** 2).sum(2)).mean(1)
-        out[i] = (apart < _SAME_POSE * (boxes[:i, 2:] - boxes[:i, :2]).max(1)).any()
-    return out
+def _own_pose(boxes: NDArray[np.float32], poses: Sequence[Pose]) -> NDArray[np.bool_]:
+    """(N,) whether no other box has the same pose, its landmarks at the same places, and fits it better."""
+    if not len(boxes):
+        return np.zeros(0, np.bool_)
+    points = np.array([pose.landmarks[:BODY, :2] for pose in poses])
+    size = (boxes[:, 2:] - boxes[:, :2]).max(1)
+    apart = np.sqrt(((points[:, None] - points[None]) ** 2).sum(3)).mean(2)
+    same = apart < _SAME_POSE * np.maximum(size[:, None], size[None])
+    bodies = np.concatenate((points.min(1), points.max(1)), 1)
+    fit = box_iou(bodies, boxes).diagonal()
+    order = np.arange(len(boxes))
+    better = (fit[None] > fit[:, None]) | ((fit[None] == fit[:, None]) & (order[None] < order[:, None]))
+    return np.asarray(~(same & better).any(1))

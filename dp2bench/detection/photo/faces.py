@@ -107,7 +107,7 @@ class FaceFinder:
         matrix = np.array([[scale, 0, -scale * low[0]], [0, scale, -scale * low[1]]])
         how = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
         crop = cv2.warpAffine(image, matrix, (_HEAD, _HEAD), flags=how, borderMode=cv2.BORDER_REPLICATE)
-        found, scores, _ = self.network.faces(np.asarray(crop, np.uint8), threshold=_HEAD_SCORE)
+        found, *_ = self.network.faces(np.asarray(crop, np.uint8), threshold=_HEAD_SCORE)
         found = (found / scale + np.tile(low, 2)).astype(np.float32)
         same = box_iou(found, expected[None])[:, 0] > _HEAD_IOU
         return found[same][0] if same.any() else None

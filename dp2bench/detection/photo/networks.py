@@ -18,6 +18,8 @@ from dp2bench.weights.reading import read_state
 
 _FIRST_LOOK = 416
 _FURTHER_LOOKS = (640, 832)
+_FINER_LOOKS, _TINY = (1248, 1664), 64
+"""Looks at larger pictures, taken while the look before found somebody so low: where there are some, there may be more."""
 _SMALL = 260
 """Pixels of a further look: only lower boxes count there, as large people fall apart."""
 _FURTHER_MARGIN = 0.05
@@ -135,11 +137,13 @@ class BoxNetwork:
 
     def _looks(self, image: Image) -> Boxes:
         boxes, scores = self.look(image, _FIRST_LOOK, self.threshold)
-        found = [(boxes, scores)]
-        for size in _FURTHER_LOOKS:
+        found, long = [(boxes, scores)], max(image.shape[:2])
+        for size in (*_FURTHER_LOOKS, *_FINER_LOOKS):
             boxes, scores = self.look(image, size, self.threshold + _FURTHER_MARGIN)
-            small = (boxes[:, 3] - boxes[:, 1]) * size / max(image.shape[:2]) < _SMALL
-            found.append((boxes[small], scores[small]))
+            height = (boxes[:, 3] - boxes[:, 1]) * size / long
+            found.append((boxes[height < _SMALL], scores[height < _SMALL]))
+            if size >= _FURTHER_LOOKS[-1] and (size >= long or not (height < _TINY).any()):
+                break
         return without_doubles(*(np.concatenate(part) for part in zip(*found, strict=True)))
 
     @torch.inference_mode()
