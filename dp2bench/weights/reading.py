@@ -60,6 +60,20 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return {str(key): _tensor(value, path, key) for key, value in content.items()}
 
 
+def read_arrays(path: Path) -> Any:
+    """What a pickle of arrays holds, in the containers that it puts them into; nothing else is built.
+
+    Raises:
+        Dp2benchError: unreadable, or it wants to build something else.
+
+    """
+    try:
+        with path.open("rb") as file:
+            return _ArraysOnly(file).load()
+    except (OSError, pickle.UnpicklingError, EOFError, ValueError, TypeError, AttributeError) as error:
+        raise Dp2benchError(f"{path} cannot be read as arrays: {error}", "Get the file again.") from error
+
+
 def _tensor(value: Any, path: Path, key: Any) -> Tensor:
     if isinstance(value, Tensor):
         return value

@@ -116,12 +116,12 @@ def test_who_is_a_person():
     said = judge(
         boxes,
         scores,
-        [pose(b, f) for b, f in zip(boxes + [[0], [400], [0], [300]], flags, strict=True)],
+        [pose(b, f) for b, f in zip(np.add(boxes, [[0], [400], [0], [300]]), flags, strict=True)],
         0.45,
     )
     assert said.person.tolist() == [True, False, False, True]
     assert said.scores.tolist() == pytest.approx([0.45, 0.35, 0.6, 0.635])
-    certain = judge(boxes, scores + 0.2, [pose(b, 0) for b in boxes + [[0], [400], [0], [300]]], 0.45)
+    certain = judge(boxes, scores + 0.2, [pose(b, 0) for b in np.add(boxes, [[0], [400], [0], [300]])], 0.45)
     assert certain.person.tolist() == [True, True, False, False]
 
 
