@@ -85,6 +85,7 @@ def test_lpips_gives_the_digits_of_the_package_of_that_name():
     theirs = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).eval()
     state = {k: v.float() for k, v in read_state(file).items()}
     ours = [k for k in state if k.startswith("features") and k.endswith("weight")]
+    ours.sort(key=lambda key: int(key.split(".")[1]))
     convolutions = [m for m in theirs.net.modules() if isinstance(m, torch.nn.Conv2d)]
     for module, key in zip(convolutions, ours, strict=True):
         module.load_state_dict({"weight": state[key], "bias": state[key.replace("weight", "bias")]})
