@@ -16,12 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import nms
 
 from dp2bench.core.contracts import ComponentMeta, Detector
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.types import Category, Image, People, Sample
 from dp2bench.detection import checkpoints
+from dp2bench.detection.matching import nms
 from dp2bench.weights import embedded
 from dp2bench.weights.reading import read_state
 
@@ -227,7 +227,7 @@ def decode(
     centre = cells + offset[:, rows, columns].T[:, ::-1] + 0.5
     boxes = (np.concatenate((centre - size / 2, centre + size / 2), 1) * STRIDE).astype(np.float32)
     scores = heat[0, rows, columns]
-    keep = nms(torch.from_numpy(boxes), torch.from_numpy(scores), overlap).numpy()
+    keep = nms(boxes, scores, overlap)
     shares = points[:, rows[keep], columns[keep]].T.reshape(-1, 5, 2)[..., ::-1]
     boxes = boxes[keep]
     landmarks = boxes[:, None, :2] + shares * (boxes[:, 2:] - boxes[:, :2])[:, None]

@@ -55,6 +55,31 @@ def masks_of(people: People, size: tuple[int, int]) -> Masks:
     return fill_boxes(people.boxes, size) if people.masks is None else people.masks
 
 
+def nms(boxes: NDArray[np.float32], scores: NDArray[np.float32], iou: float) -> NDArray[np.int64]:
+    """Indices of the boxes that stay, best first: each goes that overlaps a better one by more than ``iou`` of their union.
+
+    As `torchvision.ops.nms`, whose import takes longer than finding the people of a picture.
+
+    Args:
+        boxes: (N, 4) xyxy.
+        scores: (N,).
+        iou: intersection over union.
+
+    """
+    order = np.argsort(-scores, kind="stable")
+    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    kept = []
+    while len(order):
+        best, rest = order[0], order[1:]
+        kept.append(best)
+        low = np.maximum(boxes[best, :2], boxes[rest, :2])
+        high = np.minimum(boxes[best, 2:], boxes[rest, 2:])
+        common = (high - low).clip(0).prod(1)
+        union = areas[best] + areas[rest] - common
+        order = rest[~(common > iou * union)]
+    return np.array(kept, np.int64)
+
+
 def covered(inner: NDArray[np.float32], outer: NDArray[np.int64]) -> NDArray[np.bool_]:
     """(N, M): box i of (N, 4) lies strictly inside box j of (M, 4)."""
     low = (inner[:, None, :2] > outer[None, :, :2]).all(2)

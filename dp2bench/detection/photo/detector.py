@@ -10,13 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from dp2bench.core.contracts import ComponentMeta
-from dp2bench.core.types import Category, Image, People, Sample
+from dp2bench.core.types import Category, Image, People, Sample, SurfaceMap
 from dp2bench.detection import checkpoints
 from dp2bench.detection.matching import fill_boxes
 from dp2bench.detection.photo.blazepose import BODY
 from dp2bench.detection.photo.faces import FaceFinder
 from dp2bench.detection.photo.masks import mask_of
 from dp2bench.detection.photo.networks import BoxNetwork, Pose, PoseNetwork
+from dp2bench.detection.photo.surfaces import surface_of
 from dp2bench.metrics.coverage import box_iou
 from dp2bench.weights import embedded
 
@@ -34,7 +35,7 @@ _PRESENT_SHARED = 0.35
 
 
 class PhotoDetector:
-    """People in photographs, with masks, keypoints and faces; faces of nobody's body are detections of their own.
+    """People in photographs, with masks, keypoints, surfaces and faces; faces of nobody's body are detections of their own.
 
     A box is a person where it scores above ``certain_score``, or where the pose network sees somebody in it. Nobody who may be there is
     left for the sake of a good outline: where the outline is poor, the box is the mask.
@@ -44,6 +45,7 @@ class PhotoDetector:
         certain_score: above it, a box is a person whatever the pose network says.
         careful: also covers the box of everything doubtful, down to a score of 0.15; more of the background goes, and fewer people stay.
         face_score: faces score higher.
+        surfaces: whether the body is fitted to the pose, so that generators know which pixel shows which part of it.
         device: torch device; None takes a GPU if there is one.
 
     """
@@ -55,13 +57,14 @@ class PhotoDetector:
         certain_score: float = 0.45,
         careful: bool = False,
         face_score: float = 0.5,
+        surfaces: bool = True,
         device: str | None = None,
     ) -> None:
         if not 0 < person_score <= certain_score < 1:
             raise ValueError(
                 f"0 < person_score <= certain_score < 1 is asked for, got {person_score} and {certain_score}"
             )
-        self.certain_score, self.careful = certain_score, careful
+        self.certain_score, self.careful, self.surfaces = certain_score, careful, surfaces
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         weights = []
         for name in (BOX_WEIGHTS, POSE_WEIGHTS):
@@ -90,10 +93,12 @@ class PhotoDetector:
         person, own_pose = judged.person[who], judged.own_pose[who]
         masks = np.zeros((len(who), *size), np.bool_)
         keypoints = np.zeros((len(who), 17, 3), np.float32)
+        surfaces: list[SurfaceMap | None] = [None] * len(who)
         for i, pose in enumerate(poses):
             masks[i] = mask_of(image, boxes[i], pose, whole_box=not (person[i] and own_pose[i]))
             if own_pose[i] and pose.flag > PRESENT:
                 keypoints[i] = pose.keypoints(size)
+                surfaces[i] = surface_of(pose, masks[i]) if self.surfaces else None
         seen = [
             pose if pose.flag > PRESENT and own else None for pose, own in zip(poses, own_pose, strict=True)
         ]
@@ -103,9 +108,14 @@ class PhotoDetector:
             masks=np.concatenate((masks, fill_boxes(faces.free, size))),
             keypoints=np.concatenate((keypoints, np.zeros((len(faces.free), 17, 3), np.float32))),
             faces=np.concatenate((faces.own, faces.free)),
-            categories=[Category.PERSON] * len(boxes) + [Category.FACE] * len(faces.free),
+            surfaces=(*surfaces, *(None for _ in faces.free)),
+            categories=[_category(s) for s in surfaces] + [Category.FACE] * len(faces.free),
             scores=np.clip(np.concatenate((scores, faces.scores)), 0, 1),
         )
+
+
+def _category(surface: SurfaceMap | None) -> Category:
+    return Category.PERSON if surface is None else Category.PERSON_WITH_SURFACE
 
 
 class Judged(NamedTuple):

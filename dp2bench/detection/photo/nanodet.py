@@ -15,9 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.ops import nms
 
 from dp2bench.core.types import Image
+from dp2bench.detection.matching import nms
 from dp2bench.weights import tfjs
 
 _MEAN = np.array((103.53, 116.28, 123.675), np.float64)
@@ -141,11 +141,10 @@ def decode(
         ltrb = (logits[index, cell].softmax(-1) * bins).sum(-1) * stride
         boxes.append(torch.cat((centre - ltrb[:, :2], centre + ltrb[:, 2:]), 1))
         scores.append(score[cell])
-    box, score = torch.cat(boxes), torch.cat(scores)
-    box = box * box.new_tensor([width / w, height / h] * 2)
+    box, score = torch.cat(boxes).cpu().numpy(), torch.cat(scores).cpu().numpy()
+    box *= np.array([width / w, height / h] * 2, np.float32)
     keep = nms(box, score, _NMS_IOU)
-    limit = box.new_tensor([width, height] * 2)
-    return torch.minimum(box[keep].clamp(min=0), limit).cpu().numpy(), score[keep].cpu().numpy()
+    return np.clip(box[keep], 0, np.array([width, height] * 2, np.float32)), score[keep]
 
 
 def convert(manifest: Path) -> dict[str, Tensor]:
