@@ -106,9 +106,7 @@ class Attributes(Attack):
             for m in self._measure((query, gallery), "anonymized", context)
         ]
 
-    def _measure(
-        self, splits: Sequence[Split], version: Version, context: RunContext
-    ) -> list[Measurement]:
+    def _measure(self, splits: Sequence[Split], version: Version, context: RunContext) -> list[Measurement]:
         table = splits[0].clear.attributes
         assert table is not None
         rows = np.concatenate(
@@ -146,7 +144,8 @@ class Attributes(Attack):
             )
         if not found:
             raise Dp2benchError(
-                "There are too few people to ask anything about.", "Leave the attack out, or take a larger dataset."
+                "There are too few people to ask anything about.",
+                "Leave the attack out, or take a larger dataset.",
             )
         values = np.array([list(m.units.values()) for m in found]).mean(0)
         return [

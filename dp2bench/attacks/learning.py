@@ -107,7 +107,5 @@ def logistic(
         pull = -weight * sign / (1 + np.exp(np.clip(margin, -60, 60)))
         return value, np.append(x.T @ pull.astype(np.float32) + penalty / len(x) * w[:-1], pull.sum())
 
-    found = minimize(
-        loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 60}
-    ).x
+    found = minimize(loss, np.zeros(x.shape[1] + 1), jac=True, method="L-BFGS-B", options={"maxiter": 60}).x
     return found[:-1], float(found[-1])

@@ -35,9 +35,7 @@ def relative(keypoints: NDArray[np.float32]) -> Rows:
         ],
         1,
     )
-    both = np.concatenate(
-        [points.reshape(len(points), -1), known.reshape(len(known), -1) * 0.1, bones], 1
-    )
+    both = np.concatenate([points.reshape(len(points), -1), known.reshape(len(known), -1) * 0.1, bones], 1)
     out: Rows = both.astype(np.float32)
     return out
 
@@ -64,6 +62,3 @@ class Pose(RetrievalAttack):
         keypoints = split.view(version).keypoints
         assert keypoints is not None
         return relative(keypoints)
-
-
-

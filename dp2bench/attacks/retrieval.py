@@ -160,5 +160,7 @@ class RetrievalAttack(Attack):
         found = {}
         for scenario, distances in self.distances(query, gallery):
             views = query.view(scenario.query), gallery.view(scenario.gallery)
-            found[str(scenario)] = measure_ranking(distances, *views, scenario, context, permutations=0)[0].value
+            found[str(scenario)] = measure_ranking(distances, *views, scenario, context, permutations=0)[
+                0
+            ].value
         return found

@@ -34,9 +34,7 @@ def changed_pixels(before: NDArray[np.uint8], after: NDArray[np.uint8]) -> NDArr
     return region
 
 
-def unchanged_reason(
-    before: NDArray[np.uint8], after: NDArray[np.uint8], mask: NDArray[np.bool_]
-) -> str:
+def unchanged_reason(before: NDArray[np.uint8], after: NDArray[np.uint8], mask: NDArray[np.bool_]) -> str:
     """Why the person in a mask counts as not anonymized, whatever the method says; empty where they do.
 
     Somebody is unchanged whose pixels differ by no more than re-encoding does, most of whose pixels are the same, or whose picture

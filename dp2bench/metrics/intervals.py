@@ -92,9 +92,7 @@ def cluster_means(
     return means
 
 
-def expanded_quantiles(
-    draws: NDArray[np.float64], clusters: int, level: float = 0.95
-) -> tuple[float, float]:
+def expanded_quantiles(draws: NDArray[np.float64], clusters: int, level: float = 0.95) -> tuple[float, float]:
     """The percentile interval of bootstrap draws, widened as Student's interval is for that many clusters."""
     from scipy import stats
 

@@ -20,8 +20,17 @@ def thumbnails(network, pictures):
 def draw(person: int, camera: int, shot: int):
     """(picture, mask, keypoints) of 128 x 64."""
     who = np.random.default_rng(1000 + person)
-    top, bottom, skin = who.integers(0, 256, 3), who.integers(0, 256, 3), who.integers(60, 230) * np.array([1, 0.8, 0.7])
-    width, legs, head, arms = who.uniform(9, 19), who.uniform(0.42, 0.58), who.uniform(5, 9), who.uniform(2, 8)
+    top, bottom, skin = (
+        who.integers(0, 256, 3),
+        who.integers(0, 256, 3),
+        who.integers(60, 230) * np.array([1, 0.8, 0.7]),
+    )
+    width, legs, head, arms = (
+        who.uniform(9, 19),
+        who.uniform(0.42, 0.58),
+        who.uniform(5, 9),
+        who.uniform(2, 8),
+    )
     r = np.random.default_rng([person, camera, shot])
     place = np.random.default_rng(camera)
     colours = place.integers(60, 200, (4, 2, 3)).astype(np.uint8)
@@ -46,20 +55,33 @@ def draw(person: int, camera: int, shot: int):
     box = np.array([x - width / 2, neck, x + width / 2, hip + 2]).round().astype(int)
     part(lambda m: cv2.rectangle(m, box[:2], box[2:], 1, -1), top)
     for side in (-1, 1):
-        points = np.array(
-            [[x + side * width / 2, neck + 3], [x + side * (width / 2 + arms), hip]]
-        ).round().astype(int)
+        points = (
+            np.array([[x + side * width / 2, neck + 3], [x + side * (width / 2 + arms), hip]])
+            .round()
+            .astype(int)
+        )
         part(lambda m, p=points: cv2.line(m, p[0], p[1], 1, 4), top)
     part(lambda m: cv2.circle(m, np.array([x, neck - head]).round().astype(int), int(head), 1, -1), skin)
     light = np.array([1.1, 1.0, 0.9]) if camera % 2 else np.array([0.85, 0.95, 1.05])
     picture = (picture * light + r.normal(0, 3, picture.shape)).clip(0, 255).astype(np.uint8)
     knee = (hip + foot) / 2
     points = [(x, neck - head)] + [(x + d, neck - head - 1) for d in (1, -1, 2, -2)]
-    points += [(x + s * width / 2, neck + 2) for s in (1, -1)] + [(x + s * (width / 2 + arms / 2), (neck + hip) / 2) for s in (1, -1)]
-    points += [(x + s * (width / 2 + arms), hip) for s in (1, -1)] + [(x + s * width / 4, hip) for s in (1, -1)]
-    points += [(x + s * (stride + width / 4) / 2, knee) for s in (1, -1)] + [(x + s * stride, foot) for s in (1, -1)]
+    points += [(x + s * width / 2, neck + 2) for s in (1, -1)] + [
+        (x + s * (width / 2 + arms / 2), (neck + hip) / 2) for s in (1, -1)
+    ]
+    points += [(x + s * (width / 2 + arms), hip) for s in (1, -1)] + [
+        (x + s * width / 4, hip) for s in (1, -1)
+    ]
+    points += [(x + s * (stride + width / 4) / 2, knee) for s in (1, -1)] + [
+        (x + s * stride, foot) for s in (1, -1)
+    ]
     keypoints = np.concatenate([np.array(points) + r.normal(0, 0.3, (17, 2)), np.full((17, 1), 2)], 1)
-    look = {"female": bool(width < 14), "top_colour": top / 255, "bottom_colour": bottom / 255, "skin": skin / 255}
+    look = {
+        "female": bool(width < 14),
+        "top_colour": top / 255,
+        "bottom_colour": bottom / 255,
+        "skin": skin / 255,
+    }
     return picture, mask.astype(bool), keypoints.astype(np.float32), look
 
 

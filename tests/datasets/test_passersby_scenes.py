@@ -161,10 +161,11 @@ def test_a_chunk_is_the_same_bytes_here_as_in_the_dataset(kind):
     for row in split_columns(arrays, columns):
         note = json.loads(row.pop("notes"))
         assert set(row.values()) <= files
-        if kind is PassersbyCoco:
-            made = dataset.truth.rows(FOLDERS[note["split"]], f"{note['id']:012d}")
-        else:
-            made = dataset.truth.rows(note["split"], note["stem"])
+        made = (
+            dataset.truth.rows(FOLDERS[note["split"]], f"{note['id']:012d}")
+            if kind is PassersbyCoco
+            else dataset.truth.rows(note["split"], note["stem"])
+        )
         # In a chunk people are numbered within their stream.
         assert [{**p, "identity": 0} for p in note["people"]] == [{**p, "identity": 0} for p in made]
 

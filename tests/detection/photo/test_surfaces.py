@@ -78,7 +78,7 @@ def test_who_fits_no_body_has_no_surface():
     skin, marks = seen("stand", 0.0)
     mask = surfaces._drawn(skin, (400, 400)) >= 0
     assert surfaces.surface_of(pose_of(marks), mask) is not None
-    assert surfaces.surface_of(pose_of(marks + [150, 0, 0]), mask) is None
+    assert surfaces.surface_of(pose_of([*marks, 150, 0, 0]), mask) is None
     assert surfaces.surface_of(pose_of(marks), np.zeros((400, 400), bool)) is None
     tiny = np.zeros((400, 400), bool)
     tiny[200:220, 200:210] = True
