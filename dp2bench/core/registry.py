@@ -25,19 +25,9 @@ from dp2bench.core.contracts import (
     TaskMeta,
 )
 from dp2bench.core.errors import Dp2benchError, PluginError
+from dp2bench.core.renames import current_name
 
 Kind = Literal["methods", "tasks", "datasets", "detectors", "attacks", "templates"]
-
-
-RENAMED: Mapping[str, Mapping[str, str]] = {
-    "detectors": {"whole-picture": "full-image"},
-    "methods": {
-        "blur-picture": "blur-image",
-        "pixelate-8-picture": "pixelate-8-image",
-        "pixelate-16-picture": "pixelate-16-image",
-    },
-}
-"""Names of earlier versions, which still work."""
 
 
 @lru_cache
@@ -53,11 +43,6 @@ def _entries(kind: Kind) -> Mapping[str, tuple[EntryPoint, ...]]:
 def names(kind: Kind) -> list[str]:
     """The registered names, sorted."""
     return list(_entries(kind))
-
-
-def current_name(kind: Kind, name: str) -> str:
-    """The name as it is today; a plug-in that was renamed is still found by its old name."""
-    return RENAMED.get(kind, {}).get(name, name)
 
 
 def load(kind: Kind, name: str) -> Callable[..., Any]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from dp2bench.core.registry import current_name
+from dp2bench.core.renames import current_name
 
 _SIZES = ("small", "medium", "large")
 _SUBSETS = frozenset({*_SIZES, "face", "person", "person_with_surface"})

@@ -9,16 +9,15 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from dp2bench.core.contracts import ComponentMeta
-from dp2bench.core.types import Category, Image, People, Sample, SurfaceMap
+from dp2bench.core.boxes import box_iou
+from dp2bench.core.contracts import ComponentMeta, Detector
+from dp2bench.core.types import Category, Image, People, Sample, SurfaceMap, fill_boxes
 from dp2bench.detection import checkpoints
-from dp2bench.detection.matching import fill_boxes
 from dp2bench.detection.photo.blazepose import BODY
 from dp2bench.detection.photo.faces import FaceFinder
 from dp2bench.detection.photo.masks import mask_of
 from dp2bench.detection.photo.networks import BoxNetwork, Pose, PoseNetwork
 from dp2bench.detection.photo.surfaces import surface_of
-from dp2bench.metrics.coverage import box_iou
 from dp2bench.weights import embedded
 
 BOX_WEIGHTS, POSE_WEIGHTS = "nanodet-g", "blazepose-heavy"
@@ -34,7 +33,7 @@ _PRESENT_SHARED = 0.35
 """Score that a box needs beside its flag where the pose is another's."""
 
 
-class PhotoDetector:
+class PhotoDetector(Detector):
     """People in photographs, with masks, keypoints, surfaces and faces; faces of nobody's body are detections of their own.
 
     A box is a person where it scores above ``certain_score``, or where the pose network sees somebody in it. Nobody who may be there is

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp2bench.core.types import SurfaceMap
-from dp2bench.datasets.passersby import raster
-from dp2bench.datasets.passersby.body import SKIN_VERTICES, kit
-from dp2bench.datasets.passersby.template import NAME
+from dp2bench.datasets.passersby.rendering import raster
+from dp2bench.datasets.passersby.rendering.body import SKIN_VERTICES, kit
+from dp2bench.datasets.passersby.rendering.template import NAME
 from dp2bench.detection.photo.networks import Pose
 
 Floats = NDArray[np.float64]

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from dp2bench.core import templates
-from dp2bench.datasets.passersby import people as cast
-from dp2bench.datasets.passersby.body import SKIN_VERTICES, kit, rotation
+from dp2bench.datasets.passersby.rendering import posing as cast
+from dp2bench.datasets.passersby.rendering.body import SKIN_VERTICES, kit, rotation
 from dp2bench.detection.photo import surfaces
 from dp2bench.detection.photo.networks import Pose
 
