@@ -324,7 +324,8 @@ class CocoAnnotations:
     def people(self, image: ImageRow, size: tuple[int, int]) -> People:
         """The people of a picture of (H, W) pixels, in the file's order.
 
-        Where a mask and its box overlap by less than half, both are replaced: nobody knows which of them is right.
+        Where a mask and its box overlap by less than half, or the mask has not the ``area`` that is stated, both count: nobody knows
+        which of them is right.
 
         Raises:
             AnnotationError: names file, picture and annotation.
@@ -581,6 +582,11 @@ def _check_row(row: AnnotationRow, size: tuple[int, int], where: str) -> None:
             f"{where} has a box within the first pixel, {_numbers(row.bbox)}: these look like shares of the picture.",
             "Write `bbox` in pixels: multiply by the picture's width and height.",
         )
+    if not row.segmentation and row.area is not None and row.area > 1.1 * w * h + 16:
+        raise AnnotationError(
+            f"{where} has an area of {row.area:g} pixels, more than its box {_numbers(row.bbox)} holds.",
+            "Correct `bbox` (x, y, width, height in pixels) or `area`.",
+        )
     _check_keypoints(row, where)
     if row.face is not None and not _meet(_corners(row.face), row.corners, 2 + max(w, h) / 2):
         raise AnnotationError(
@@ -648,7 +654,7 @@ def _check_keypoints(row: AnnotationRow, where: str) -> None:
 
 
 def _agree(row: AnnotationRow, size: tuple[int, int], where: str) -> bool:
-    """Whether box and mask overlap by half at least, or there is but one of them; an error where they do not meet."""
+    """Whether box, mask and stated area fit each other, or there is but one of them; an error where box and mask do not meet."""
     extent = _extent(row, size, where)
     if extent is None:
         return True
@@ -660,7 +666,8 @@ def _agree(row: AnnotationRow, size: tuple[int, int], where: str) -> bool:
             f"{where} has its box at {_numbers(row.bbox)} and its mask elsewhere.",
             "Correct the one that is wrong (`bbox` is x, y, width, height in pixels), or delete `segmentation`: the box then counts.",
         )
-    if isinstance(row.segmentation, RunLengths) and row.area == _counts(row.segmentation, where)[1::2].sum():
+    drawn = _area(row, where)
+    if isinstance(row.segmentation, RunLengths) and row.area == drawn:
         return True  # the mask is as its writer meant it: detectors' boxes are of whole people, their masks of what is seen
     iou = _slack_iou(extent, box)
     if iou < 0.5 and w > x and h > y and _slack_iou(extent, as_corners) > 0.9:
@@ -668,7 +675,20 @@ def _agree(row: AnnotationRow, size: tuple[int, int], where: str) -> bool:
             f"{where} has a box {_numbers(row.bbox)} that fits its mask as x0, y0, x1, y1 alone.",
             "Write `bbox` as x, y, width, height.",
         )
-    return iou >= 0.5
+    # Some write the box's area, which says nothing of the mask.
+    stated = None if row.area is None or abs(row.area - w * h) <= 0.01 * w * h + 1 else row.area
+    return iou >= 0.5 and (stated is None or abs(stated - drawn) <= 0.25 * max(stated, drawn) + 16)
+
+
+def _area(row: AnnotationRow, where: str) -> float:
+    """Pixels of a mask: of run lengths, or within the outlines of polygons, as the official files state it."""
+    if isinstance(row.segmentation, RunLengths):
+        return float(_counts(row.segmentation, where)[1::2].sum())
+    total = 0.0
+    for polygon in row.polygons:
+        x, y = np.array(polygon).reshape(-1, 2).T
+        total += abs(float(x @ np.roll(y, 1) - y @ np.roll(x, 1))) / 2
+    return total
 
 
 def _extent(row: AnnotationRow, size: tuple[int, int], where: str) -> NDArray[np.float32] | None:

@@ -263,6 +263,9 @@ def write_arrays(folder: Path, boxes_name: str, boxes: NDArray[Any], landmarks: 
 def _load(path: Path) -> NDArray[np.float32]:
     try:
         with path.open("rb") as file:
-            return np.asarray(np.lib.format.read_array(file, allow_pickle=False), np.float32)
-    except (OSError, ValueError, TypeError, EOFError, SyntaxError, MemoryError, OverflowError) as error:
+            array = np.lib.format.read_array(file, allow_pickle=False)
+        if array.dtype.kind not in "iuf":
+            raise ValueError(f"its values are {array.dtype}")
+        return np.asarray(array, np.float32)
+    except Exception as error:  # a damaged header is read as Python, and raises anything
         raise AnnotationError(f"{path} cannot be read: {error}.", _GET_IT) from error

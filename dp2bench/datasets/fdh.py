@@ -101,7 +101,9 @@ class FDH(CropDataset):
         check_upright(read_header(data), sample.path, "Its masks")
         crop = FDHCrops(shards, self.template)[place]
         h, w = crop.hole.shape
-        person = ~crop.mask if crop.person is None else crop.person
+        person = crop.hole if crop.person is None else crop.person
+        if 4 * np.count_nonzero(person) < np.count_nonzero(crop.hole):
+            person = crop.hole  # the hole is the person, widened by a few pixels
         ys, xs = np.flatnonzero(person.any(1)), np.flatnonzero(person.any(0))
         box = [xs[0], ys[0], xs[-1] + 1, ys[-1] + 1] if len(ys) else [0, 0, w, h]
         keypoints = crop.keypoints * np.array([w, h, 2], np.float32)
@@ -242,8 +244,11 @@ class FDHCrops(Crops):
         )
 
     def _mask(self, place: int, ending: str, size: tuple[int, int]) -> NDArray[np.bool_]:
+        data = self.shards.member(place, ending)
         try:
-            with PILImage.open(io.BytesIO(self.shards.member(place, ending))) as picture:
+            with PILImage.open(io.BytesIO(data)) as picture:
+                picture.verify()  # checksums: Pillow decodes a damaged PNG without a word
+            with PILImage.open(io.BytesIO(data)) as picture:
                 if picture.size != (size[1], size[0]):
                     raise self._broken(place, f"a {ending} of {picture.size} pixels")
                 found = np.asarray(picture) > 0

@@ -90,7 +90,9 @@ class Shards:
             found: NDArray[Any] = np.lib.format.read_array(
                 io.BytesIO(self.member(place, ending)), allow_pickle=False
             )
-        except (ValueError, EOFError, OSError, SyntaxError, MemoryError, OverflowError) as error:
+        except DatasetError:
+            raise
+        except Exception as error:  # a damaged header is read as Python, and raises anything
             key, number, _ = self._rows[place]
             raise DatasetError(
                 f"{key}.{ending} of {self.files[number]} is no array: {error}.", "Get the archive again."

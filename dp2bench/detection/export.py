@@ -289,6 +289,8 @@ def read_ids(path: Path, wanted_for: str) -> NDArray[np.int64]:
     """(H, W) ids of a PNG. Raises AnnotationError for one that is missing, damaged, or of a kind that is no mask."""
     try:
         with PILImage.open(path) as picture:
+            picture.verify()  # checksums: Pillow decodes a damaged PNG without a word
+        with PILImage.open(path) as picture:
             if picture.mode not in _ID_FORMATS:
                 raise AnnotationError(
                     f"{path} is a picture of the kind {picture.mode}, which holds no ids.",
