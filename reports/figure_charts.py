@@ -261,8 +261,9 @@ def histograms(group: Group, figure: Histograms, evidence: Sequence[Artifacts], 
 
 
 def _normalised(counts: Sequence[float]) -> Array:
-    values = np.array(counts, float)
-    return values / values.sum()
+    values: Array = np.array(counts, float)
+    values /= values.sum()
+    return values
 
 
 def _last(shares: Iterable[Array]) -> int:
