@@ -41,7 +41,7 @@ class Silhouette(RetrievalAttack):
     """The outline of what was replaced, learned from other people's outlines.
 
     An upper bound for whoever sees the region well: every method that replaces exactly a person's pixels publishes it. The control,
-    ``clear>clear-clear``, is the outline of the true mask.
+    ``clear-clear-clear``, is the outline of the true mask.
     """
 
     meta: ClassVar[AttackMeta] = AttackMeta(

@@ -98,7 +98,7 @@ class Scenario:
     gallery: Version
 
     def __str__(self) -> str:
-        return f"{self.train}>{self.query}-{self.gallery}"
+        return f"{self.train}-{self.query}-{self.gallery}"
 
 
 @dataclass(frozen=True)

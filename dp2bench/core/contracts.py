@@ -198,6 +198,7 @@ class RunContext:
         p_value: float | None = None,
         lift: float | None = None,
         ci95: tuple[float, float] | None = None,
+        by: str = "",
     ) -> Score:
         """Record a score with the values behind it.
 
@@ -206,7 +207,8 @@ class RunContext:
 
         Args:
             metric: one of the task's `TaskMeta.metrics`.
-            units: value of each query, picture or person by its id, in the metric's unit; None where the score is no mean of any.
+            units: value of each query, picture or person by its id, in the metric's unit; None where the score is no mean of any. Units
+                of one cluster (identity), which are not independent, say so in their ids; see `dp2bench.core.results.CLUSTER`.
             scenario: one of the task's `TaskMeta.scenarios`; empty where there is one alone.
             subset: of the units, as in ``small``; empty for all.
             value: the score; the mean of ``units`` by default.
@@ -216,6 +218,7 @@ class RunContext:
             p_value: of the value under ``chance``.
             lift: share of the way from ``chance`` to the value on clear pictures.
             ci95: 95 % interval where the task knows a better one than the bootstrap over units.
+            by: see `Score`.
 
         Raises:
             ValueError: recorded twice, neither units nor a value with n, or a number that is not finite.
@@ -243,6 +246,7 @@ class RunContext:
             p_value=p_value,
             lift=lift,
             ci95=ci95,
+            by=by,
         )
         if not np.isfinite(list(values.values())).all():
             raise ValueError(f"{score.name}: a unit's value is not finite")

@@ -15,6 +15,8 @@ from dp2bench.core.figures import Figure
 from dp2bench.core.upgrades import UPGRADES
 
 SCHEMA_VERSION = 2
+CLUSTER = "::"
+"""In a unit's id, what parts the cluster it belongs to (an identity) from its name: ``129::0129_c1s1_000001_00.jpg``."""
 
 
 class _Closed(BaseModel):
@@ -70,6 +72,7 @@ class Score(_Closed):
         lift: (value - chance) / (value on clear pictures - chance): 0 at chance, 1 where nothing is lost.
         ci95: 95 % interval over units, in the metric's unit.
         per_seed: the value of each seed.
+        by: whose score it is, where the best of several attackers is reported; empty elsewhere.
 
     """
 
@@ -84,6 +87,7 @@ class Score(_Closed):
     lift: float | None = None
     ci95: tuple[float, float] | None = None
     per_seed: tuple[float, ...] = ()
+    by: str = ""
 
     @property
     def name(self) -> str:
