@@ -6,11 +6,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from dp2bench.core.types import Missed, People
+
 PIXEL = 8
 """Grey levels of the most different channel beyond which a pixel changed; JPEG at quality 95 stays below but at edges."""
 PERSON = 8.0
 """Mean grey levels beyond which a person may count as changed; JPEG at quality 50 stays below."""
-EXPLAINED = 0.9
+EXPLAINED = 0.8
 """Share of a person's variance that an affine colour map of the output may explain before it counts as the same picture."""
 DETAIL = 0.5
 """The same for what is finer than `FINE` pixels: blur and pixelation keep the coarse colours and lose this."""
@@ -58,6 +60,37 @@ def unchanged_reason(before: NDArray[np.uint8], after: NDArray[np.uint8], mask: 
         return ""
     fine = [_fine(picture, mask)[mask] for picture in (before, after)]
     return "only their colours were mapped" if _explained(*fine) >= DETAIL else ""
+
+
+def unchanged_people(
+    before: NDArray[np.uint8], after: NDArray[np.uint8], people: People, *, faces: bool = False
+) -> list[Missed]:
+    """Who of the people is still there, by looking; see `unchanged_reason`.
+
+    Args:
+        before: (H, W, 3).
+        after: the output, of the same size.
+        people: found in ``before``; a person without a mask is their box.
+        faces: whether faces alone were to be replaced; a person without a face has nothing that could be compared.
+
+    """
+    boxes = people.faces if faces else people.boxes
+    found: list[Missed] = []
+    if boxes is None:
+        return found
+    size = np.array([before.shape[1], before.shape[0]] * 2)
+    for i, box in enumerate(boxes):
+        if not np.isfinite(box).all():
+            continue
+        x0, y0, x1, y1 = np.clip(np.round(box), 0, size).astype(int)
+        window = np.s_[y0:y1, x0:x1]
+        if people.masks is None or faces:
+            mask = np.ones((max(y1 - y0, 0), max(x1 - x0, 0)), np.bool_)
+        else:
+            mask = people.masks[i][window]
+        if reason := unchanged_reason(before[window], after[window], mask):
+            found.append(Missed(i, reason))
+    return found
 
 
 def _explained(x: NDArray[np.float64], y: NDArray[np.float64]) -> float:

@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Progress, no_progress
+from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Progress, Scope, no_progress
 from dp2bench.core.errors import Dp2benchError, PictureError, writing
 from dp2bench.core.hashing import content_sha256
 from dp2bench.core.paths import check_distinct
 from dp2bench.core.people_io import save_people
 from dp2bench.core.results import Coverage
 from dp2bench.core.seeds import derive_seed
-from dp2bench.core.types import Image, Missed, People, Sample, SampleId
+from dp2bench.core.types import Anonymized, Image, Missed, People, Sample, SampleId
+from dp2bench.metrics.changes import unchanged_people
 
 CHUNK = 16
 """Pictures handed to a detector at once."""
@@ -223,14 +224,22 @@ def anonymized_pictures(
                     f"The method {method.meta.name} returned {result.image.dtype} {result.image.shape} for {sample.path}, a picture of {image.shape}.",
                     "A method must keep size and type; `anonymize` has a defect.",
                 )
-            counter.count(split, sample.id, len(found), result.missed)
+            missed = _all_missed(image, result, found, method.meta.scope)
+            counter.count(split, sample.id, len(found), missed)
             counter.look(sample.id, found)
             annotated = dataset.people(sample)
             if annotated is not None:
                 counter.undetected = (counter.undetected or 0) + unfound_people(annotated, found)
             yield split, sample.id, result.image
             if journal is not None:  # whoever asks for the next picture has written this one
-                journal.finish(sample, len(found), result.missed)
+                journal.finish(sample, len(found), missed)
+
+
+def _all_missed(image: Image, result: Anonymized, people: People, scope: Scope) -> list[Missed]:
+    """Whom the method says it left, and whoever looks as before whatever it says: coverage is measured, not believed."""
+    said = {m.person: m for m in result.missed}
+    seen = {m.person: m for m in unchanged_people(image, result.image, people, faces=scope == "face")}
+    return [(seen | said)[i] for i in sorted(seen | said)]
 
 
 def measured_coverage(
@@ -239,9 +248,7 @@ def measured_coverage(
     people: Mapping[str, Mapping[str, People]],
     progress: Progress = no_progress,
 ) -> CoverageCounter:
-    """Coverage of a folder that another tool made, by looking, in the splits of ``people``: a person counts as anonymized when the
-    pixels inside the mask (or box) differ by more than 8 grey levels on average, which re-encoding as JPEG does not reach.
-    """
+    """Coverage of a folder that another tool made, in the splits of ``people``: by looking, as `unchanged_people` does."""
     counter = CoverageCounter()
     for split in people:
         others: dict[SampleId, Sample] = {s.id: s for s in anonymized.samples(split)}
@@ -262,17 +269,7 @@ def measured_coverage(
                 other = "the anonymized picture has another size"
                 counter.leave(split, sample.id, [Missed(i, other) for i in range(len(found))])
                 continue
-            difference = np.abs(before.astype(np.int16) - after).mean(2)
-            unchanged = []
-            for i in range(len(found)):
-                x0, y0, x1, y1 = np.clip(
-                    np.round(found.boxes[i]), 0, [before.shape[1], before.shape[0]] * 2
-                ).astype(int)
-                window = difference[y0:y1, x0:x1]
-                inside: Any = window if found.masks is None else window[found.masks[i, y0:y1, x0:x1]]
-                if inside.size == 0 or inside.mean() <= 8:
-                    unchanged.append(Missed(i, "looks unchanged"))
-            counter.leave(split, sample.id, unchanged)
+            counter.leave(split, sample.id, unchanged_people(before, after, found))
             annotated = clear.people(sample)
             if annotated is not None:
                 counter.undetected = (counter.undetected or 0) + unfound_people(annotated, found)
