@@ -254,7 +254,7 @@ def _score_row(names: Names, score: Score, base: Result, head: Result) -> Row:
 
 
 def _judge(row: Row, pair: Pair, seeds: Variance | None, level: float, policy: Policy) -> Row:
-    tolerance = policy.tolerance_of(row.result, row.score, row.unit, pair.base.value)
+    tolerance = policy.tolerance_of(row.result, row.score, row.unit, pair.base.value, _reach(pair.base))
     # with one seed each, luck and strength cannot be told apart
     shift = strength_shift(pair) if seeds is not None else 0.0
     difference = pair.head.value - pair.base.value - shift
@@ -274,6 +274,14 @@ def _judge(row: Row, pair: Pair, seeds: Variance | None, level: float, policy: P
         )
     verdict: Verdict = "better" if (difference > 0) == pair.metric.higher_is_better else "worse"
     return replace(row, verdict=verdict, note=strength)
+
+
+def _reach(score: Score) -> float | None:
+    """How far the score on clear pictures lies above chance, from lift and value; None where the lift says nothing of it."""
+    if score.lift is None or score.chance is None or abs(score.lift) < _EPSILON:
+        return None
+    reach = (score.value - score.chance) / score.lift
+    return reach if reach > 0 else None
 
 
 def _tests(pairs: Iterable[tuple[Row, Pair]]) -> int:

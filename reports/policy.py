@@ -28,6 +28,7 @@ class Policy(BaseModel):
     Attributes:
         alpha: chance that two equal runs fail, over all scores together, at most.
         tolerance: for scores that are fractions (0.01 is one point).
+        lift_tolerance: for scores with a lift, as a share of the way from chance to the score on clear pictures.
         relative_tolerance: for all other scores, as a share of BASE's value.
         tolerances: by pattern, in the score's unit.
         ignore: patterns of scores that are left out; coverage and missing results never are.
@@ -40,6 +41,7 @@ class Policy(BaseModel):
     schema_version: Literal[1] = 1
     alpha: float = Field(default=0.01, gt=0, lt=0.5)
     tolerance: Tolerance = 0.01
+    lift_tolerance: Tolerance = 0.01
     relative_tolerance: Tolerance = 0.05
     tolerances: Mapping[str, Tolerance] = Field(default_factory=dict)
     ignore: tuple[str, ...] = ()
@@ -50,11 +52,16 @@ class Policy(BaseModel):
     def _empty(cls, value: Any) -> Any:
         return {} if value is None else value
 
-    def tolerance_of(self, result: str, score: str, unit: str, base: float) -> float:
-        """The tolerance of a score whose value in BASE is ``base``, in its unit; ``result`` is ``method/dataset/task``."""
+    def tolerance_of(self, result: str, score: str, unit: str, base: float, reach: float | None = None) -> float:
+        """The tolerance of a score whose value in BASE is ``base``, in its unit; ``result`` is ``method/dataset/task``.
+
+        ``reach`` is how far the score on clear pictures lies above chance; None where the score has no lift.
+        """
         for pattern, value in self.tolerances.items():
             if matches(pattern, result, score):
                 return value
+        if reach is not None:
+            return self.lift_tolerance * reach
         return self.tolerance if unit == "fraction" else self.relative_tolerance * abs(base)
 
 

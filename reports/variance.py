@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.core.results import Metric, Score
+from dp2bench.core.results import CLUSTER, Metric, Score
 
 _Z95 = 1.959964
 
@@ -42,18 +42,30 @@ def unit_variance(pair: Pair) -> Variance | None:
     """What other units would change, in the score's unit squared; None where nothing says it.
 
     With the same units in both runs: the bootstrap variance of the mean of their differences. For a mean that has a closed form, so
-    nothing is drawn, and the tails that many tests need have no resampling noise. Otherwise both 95 % intervals, as if the units
-    were independent. Units whose mean is not the score (average precision over a dataset, FID) are not used.
+    nothing is drawn, and the tails that many tests need have no resampling noise. Units of one cluster (identity) move together, so
+    clusters are what is drawn. Otherwise both 95 % intervals, as if the units were independent. Units whose mean is not the score
+    (average precision over a dataset, FID) are not used.
     """
     differences = _differences(pair)
     if differences is not None:
-        return Variance(float(differences.var(ddof=1)) / len(differences), len(differences) - 1)
+        return _clustered(differences, sorted(pair.base_units))
     known = [s for s in (pair.base, pair.head) if s.ci95 is not None]
     if not known:
         return None
     parts = [Variance(((s.ci95[1] - s.ci95[0]) / 2 / _Z95) ** 2, max(s.n - 1, 1)) for s in known if s.ci95]
     # one known interval stands for both: the same units were measured
     return _sum(parts * (3 - len(parts)))
+
+
+def _clustered(differences: NDArray[np.float64], units: Sequence[str]) -> Variance | None:
+    """Of the mean of differences whose units say by their ids what cluster they belong to; units without one are their own."""
+    clusters = [unit.partition(CLUSTER)[0] if CLUSTER in unit else unit for unit in units]
+    member = np.unique(clusters, return_inverse=True)[1]
+    sums = np.bincount(member, differences - differences.mean())
+    n = len(sums)
+    if n < 2:
+        return None
+    return Variance(float((sums**2).sum()) * n / (n - 1) / len(differences) ** 2, n - 1)
 
 
 def _differences(pair: Pair) -> NDArray[np.float64] | None:

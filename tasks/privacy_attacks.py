@@ -120,12 +120,11 @@ class PrivacyAttacks(Task):
         reference="arXiv 2304.01635 and 2210.10651 (adaptive attackers); 2107.06018 (memorisation); 1703.07220 (attributes).",
     )
 
-    def __init__(
-        self, *, attacks: Sequence[str] = MINI, height: int = 128, width: int = 64
-    ) -> None:
+    def __init__(self, *, attacks: Sequence[str] = MINI, height: int = 128, width: int = 64) -> None:
         if isinstance(attacks, str) or not attacks:
             raise Dp2benchError(
-                "privacy-attacks: attacks must be a list of names.", f"Write e.g. attacks: [{', '.join(MINI[:2])}]."
+                "privacy-attacks: attacks must be a list of names.",
+                f"Write e.g. attacks: [{', '.join(MINI[:2])}].",
             )
         self.attacks = tuple(attacks)
         self.height, self.width = int(height), int(width)
@@ -159,32 +158,48 @@ class PrivacyAttacks(Task):
             context.cache, device=context.device, threads=context.threads, progress=context.progress
         )
         splits = load_splits(clear, anonymized, SPLITS, (self.height, self.width), extract, context.people)
-        outcomes: list[_Outcome] = []
-        left_out: dict[str, str] = {}
-        for name in self.attacks:
-            attack: Attack = registry.create("attacks", name, {})
-            if reason := attack.missing(splits["train"]):
-                left_out[attack.meta.name] = reason
-                continue
-            attack.fit(splits["train"], context)
-            found = attack.score(splits["query"], splits["gallery"], context)
-            validated = _validated(name, splits["train"], context) if attack.meta.identifies else {}
-            outcomes.append(_Outcome(attack, found, validated))
-        if not outcomes:
-            raise DatasetError(
-                f"No attack can be made on {clear.meta.name}: "
-                + "; ".join(f"{name}: {why}" for name, why in left_out.items())
-                + ".",
-                "Take other attacks, or a detector that finds masks.",
-            )
-        rows = _record(outcomes, context)
-        worst = _record_worst(outcomes, rows, context)
-        text = json.dumps({"worst": worst, "attacks": rows, "left_out": left_out}, sort_keys=True)
-        (context.artefacts / "attacks.json").write_text(text + "\n", "utf-8")
+        attacks = [registry.create("attacks", name, {}) for name in self.attacks]
+        outcomes, worst = record_attacks(attacks, splits, context)
         _keep_curves(outcomes, worst, anonymized, clear, splits, context)
 
 
-def _validated(name: str, train: Split, context: RunContext) -> dict[str, float]:
+def record_attacks(
+    attacks: Sequence[Attack], splits: Mapping[str, Split], context: RunContext
+) -> tuple[list[_Outcome], dict[str, Any] | None]:
+    """Fit and score attacks, record what they measure, and choose the worst; what each found, and the worst's name and scenario.
+
+    Args:
+        attacks: not yet fitted.
+        splits: ``train``, ``query`` and ``gallery``.
+        context: takes the scores, and ``attacks.json`` among the artefacts.
+
+    Raises:
+        DatasetError: none of the attacks can be made, as masks or other knowledge is missing.
+
+    """
+    outcomes: list[_Outcome] = []
+    left_out: dict[str, str] = {}
+    for attack in attacks:
+        if reason := attack.missing(splits["train"]):
+            left_out[attack.meta.name] = reason
+            continue
+        attack.fit(splits["train"], context)
+        found = attack.score(splits["query"], splits["gallery"], context)
+        validated = _validated(type(attack), splits["train"], context) if attack.meta.identifies else {}
+        outcomes.append(_Outcome(attack, found, validated))
+    if not outcomes:
+        raise DatasetError(
+            f"No attack can be made: {'; '.join(f'{name}: {why}' for name, why in left_out.items())}.",
+            "Take other attacks, or a detector that finds masks.",
+        )
+    rows = _record(outcomes, context)
+    worst = _record_worst(outcomes, rows, context)
+    text = json.dumps({"worst": worst, "attacks": rows, "left_out": left_out}, sort_keys=True)
+    (context.artefacts / "attacks.json").write_text(text + "\n", "utf-8")
+    return outcomes, worst
+
+
+def _validated(make: type[Attack], train: Split, context: RunContext) -> dict[str, float]:
     """How far above its floor each scenario comes on train identities, the mean over folds; nothing where there are too few people."""
     from dp2bench.attacks.retrieval import RetrievalAttack
 
@@ -194,7 +209,7 @@ def _validated(name: str, train: Split, context: RunContext) -> dict[str, float]
     fold = np.random.default_rng(derive_seed(context.seed, "folds")).permutation(len(people)) % _FOLDS
     found: dict[str, list[float]] = {}
     for k in range(_FOLDS):
-        attack = registry.create("attacks", name, {})
+        attack = make()
         if not isinstance(attack, RetrievalAttack):
             return {}
         held = np.isin(train.clear.identities, people[fold == k])

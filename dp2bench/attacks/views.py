@@ -96,7 +96,14 @@ def _load(
     return Split(
         view,
         View(
-            view.names, view.identities, view.cameras, np.stack(pictures[1]), extract, view.masks, view.keypoints, table
+            view.names,
+            view.identities,
+            view.cameras,
+            np.stack(pictures[1]),
+            extract,
+            view.masks,
+            view.keypoints,
+            table,
         ),
     )
 
@@ -121,7 +128,9 @@ def _of_person(
     if people.masks is not None:
         mask = people.masks[person]
         if mask.shape != size:
-            mask = cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST).astype(np.bool_)
+            mask = cv2.resize(mask.astype(np.uint8), size[::-1], interpolation=cv2.INTER_NEAREST).astype(
+                np.bool_
+            )
     if people.keypoints is not None:
         points = people.keypoints[person].copy()
         points[:, 0] *= size[1] / shape[1]

@@ -84,9 +84,8 @@ def unchanged_people(
             continue
         x0, y0, x1, y1 = np.clip(np.round(box), 0, size).astype(int)
         window = np.s_[y0:y1, x0:x1]
-        if people.masks is None or faces:
-            mask = np.ones((max(y1 - y0, 0), max(x1 - x0, 0)), np.bool_)
-        else:
+        mask = np.ones(before[window].shape[:2], np.bool_)
+        if people.masks is not None and not faces:
             mask = people.masks[i][window]
         if reason := unchanged_reason(before[window], after[window], mask):
             found.append(Missed(i, reason))

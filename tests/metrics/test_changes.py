@@ -15,14 +15,26 @@ from dp2bench.core.types import People
 from dp2bench.metrics.changes import changed_pixels, unchanged_people, unchanged_reason
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "attacks"))
-from world import draw  # noqa: E402
+from world import draw
 
 # as soft as a camera's pictures: noise of single pixels is what an encoder drops first
 PEOPLE = [(cv2.GaussianBlur(d[0], (0, 0), 0.8), d[1]) for d in (draw(p, p % 4, 0) for p in range(12))]
 
 
 def _jpeg(picture, quality):
-    return cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444])[1], 1)
+    return cv2.imdecode(
+        cv2.imencode(
+            ".jpg",
+            picture,
+            [
+                cv2.IMWRITE_JPEG_QUALITY,
+                quality,
+                cv2.IMWRITE_JPEG_SAMPLING_FACTOR,
+                cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+            ],
+        )[1],
+        1,
+    )
 
 
 def _grey(picture, mask):
@@ -50,7 +62,9 @@ UNCHANGED = {
     "the negative": lambda p, m: 255 - p,
     "channels exchanged": lambda p, m: p[..., ::-1].copy(),
     "a tint": lambda p, m: np.clip(p * [1.2, 1.0, 0.7] + [0, 20, 0], 0, 255).astype(np.uint8),
-    "a mask six pixels too small": lambda p, m: _grey(p, cv2.erode(m.astype(np.uint8), np.ones((13, 13))) > 0),
+    "a mask six pixels too small": lambda p, m: _grey(
+        p, cv2.erode(m.astype(np.uint8), np.ones((13, 13))) > 0
+    ),
 }
 CHANGED = {"grey": _grey, "noise": _noise, "somebody else": _other}
 
@@ -68,7 +82,9 @@ def test_who_was_replaced_is_not_accused(way):
 
 
 @given(
-    st.tuples(*[st.floats(0.5, 1.3)] * 3), st.tuples(*[st.floats(-20, 20)] * 3), st.integers(0, len(PEOPLE) - 1)
+    st.tuples(*[st.floats(0.5, 1.3)] * 3),
+    st.tuples(*[st.floats(-20, 20)] * 3),
+    st.integers(0, len(PEOPLE) - 1),
 )
 def test_no_affine_map_of_colours_hides_anybody(gain, offset, person):
     picture, mask = PEOPLE[person]
@@ -87,7 +103,9 @@ def test_people_by_mask_box_and_face():
     assert [m.person for m in unchanged_people(before, after, people)] == [1]
     assert [m.person for m in unchanged_people(before, before, people)] == [0, 1]
     faces = np.array([[25, 5, 39, 25], [np.nan] * 4], np.float32)
-    assert [m.person for m in unchanged_people(before, before, People.of(boxes, faces=faces), faces=True)] == [0]
+    assert [
+        m.person for m in unchanged_people(before, before, People.of(boxes, faces=faces), faces=True)
+    ] == [0]
     grey = np.full_like(before, 127)
     assert unchanged_people(before, grey, People.of(boxes, faces=faces), faces=True) == []
 

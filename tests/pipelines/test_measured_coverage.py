@@ -15,7 +15,7 @@ from dp2bench.datasets.market1501 import Market1501
 from dp2bench.pipelines.anonymize import anonymize_dataset
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "attacks"))
-from world import draw  # noqa: E402
+from world import draw
 
 
 class _Masks:
