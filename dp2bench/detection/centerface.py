@@ -57,8 +57,8 @@ class _InvertedResidual(nn.Module):
         self.skip = stride == 1 and inputs == outputs
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.expand is None else F.relu(self.expand(x), inplace=True)
-        y = self.project(F.relu(self.depthwise(y), inplace=True))
+        wide = x if self.expand is None else F.relu(self.expand(x), inplace=True)
+        y: Tensor = self.project(F.relu(self.depthwise(wide), inplace=True))
         return x + y if self.skip else y
 
 
@@ -177,9 +177,10 @@ class CenterFace(Detector):
         how = cv2.INTER_CUBIC if size[0] > 1.5 * h else cv2.INTER_LINEAR
         resized = cv2.resize(image, (size[1], size[0]), interpolation=how)
         x = torch.from_numpy(resized.astype(np.float32)).to(self.device).permute(2, 0, 1)[None]
-        maps = [m[0].cpu().numpy() for m in self.network()(x.contiguous(memory_format=torch.channels_last))]
+        said = self.network()(x.contiguous(memory_format=torch.channels_last))
+        heat, extent, offset, marks = (m[0].cpu().numpy() for m in said)
         least = self.score_threshold if threshold is None else threshold
-        boxes, scores, points = decode(*maps, least, self.overlap)
+        boxes, scores, points = decode(heat, extent, offset, marks, least, self.overlap)
         back = np.array([w / size[1], h / size[0]], np.float32)
         return boxes * np.tile(back, 2), scores, points * back
 
@@ -197,8 +198,8 @@ class CenterFace(Detector):
                     "Leave `weights` out: the package brings them.",
                 ) from error
             self._network = (
-                network.eval().requires_grad_(False).to(self.device, memory_format=torch.channels_last)
-            )  # type: ignore[call-overload]
+                network.eval().requires_grad_(False).to(self.device).to(memory_format=torch.channels_last)
+            )
         return self._network
 
 

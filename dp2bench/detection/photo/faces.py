@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from dp2bench.core.boxes import box_iou
 from dp2bench.core.types import Image
 from dp2bench.detection.centerface import CenterFace
 from dp2bench.detection.photo import blazepose
 from dp2bench.detection.photo.networks import Pose
-from dp2bench.metrics.coverage import box_iou, pair
+from dp2bench.metrics.coverage import pair
 
 _PICTURE = 640
 """Pixels of the longer side at which the whole picture is looked at: for faces of nobody's body, and close-ups."""
@@ -79,7 +80,7 @@ class FaceFinder:
         known = np.isfinite(expected).all(1)
         partner = np.full(len(boxes), -1)
         partner[known] = pair(box_iou(expected[known], found), _HEAD_IOU)
-        for i in np.flatnonzero(known):
+        for i in map(int, np.flatnonzero(known)):
             if partner[i] >= 0:
                 own[i] = found[partner[i]]
             elif (face := self._in_head(image, expected[i])) is not None:
@@ -88,9 +89,10 @@ class FaceFinder:
                 own[i] = expected[i]
         own, _ = _clipped(own, np.ones(len(own), np.float32), image, keep=True)
         left = [j for j in range(len(found)) if j not in partner]
-        left = [j for j in left if not (box_iou(found[[j]], own[np.isfinite(own[:, 0])]) > _SAME).any()]
+        taken = own[np.isfinite(own[:, 0])]
+        left = [j for j in left if not (box_iou(found[[j]], taken) > _SAME).any()]
         for j in list(left):  # to the smallest person around who has none
-            inside = _inside(found[j], boxes) & np.isnan(own[:, 0])
+            inside = np.asarray(_inside(found[j], boxes) & np.isnan(own[:, 0]))
             if inside.any():
                 areas = np.where(inside, (boxes[:, 2:] - boxes[:, :2]).prod(1), np.inf)
                 own[int(areas.argmin())] = found[j]
@@ -130,7 +132,7 @@ def _clipped(
     """Boxes within the picture; those outside go, or become NaN where every row has to stay (``keep``)."""
     limit = np.array([image.shape[1], image.shape[0]] * 2, np.float32)
     boxes = np.clip(boxes, 0, limit).astype(np.float32)
-    solid = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
+    solid: NDArray[np.bool_] = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
     if keep:
         return np.where(solid[:, None], boxes, np.nan).astype(np.float32), scores
     return boxes[solid], scores[solid]

@@ -127,7 +127,7 @@ def _without_holes(mask: NDArray[np.bool_], *, open_below: bool) -> NDArray[np.b
     border = np.pad(~mask, ((1, int(open_below)), (1, 1)), constant_values=True).astype(np.uint8)
     _, parts = cv2.connectedComponents(border, connectivity=4)
     outside = parts == parts[0, 0]
-    return ~outside[1 : 1 + mask.shape[0], 1:-1]
+    return np.asarray(~outside[1 : 1 + mask.shape[0], 1:-1])
 
 
 def _short(mask: NDArray[np.bool_], box: NDArray[np.floating]) -> float:
@@ -171,7 +171,7 @@ def _more(
         cv2.setRNGSeed(0)  # its clusters begin at random
         pixels = np.ascontiguousarray(crop[::_HALF, ::_HALF][picture])
         models = np.zeros((1, 65)), np.zeros((1, 65))
-        cv2.grabCut(pixels, seen, None, *models, 1, cv2.GC_INIT_WITH_MASK)
+        cv2.grabCut(pixels, seen, (0, 0, 1, 1), models[0], models[1], 1, cv2.GC_INIT_WITH_MASK)
         more[picture] = (seen == cv2.GC_FGD) | (seen == cv2.GC_PR_FGD)
     _, parts = cv2.connectedComponents(np.maximum(more, (small > _ON).astype(np.uint8)))
     joined = np.isin(parts, np.setdiff1d(parts[small > _ON], 0))

@@ -7,7 +7,7 @@ A CSPNet backbone, a path aggregation without convolutions, and a head that pred
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import cv2
 import numpy as np
@@ -54,9 +54,8 @@ class _Stage(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = skip = self.entry(x)
         for pair in self.pairs:
-            first, second = pair  # type: ignore[misc]
-            x = first(x)
-            x = torch.cat((second(x), x), 1)
+            x = cast("nn.ModuleList", pair)[0](x)
+            x = torch.cat((cast("nn.ModuleList", pair)[1](x), x), 1)
         return torch.cat((self.exit(x), skip), 1)
 
 
@@ -104,7 +103,7 @@ def prepare(image: Image, size: int) -> NDArray[np.float32]:
     scale = size / max(height, width)
     h, w = (max(1, int(np.ceil(side * scale / _MULTIPLE))) * _MULTIPLE for side in (height, width))
     resized = cv2.resize(image, (w, h), interpolation=cv2.INTER_LINEAR)
-    return normalise(resized)
+    return normalise(np.asarray(resized, np.uint8))
 
 
 def normalise(image: Image) -> NDArray[np.float32]:
@@ -141,10 +140,11 @@ def decode(
         ltrb = (logits[index, cell].softmax(-1) * bins).sum(-1) * stride
         boxes.append(torch.cat((centre - ltrb[:, :2], centre + ltrb[:, 2:]), 1))
         scores.append(score[cell])
-    box, score = torch.cat(boxes).cpu().numpy(), torch.cat(scores).cpu().numpy()
+    box = torch.cat(boxes).cpu().numpy()
+    best = torch.cat(scores).cpu().numpy()
     box *= np.array([width / w, height / h] * 2, np.float32)
-    keep = nms(box, score, _NMS_IOU)
-    return np.clip(box[keep], 0, np.array([width, height] * 2, np.float32)), score[keep]
+    keep = nms(box, best, _NMS_IOU)
+    return np.clip(box[keep], 0, np.array([width, height] * 2, np.float32)), best[keep]
 
 
 def convert(manifest: Path) -> dict[str, Tensor]:

@@ -65,7 +65,7 @@ class Pose:
         points = self.landmarks[list(blazepose.COCO)]
         inside = ((points[:, :2] >= 0) & (points[:, :2] < size[::-1])).all(1)
         visibility = np.where(points[:, 3:].prod(1) > 0.5, 2, 1) * inside
-        return np.c_[points[:, :2], visibility].astype(np.float32)
+        return np.asarray(np.c_[points[:, :2], visibility], np.float32)
 
 
 class PoseNetwork:
@@ -185,4 +185,4 @@ def _region(box: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def _loaded(network: _N, path: Path, device: torch.device) -> _N:
     network.load_state_dict({k: v.float() for k, v in read_state(path).items()}, strict=True)
-    return network.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return network.eval().requires_grad_(False).to(device).to(memory_format=torch.channels_last)

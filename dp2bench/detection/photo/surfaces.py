@@ -127,7 +127,8 @@ def bent(landmarks: Floats) -> Floats:
         for name, index in body.bones.items():
             if name.startswith(part.bones) and name.endswith(part.side):
                 moves[index] = move
-    return body.skin(body.template, moves)[:SKIN_VERTICES]
+    skin: Floats = body.skin(body.template, moves)[:SKIN_VERTICES]
+    return skin
 
 
 @cache

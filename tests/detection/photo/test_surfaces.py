@@ -16,7 +16,7 @@ SCALE = 150
 def seen(kind, yaw, seed=0):
     """(13380, 3) vertices in the picture and (33, 3) landmarks of somebody who walks, stands or waves."""
     body = kit()
-    moves = body.transforms(body.rest_heads, cast.pose(np.random.default_rng(seed), kind))
+    moves = body.transforms(body.rest_heads, cast.random_pose(np.random.default_rng(seed), kind))
     skin = body.skin(body.template, moves)
     joints, heads = body.keypoints(skin), {}
     for name in surfaces._TIPS.values():
@@ -78,7 +78,7 @@ def test_who_fits_no_body_has_no_surface():
     skin, marks = seen("stand", 0.0)
     mask = surfaces._drawn(skin, (400, 400)) >= 0
     assert surfaces.surface_of(pose_of(marks), mask) is not None
-    assert surfaces.surface_of(pose_of([*marks, 150, 0, 0]), mask) is None
+    assert surfaces.surface_of(pose_of(np.add(marks, [150, 0, 0])), mask) is None
     assert surfaces.surface_of(pose_of(marks), np.zeros((400, 400), bool)) is None
     tiny = np.zeros((400, 400), bool)
     tiny[200:220, 200:210] = True
