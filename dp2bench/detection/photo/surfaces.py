@@ -180,10 +180,10 @@ def _head(marks: Floats, rest: dict[int, Floats], scale: float) -> Floats:
 def _stretched(a: Floats, b: Floats, to_a: Floats, to_b: Floats, turn: Floats, scale: float) -> Floats:
     """(4, 4) that takes the bone a-b at rest to the picture: turned as little as is needed after the trunk, stretched along itself."""
     along, target = b - a, to_b - to_a
-    length, wanted = _length(along), _length(target)
-    along, target = along / length, target / max(wanted, 1e-6)
+    length, wanted = _length(along), max(_length(target), 1e-6)
+    along, target = along / length, target / wanted
     turned = turn @ along
-    turned /= _length(turned)
+    turned /= max(_length(turned), 1e-9)
     rotation = _least_rotation(turned, target) @ turn
     stretch = scale * (np.eye(3) - np.outer(along, along)) + wanted / length * np.outer(along, along)
     return _move(rotation @ stretch, a, to_a)
