@@ -29,7 +29,7 @@ from dp2bench.core.images import write_image
 from dp2bench.core.types import Category, People
 from dp2bench.detection.compact.networks import TEMPLATE
 from dp2bench.detection.ensemble import deepprivacy2
-from dp2bench.detection.export import overlay
+from dp2bench.detection.preview import draw_people
 from dp2bench.metrics.coverage import SIZES, match, size_of
 
 
@@ -137,7 +137,7 @@ def main() -> None:
         spent += time.perf_counter() - start
         counter.add(dataset.people(sample), got)
         if given.preview is not None:
-            write_image(given.preview / f"{Path(sample.id).name}.jpg", overlay(image, got))
+            write_image(given.preview / f"{Path(sample.id).name}.jpg", draw_people(image, got))
         if "image_id" not in sample.labels:
             continue
         ids.append(sample.labels["image_id"])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,7 +17,9 @@ if TYPE_CHECKING:
     from dp2bench.core.contracts import Anonymizer, ComponentMeta, Dataset, Detector
     from dp2bench.core.seeds import Seed
     from dp2bench.core.types import Anonymized, Image, People, Sample
-    from dp2bench.pipelines.anonymize import CoverageCounter
+    from dp2bench.datasets.folder import Folder
+    from dp2bench.pipelines.anonymize import CoverageCounter, ResumeLog
+    from dp2bench.pipelines.video import VideoOptions
 
 _SHOWN = 12
 
@@ -24,7 +29,8 @@ def anonymize(
         Path,
         typer.Argument(
             metavar="IN",
-            help="A picture, a video, a folder of pictures, or a dataset's folder (with --dataset).",
+            help="A picture, a video, a folder of pictures and videos, a dataset's folder (with --dataset), or a camera "
+            "(/dev/video0, v4l2:DEVICE, avfoundation:DEVICE, dshow:DEVICE), which records until --end or Ctrl-C.",
         ),
     ],
     out: Annotated[
@@ -107,11 +113,41 @@ def anonymize(
             help="Video: of one that is broken or cut off, which is refused otherwise, take what comes before.",
         ),
     ] = False,
+    start: Annotated[float, typer.Option(min=0, help="Video: begin at this second.")] = 0.0,
+    end: Annotated[
+        float | None,
+        typer.Option(help="Video: end at this second; of a camera, after so many.", show_default=False),
+    ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(help="Video: frames a second at most; others are dropped.", show_default=False),
+    ] = None,
+    max_size: Annotated[
+        int | None,
+        typer.Option(
+            help="Video: pixels of the longer side at most; larger frames are scaled down.",
+            show_default=False,
+        ),
+    ] = None,
+    codec: Annotated[
+        str | None,
+        typer.Option(help="Video: h264, h265 or vp9. By default h264, in .webm vp9.", show_default=False),
+    ] = None,
+    quality: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=63,
+            help="Video: the encoder's constant rate factor; lower is better.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Anonymize a picture, a video, a folder, or a dataset.
+    """Anonymize a picture, a video, a folder, a dataset, or what a camera sees.
 
-    Files that are no picture are reported and left out, never copied through; video frames that fail are written grey. Exit code 1
-    when anything was left out, anybody missed, or annotations need a look. A folder or video that was stopped goes on when the same command is given again.
+    Files that cannot be read are named and left out, never copied through; video frames that fail are written grey. Exit code 1 when
+    anything was left out, anybody missed, or annotations need a look. What was stopped, in whatever way, goes on when the same command is
+    given again.
 
     For example:
 
@@ -130,6 +166,8 @@ def anonymize(
     from dp2bench.core import registry
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.core.hashing import content_sha256
+    from dp2bench.datasets.video import Selection, encoder_for, is_camera, is_video_name
+    from dp2bench.pipelines.video import VideoOptions
 
     if (out is None) == (out_option is None):
         what = "There is no OUT." if out is None else "OUT is given twice."
@@ -137,14 +175,17 @@ def anonymize(
     target = out or out_option
     assert target is not None
     console = Console()
-    check_paths(source, target)
-    from dp2bench.datasets.video import is_video_name
-
+    camera = is_camera(source)
+    if not camera:
+        check_paths(source, target)
+    selection = Selection(start, math.inf if end is None else end, fps, max_size)
+    options = VideoOptions(selection, codec, quality)
     how = registry.create("methods", method, key_values("--argument", method_argument))
     arguments = key_values("--detector-argument", detector_argument)
-    opened = _opened(source, dataset, subset=subset)
+    is_video = camera or (source.is_file() and is_video_name(source))
+    opened = None if is_video else _opened(source, dataset, subset=subset)
     if detections is None:
-        usual = _usual_detector(opened) if dataset else "photo"
+        usual = _usual_detector(opened) if dataset and opened else "photo"
         arguments |= {"careful": True} if careful else {}
         who = registry.create("detectors", how.meta.detector or detector or usual, arguments)
     else:
@@ -153,30 +194,57 @@ def anonymize(
         "detector_arguments": detector_argument or [],
         "method_arguments": method_argument or [],
     }
-    if source.is_file() and is_video_name(source):
-        _video(
-            console,
-            source,
-            target,
-            who,
-            how,
-            seed,
-            max_gap,
-            preview,
-            settings,
-            audio=not no_audio,
-            keep_readable=keep_readable,
-        )
+    work = _Work(
+        console,
+        who,
+        how,
+        seed,
+        preview,
+        settings,
+        max_gap,
+        options,
+        audio=not no_audio,
+        keep_readable=keep_readable,
+    )
+    if is_video:
+        encoder_for(target, codec)
+        done = _camera(work, source, target) if camera else _video(work, source, target)
     else:
-        settings |= {
+        assert opened is not None
+        told = {
             "method": [method, repr(how.meta)],
             "detector": repr(who.meta),
+            "dataset": dataset,
             "seed": seed,
             "version": __version__,
+            "detections": None if detections is None else content_sha256(detections),
+            "video": [max_gap, no_audio, keep_readable, repr(options)],
         }
-        if detections is not None:
-            settings["detections"] = content_sha256(detections)
-        _pictures(console, opened, source, target, who, how, seed, preview, method, settings)
+        done = _pictures(work, opened, source, target, settings | told)
+    if not done:
+        raise typer.Exit(1)
+
+
+@dataclass
+class _Work:
+    """What is to be done, whatever it is done to."""
+
+    console: Console
+    who: Detector
+    how: Anonymizer
+    seed: int
+    preview: Path | None
+    settings: Mapping[str, Any]
+    max_gap: int
+    options: VideoOptions
+    audio: bool = field(kw_only=True)
+    keep_readable: bool = field(kw_only=True)
+
+    def say(self, text: str, label: str = "", style: str = "") -> None:
+        """See `tell`."""
+        from dp2bench.cli.terminal import tell
+
+        tell(self.console, text, label=label, style=style)
 
 
 def _opened(source: Path, dataset: str | None, *, subset: bool) -> Dataset:
@@ -200,103 +268,157 @@ def _usual_detector(dataset: Dataset) -> str:
     return "full-image" if first is None or dataset.people(first) is None else "annotations"
 
 
-def _pictures(
-    console: Console,
-    opened: Dataset,
-    source: Path,
-    target: Path,
-    who: Detector,
-    how: Anonymizer,
-    seed: int,
-    preview: Path | None,
-    method: str,
-    settings: dict[str, Any],
-) -> None:
+def _pictures(work: _Work, opened: Dataset, source: Path, target: Path, settings: Mapping[str, Any]) -> bool:
+    """Anonymize a folder, a picture or a dataset and say what became of it. Whether nothing was left out and nobody missed."""
     from dp2bench.cli.progress import TerminalObserver
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.datasets.folder import Folder
-    from dp2bench.datasets.video import is_video_name
-    from dp2bench.pipelines.anonymize import ResumeLog, anonymize_dataset
+    from dp2bench.pipelines.anonymize import ResumeLog, anonymize_dataset, check_names, resumable
 
-    alone = isinstance(opened, Folder) and source.is_dir()
-    journal = ResumeLog(target, settings) if alone else None
-    if journal:
-        console.print(f"Going on: {len(journal)} pictures are finished.", highlight=False)
-    if not alone and source.is_dir() and target.is_dir() and any(target.iterdir()):
+    folder = opened if isinstance(opened, Folder) else None
+    if folder is not None:
+        _refuse_nothing(work, folder)
+        check_names(folder, target)
+    journal = None
+    if source.is_dir() and (folder is not None or resumable(opened, target)):
+        journal = ResumeLog(target, settings)
+        if len(journal):
+            work.say(f"Going on: {len(journal)} files are finished.")
+    elif source.is_dir() and target.is_dir() and any(target.iterdir()):
         raise Dp2benchError(
             f"The folder {target} is not empty.",
             "Choose a new folder, so that nothing of an earlier run is mixed in.",
         )
-    who = who.for_dataset(opened)  # annotations are held against the pictures before anything is written
-    doubtful = _print_remarks(console, who)
-    if preview is not None:
+    who = work.who.for_dataset(opened)  # annotations are held against the pictures before anything is written
+    doubtful = _print_remarks(work, who)
+    how = work.how
+    if work.preview is not None:
         shared: list[Sample] = []
-        who, how = _RecordingDetector(who, shared), _Previewing(how, shared, preview)
-    with TerminalObserver(console) as observer:
+        who, how = _RecordingDetector(who, shared), _Previewing(how, shared, work.preview)
+    films = _Films()
+    with TerminalObserver(work.console) as observer:
         try:
-            counter = anonymize_dataset(
-                opened, who, how, target, seed, observer.progress(f"anonymize with {method}"), journal
-            )
+            progress = observer.progress(f"anonymize with {how.meta.name}")
+            counter = anonymize_dataset(opened, who, how, target, work.seed, progress, journal)
+            if folder is not None:
+                films = _videos_of_folder(work, folder, target, journal, observer)
         except KeyboardInterrupt:
             observer.bars.stop()
-            rest = (
-                "the same command goes on from here."
-                if alone
-                else "delete it or choose another OUT to start again."
-            )
-            console.print(
-                f"Stopped. What is in {target} is anonymized and whole; {rest}",
-                soft_wrap=True,
-                highlight=False,
-            )
+            whole = f"What is in {target} is anonymized and whole; " if journal else ""
+            work.say(f"Stopped. {whole}the same command goes on from here.")
             raise typer.Exit(130) from None
-    for problem in counter.unreadable:
-        console.print(f"[yellow]left out:[/] {problem}", highlight=False, soft_wrap=True)
-    videos = [p for p in sorted(source.rglob("*")) if is_video_name(p)] if alone else []
-    if videos:
-        console.print(
-            f"[yellow]left out:[/] {len(videos)} videos ({videos[0].name}, …): give each by itself.",
-            highlight=False,
-            soft_wrap=True,
+    if journal is not None:
+        journal.close()
+    return _told(work, counter, folder, films) and not doubtful
+
+
+def _refuse_nothing(work: _Work, folder: Folder) -> None:
+    """Say why a folder holds nothing that can be anonymized."""
+    from dp2bench.cli.terminal import tell_each
+    from dp2bench.core.errors import DatasetError
+
+    if not folder.listing.pictures and not folder.listing.videos:
+        tell_each(work.console, folder.listing.left_out, label="left out:", style="yellow")
+        raise DatasetError(
+            f"The folder {folder.root} holds no pictures and no videos that can be read.",
+            "Put some there; JPEG, PNG, WebP, GIF, TIFF, BMP, HEIF, AVIF, JPEG 2000 and the usual videos are read.",
         )
+
+
+@dataclass
+class _Films:
+    """What became of a folder's videos."""
+
+    reports: list[Mapping[str, Any]] = field(default_factory=list)
+    left_out: list[str] = field(default_factory=list)
+    renamed: list[str] = field(default_factory=list)
+
+
+def _videos_of_folder(
+    work: _Work, folder: Folder, target: Path, journal: ResumeLog | None, observer: Any
+) -> _Films:
+    """Anonymize the videos of a folder, each into a file of its name; where a format is not written, Matroska's is added."""
+    from dp2bench.datasets.video import ENCODERS, VideoError
+    from dp2bench.pipelines.anonymize import video_target
+
+    films = _Films()
+    for source in folder.listing.videos:
+        name = source.relative_to(folder.root).as_posix()
+        made = video_target(target / name)
+        if made.suffix.lower() not in ENCODERS or made.name != source.name:
+            films.renamed.append(f"{name} is written as {made.name}.")
+        row = journal.finished(f"video/{name}", source, made) if journal is not None else None
+        if row is not None:
+            films.reports.append(row["report"])
+            continue
+        try:
+            report = _anonymize_film(work, source, made, observer.progress, name)
+        except VideoError as error:
+            films.left_out.append(str(error))
+            continue
+        films.reports.append(report)
+        if journal is not None:
+            journal.finish(f"video/{name}", source, report=report)
+        if work.preview is not None:
+            _video_preview(work, source, made, work.preview / name)
+    return films
+
+
+def _told(work: _Work, counter: CoverageCounter, folder: Folder | None, films: _Films) -> bool:
+    """Say what became of pictures and videos; whether nothing was left out and nobody missed."""
+    from dp2bench.cli.terminal import tell_each
+    from dp2bench.core.listing import said_of_others
+
+    left_out = [*counter.unreadable, *films.left_out]
+    if folder is not None:
+        left_out += [*folder.refused, *folder.listing.left_out]
+    tell_each(work.console, left_out, label="left out:", style="yellow", most=10_000)
+    tell_each(work.console, films.renamed, label="renamed:", style="yellow")
+    if folder is not None:
+        for link, place in folder.listing.linked:
+            work.say(f"{link} leads out of the folder, to {place}.", "followed:", "yellow")
+        for what, names in sorted(folder.lost.items()):
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            work.say(f"{what} of {names[0]}{more}.", "not kept:", "yellow")
     coverage = counter.coverage()
-    summary = (
-        f"{coverage.pictures} pictures, {coverage.found} people found by {who.meta.name}{_by_certainty(counter)}, "
-        f"{coverage.anonymized} anonymized, "
-        f"{coverage.missed} missed; {coverage.pictures_without_detection} pictures without anybody found, "
-        f"{coverage.unreadable} files left out."
-    )
-    console.print(summary, highlight=False, soft_wrap=True)
+    if coverage.pictures or not films.reports:
+        work.say(
+            f"{coverage.pictures} pictures, {coverage.found} people found by {work.who.meta.name}{_by_certainty(counter)}, "
+            f"{coverage.anonymized} anonymized, {coverage.missed} missed; "
+            f"{coverage.pictures_without_detection} pictures without anybody found, {len(left_out)} files left out."
+        )
     for reason, count in coverage.missed_reasons.items():
-        console.print(f"[red]missed:[/] {count} people: {reason}", highlight=False, soft_wrap=True)
-    _list_without_face(console, counter, method)
-    _warn_of_unlike(console, counter, who.meta.name)
-    nobody = _nobody_found(console, who, coverage.found)
-    if coverage.unreadable or coverage.missed or videos or nobody or doubtful:
-        raise typer.Exit(1)
+        work.say(f"{count} people: {reason}", "missed:", "red")
+    _list_without_face(work, counter)
+    _warn_of_unlike(work, counter)
+    whole = True
+    for report in films.reports:
+        whole &= _told_of_film(work, report, f"{report['source']}: ")
+    if films.reports and not coverage.pictures and left_out:
+        work.say(f"{len(left_out)} files left out.")
+    if folder is not None and folder.listing.others:
+        work.say(
+            f"Neither pictures nor videos, and not copied: {said_of_others(folder.listing.others)} files."
+        )
+    people = coverage.found + sum(report["people_in_frames"] for report in films.reports)
+    return whole and not left_out and not coverage.missed and not _nobody_found(work, people)
 
 
-def _print_remarks(console: Console, who: Detector) -> bool:
+def _print_remarks(work: _Work, who: Detector) -> bool:
     """Say what annotations say of themselves: which category is people, and what is not as it should be; whether there is any of that."""
-    from rich.markup import escape
-
     doubts: tuple[str, ...] = getattr(who, "doubts", ())
     for remark in getattr(who, "remarks", ()):
-        console.print(escape(remark), highlight=False, soft_wrap=True)
+        work.say(remark)
     for doubt in doubts:
-        console.print(f"[yellow]check this:[/] {escape(doubt)}", highlight=False, soft_wrap=True)
+        work.say(doubt, "check this:", "yellow")
     return bool(doubts)
 
 
-def _nobody_found(console: Console, who: Detector, people: int) -> bool:
+def _nobody_found(work: _Work, people: int) -> bool:
     """Whether annotations that name people found nobody, which is said."""
-    named = 0 if people else getattr(who, "people_named", 0)
+    named = 0 if people else getattr(work.who, "people_named", 0)
     if named:
-        console.print(
-            f"[red]nobody found:[/] the annotations name {named} people, and none of them here.",
-            highlight=False,
-            soft_wrap=True,
-        )
+        work.say(f"the annotations name {named} people, and none of them here.", "nobody found:", "red")
     return bool(named)
 
 
@@ -308,8 +430,8 @@ def _by_certainty(counter: CoverageCounter) -> str:
     )
 
 
-def _list_without_face(console: Console, counter: CoverageCounter, method: str) -> None:
-    """Who keeps his or her face because none was found, and what to do about it."""
+def _list_without_face(work: _Work, counter: CoverageCounter) -> None:
+    """Who keeps their face because none was found, and what to do about it."""
     from dp2bench.inpainting.crops import NO_FACE
 
     rows = [
@@ -321,122 +443,151 @@ def _list_without_face(console: Console, counter: CoverageCounter, method: str) 
     if not rows:
         return
     for name, people in rows[:_SHOWN]:
-        numbers = ", ".join(map(str, people))
-        console.print(f"  {name}: no face found of person {numbers}", highlight=False, soft_wrap=True)
+        work.say(f"  {name}: no face found of person {', '.join(map(str, people))}")
     if len(rows) > _SHOWN:
-        console.print(f"  … and in {len(rows) - _SHOWN} more pictures", highlight=False)
-    console.print(
-        f"  They may be seen from behind. If not: use a method that covers bodies (`{method.removesuffix('-face')}`), or draw the faces in "
-        "by hand: `dp2bench detect IN --out people.json`, edit, `--detections people.json`. `--preview` shows who has which number.",
-        highlight=False,
-        soft_wrap=True,
+        work.say(f"  … and in {len(rows) - _SHOWN} more pictures")
+    if work.who.meta.name == "full-image":
+        work.say("  Of pictures that are faces, cut out: --detector full-image -d faces=true.")
+        return
+    bodies = work.how.meta.name.removesuffix("-face")
+    work.say(
+        f"  They may be seen from behind. If not: use a method that covers bodies (`{bodies}`), or draw the faces in "
+        "by hand: `dp2bench detect IN --out people.json`, edit, `--detections people.json`. `--preview` shows who has which number."
     )
 
 
-def _warn_of_unlike(console: Console, counter: CoverageCounter, detector: str) -> None:
+def _warn_of_unlike(work: _Work, counter: CoverageCounter) -> None:
     """Pictures in which nobody was found with certainty: the detector may have learned from others."""
     if not counter.unlike:
         return
     name, best = next(iter(counter.unlike.items()))
+    detector = work.who.meta.name
     advice = (
         "cover more with --careful"
         if detector == "photo"
         else "use --detector photo, which learned from photographs"
     )
-    console.print(
-        f"[yellow]look at:[/] {len(counter.unlike)} pictures in which nobody was found with certainty, e.g. {name} (best score {best:.2f}). "
+    work.say(
+        f"{len(counter.unlike)} pictures in which nobody was found with certainty, e.g. {name} (best score {best:.2f}). "
         f"They may be unlike what {detector} learned from. See who is covered with --preview, or {advice}.",
-        highlight=False,
-        soft_wrap=True,
+        "look at:",
+        "yellow",
     )
 
 
-def _video(
-    console: Console,
-    source: Path,
-    target: Path,
-    who: Detector,
-    how: Anonymizer,
-    seed: int,
-    max_gap: int,
-    preview: Path | None,
-    settings: dict[str, Any],
-    *,
-    audio: bool,
-    keep_readable: bool,
-) -> None:
-    from rich.markup import escape
-
+def _video(work: _Work, source: Path, target: Path) -> bool:
+    """Anonymize a video and say what became of it. Whether nothing failed and nobody was missed."""
     from dp2bench.cli.progress import TerminalObserver
-    from dp2bench.pipelines.video import anonymize_video
 
-    with TerminalObserver(console) as observer:
+    begun = time.perf_counter()
+    with TerminalObserver(work.console) as observer:
         try:
-            report = anonymize_video(
-                source,
-                who,
-                how,
-                target,
-                seed,
-                max_gap=max_gap,
-                audio=audio,
-                keep_readable=keep_readable,
-                settings=settings,
-                progress_of=observer.progress,
-            )
+            report = _anonymize_film(work, source, target, observer.progress)
         except KeyboardInterrupt:
             observer.bars.stop()
-            console.print(
-                "Stopped. What is finished is kept: the same command goes on from here.", highlight=False
-            )
+            work.say("Stopped. What is finished is kept: the same command goes on from here.")
             raise typer.Exit(130) from None
+    whole = _told_of_film(work, report, seconds=time.perf_counter() - begun)
+    whole &= not _nobody_found(work, report["people_in_frames"])
+    if report["broken"]:
+        work.say(f"What follows is not in {target}.")
+    if work.preview is not None:
+        _video_preview(work, source, target, work.preview)
+    return whole
+
+
+def _anonymize_film(
+    work: _Work,
+    source: Path,
+    target: Path,
+    progress_of: Callable[[str], Any],
+    name: str = "",
+) -> dict[str, Any]:
+    from dp2bench.pipelines.video import anonymize_video
+
+    return anonymize_video(
+        source,
+        work.who,
+        work.how,
+        target,
+        work.seed,
+        max_gap=work.max_gap,
+        audio=work.audio,
+        keep_readable=work.keep_readable,
+        options=work.options,
+        name=name,
+        settings=work.settings,
+        progress_of=progress_of,
+    )
+
+
+def _told_of_film(
+    work: _Work, report: Mapping[str, Any], title: str = "", seconds: float | None = None
+) -> bool:
+    """Say what became of a video; whether nothing failed and nobody was missed."""
     blank = sum(map(len, report["blanked_frames"].values()))
-    console.print(
-        f"{report['frames']} frames, {report['tracks']} tracks, {report['people_in_frames']} people in frames found by {who.meta.name} "
-        f"({report['bridged']} of them bridged), {report['anonymized']} anonymized, {report['missed']} missed; "
-        f"{len(report['frames_without_people'])} frames without anybody found, {blank} frames written grey. Sound: {report['sound']}.",
-        highlight=False,
-        soft_wrap=True,
+    speed = "" if not seconds else f" {report['frames'] / seconds:.1f} frames a second."
+    work.say(
+        f"{title}{report['frames']} frames, {report['tracks']} tracks, {report['people_in_frames']} people in frames found by "
+        f"{report['detector']} ({report['bridged']} of them bridged), {report['anonymized']} anonymized, {report['missed']} missed; "
+        f"{len(report['frames_without_people'])} frames without anybody found, {blank} frames written grey. "
+        f"Sound: {report['sound']}.{speed}"
     )
     for reason, count in report["missed_reasons"].items():
-        console.print(f"[red]missed:[/] {count} people in frames: {reason}", highlight=False, soft_wrap=True)
+        work.say(f"{count} people in frames: {reason}", "missed:", "red")
     for reason, frames in report["blanked_frames"].items():
-        console.print(
-            f"[yellow]grey:[/] {len(frames)} frames, the first is {frames[0]}: {reason}",
-            highlight=False,
-            soft_wrap=True,
-        )
+        work.say(f"{len(frames)} frames, the first is {frames[0]}: {reason}", "grey:", "yellow")
     for start, end in report["gaps"]:
-        console.print(
-            f"[yellow]gap:[/] the source has no picture between {start:.2f} and {end:.2f} s; frames may have been lost there.",
-            highlight=False,
-            soft_wrap=True,
+        work.say(
+            f"the source has no picture between {start:.2f} and {end:.2f} s; frames may have been lost there.",
+            "gap:",
+            "yellow",
         )
+    if report["not_kept"]:
+        work.say(", ".join(report["not_kept"]) + ".", "not kept:", "yellow")
     if report["broken"]:
-        console.print(
-            f"[red]cut short:[/] {escape(report['broken'])} What follows is not in {target}.",
-            highlight=False,
-            soft_wrap=True,
-        )
-    if preview is not None:
-        _video_preview(source, target, preview)
-    nobody = _nobody_found(console, who, report["people_in_frames"])
-    if report["missed"] or blank or report["broken"] or nobody:
-        raise typer.Exit(1)
+        work.say(report["broken"], "cut short:", "red")
+    return not (report["missed"] or blank or report["broken"])
 
 
-def _video_preview(source: Path, target: Path, folder: Path) -> None:
+def _camera(work: _Work, camera: Path, target: Path) -> bool:
+    """Record, anonymize, and delete the recording."""
+    import shutil
+
+    from dp2bench.cli.progress import TerminalObserver
+    from dp2bench.core.errors import writing
+    from dp2bench.datasets.video import record
+
+    selection = work.options.selection
+    folder = target.with_name(f".{target.name}.camera")
+    shutil.rmtree(folder, ignore_errors=True)
+    try:
+        with writing(folder):
+            folder.mkdir(parents=True)
+            recording = folder / "camera.mkv"
+            with TerminalObserver(work.console) as observer:
+                record(str(camera), recording, selection.end, observer.progress("record; Ctrl-C ends it"))
+        return _video(work, recording, target)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        shutil.rmtree(target.with_name(f".{target.name}.work"), ignore_errors=True)
+
+
+def _video_preview(work: _Work, source: Path, target: Path, folder: Path) -> None:
     """Frames at even distances, before beside after."""
     import numpy as np
 
     from dp2bench.core.images import write_image
     from dp2bench.datasets.video import Video
+    from dp2bench.detection.preview import bounded
 
-    before, after = Video(source), Video(target)
+    before, after = Video(source, selection=work.options.selection), Video(target)
     every = max(1, after.info.expected_frames // _SHOWN)
     for b, a in zip(after, before, strict=False):  # the source may be broken after the last frame
         if a.index % every == 0:
-            write_image(folder / f"{a.index:08d}.jpg", np.concatenate((a.image, b.image), 1))
+            write_image(
+                folder / f"{a.index:08d}.jpg", np.concatenate((bounded(a.image), bounded(b.image)), 1)
+            )
 
 
 class _RecordingDetector:
@@ -467,13 +618,11 @@ class _Previewing:
         self.meta = method.meta
 
     def anonymize(self, image: Image, people: People, *, seed: Seed) -> Anonymized:
-        import numpy as np
-
         from dp2bench.core.images import write_image
-        from dp2bench.detection.export import overlay
+        from dp2bench.detection.preview import before_and_after, preview_path
 
         result = self._method.anonymize(image, people, seed=seed)
-        drawn = overlay(image, people, missed=[m.person for m in result.missed])
-        both = np.concatenate((drawn, result.image), 1)
-        write_image(self._folder / f"{self._noted[-1].id}.jpg", both)
+        missed = {m.person: m.reason for m in result.missed}
+        shown = before_and_after(image, people, result.image, missed)
+        write_image(preview_path(self._folder, self._noted[-1].id), shown)
         return result

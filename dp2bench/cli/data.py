@@ -30,6 +30,7 @@ def list_() -> None:
     from rich.filesize import decimal
     from rich.table import Table
 
+    from dp2bench.cli.terminal import tell
     from dp2bench.core.paths import cache_root
     from dp2bench.datasets.passersby.generation import cache
 
@@ -43,7 +44,7 @@ def list_() -> None:
         console.print(f"\n{decimal(sum(item.bytes for item in datasets))} in all", highlight=False)
     else:
         console.print("Nothing has been made yet: `dp2bench data make`, or on first use.", highlight=False)
-    console.print(f"folder: {cache_root() / 'datasets'}", highlight=False, soft_wrap=True)
+    tell(console, f"folder: {cache_root() / 'datasets'}")
 
 
 @app.command()
@@ -58,6 +59,7 @@ def make(names: _Names = None, size: _Size = "mini") -> None:
     from rich.filesize import decimal
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+    from dp2bench.cli.terminal import tell
     from dp2bench.datasets.passersby.generation import cache
     from dp2bench.datasets.passersby.generation.workers import shared_workers
 
@@ -66,7 +68,7 @@ def make(names: _Names = None, size: _Size = "mini") -> None:
         for name in names or cache.generated_names():
             data = cache.create(name, size)
             if data.root.exists():
-                console.print(f"{name} ({size}) is there.", highlight=False)
+                tell(console, f"{name} ({size}) is there.")
                 continue
             begin = time.perf_counter()
             columns = (
@@ -83,9 +85,9 @@ def make(names: _Names = None, size: _Size = "mini") -> None:
 
                 data.prepare(show)
             made = next(item for item in cache.contents() if item.folder == data.root)
-            console.print(
+            tell(
+                console,
                 f"{name} ({size}) made in {time.perf_counter() - begin:.0f} s: {made.files:,} files, {decimal(made.bytes)}.",
-                highlight=False,
             )
 
 
@@ -101,6 +103,7 @@ def verify(
     """
     from rich.console import Console
 
+    from dp2bench.cli.terminal import tell
     from dp2bench.datasets.passersby.generation import cache
 
     console = Console()
@@ -115,9 +118,9 @@ def verify(
         data.verify()
         own = data.generated.own_labels()
         differ = differ or bool(own)
-        console.print(
+        tell(
+            console,
             f"{name} ({its_size}) is as it was made{', with labels of its own: ' + ', '.join(own) if own else ''}.",
-            highlight=False,
         )
     if not wanted:
         console.print("Nothing has been made yet.", highlight=False)

@@ -6,23 +6,20 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from dp2bench.core.contracts import Detector, Progress
     from dp2bench.core.types import Image, People
     from dp2bench.datasets.folder import Folder
 
 
 def detect(
-    source: Annotated[
-        Path, typer.Argument(metavar="IN", help="A picture, a video, or a folder of pictures.")
-    ],
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A picture, a video, or a folder of both.")],
     out: Annotated[
         Path,
         typer.Option(
@@ -73,6 +70,7 @@ def detect(
 
     from dp2bench.cli.arguments import check_paths, key_values
     from dp2bench.cli.progress import TerminalObserver
+    from dp2bench.cli.terminal import tell, tell_each
     from dp2bench.core import registry
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.datasets.folder import Folder
@@ -87,17 +85,14 @@ def detect(
     arguments = key_values("--detector-argument", detector_argument) | ({"careful": True} if careful else {})
     finder = registry.create("detectors", detector, arguments)
     console = Console()
-    unreadable: list[str] = []
+    work = _Work(finder, out, preview, max_gap, arguments)
     counts: Counter[str] = Counter()
     with TerminalObserver(console) as observer, ExitStack() as stack:
         progress = observer.progress(f"detect with {detector}")
-        names: list[str] = []
-        if source.is_file() and is_video_name(source):
-            rows = _frames(source, out, finder, max_gap, preview, progress, arguments)
-        else:
-            folder = Folder(source)
-            names = [sample.id for sample in folder.samples("all")]
-            rows = _pictures(folder, finder, progress, unreadable, preview)
+        alone = source.is_file() and is_video_name(source)
+        folder = None if alone else Folder(source)
+        names: list[str] = [sample.id for sample in folder.samples("all")] if folder else []
+        rows = _folder(work, folder, progress) if folder else _frames(work, source, source.name, progress)
         put = _writer(
             out,
             names,
@@ -110,79 +105,90 @@ def detect(
             counts["pictures"] += 1
             counts["people"] += len(people)
             counts["empty"] += len(people) == 0
-    for problem in unreadable:
-        console.print(f"[yellow]left out:[/] {problem}", highlight=False, soft_wrap=True)
-    console.print(
+    tell_each(console, work.left_out, label="left out:", style="yellow", most=10_000)
+    tell(
+        console,
         f"{counts['pictures']} pictures, {counts['people']} people found by {detector}, {counts['empty']} pictures without anybody; "
-        f"{len(unreadable)} files left out. Written: {out}",
-        highlight=False,
-        soft_wrap=True,
+        f"{len(work.left_out)} files left out. Written: {out}",
     )
-    _what_next(console, source, out)
-    if unreadable:
+    tell(console, f"Use them: dp2bench anonymize {source} OUT --method METHOD --detections {out}")
+    if work.left_out:
         raise typer.Exit(1)
 
 
-def _pictures(
-    folder: Folder, detector: Detector, progress: Progress, unreadable: list[str], preview: Path | None
-) -> Iterator[tuple[str, Image, People]]:
-    from dp2bench.core.errors import PictureError
-    from dp2bench.core.images import read_image, write_image
-    from dp2bench.detection.export import overlay
+@dataclass
+class _Work:
+    """What is to be done, whatever people are looked for in."""
 
+    who: Detector
+    out: Path
+    preview: Path | None
+    max_gap: int
+    arguments: dict[str, Any]
+    left_out: list[str] = field(default_factory=list)
+
+
+def _folder(work: _Work, folder: Folder, progress: Progress) -> Iterator[tuple[str, Image, People]]:
+    """The pictures of a folder and the frames of its videos."""
+    from dp2bench.core.errors import DatasetError, PictureError
+    from dp2bench.core.images import write_image
+    from dp2bench.datasets.video import VideoError
+    from dp2bench.detection.preview import draw_people, preview_path
+
+    work.left_out += folder.listing.left_out
     samples = folder.samples("all")
-    bound = detector.for_dataset(folder)
+    if not samples and not folder.listing.videos:
+        raise DatasetError(f"The folder {folder.root} holds no pictures and no videos.", "Put some there.")
+    finder = work.who.for_dataset(folder)
     for done, sample in enumerate(samples, 1):
         try:
-            image = read_image(sample.path)
+            image = folder.read(sample)
         except PictureError as error:
-            unreadable.append(str(error))
+            if str(error) not in work.left_out:
+                work.left_out.append(str(error))
             continue
-        people = bound.detect([image], [sample])[0]
-        if preview is not None:
-            write_image(preview / f"{sample.id}.jpg", overlay(image, people))
+        people = finder.detect([image], [sample])[0]
+        if work.preview is not None:
+            write_image(preview_path(work.preview, sample.id), draw_people(image, people))
         yield sample.id, image, people
         progress(done, len(samples))
+    for video in folder.listing.videos:
+        try:
+            yield from _frames(work, video, video.relative_to(folder.root).as_posix(), progress)
+        except VideoError as error:
+            work.left_out.append(str(error))
 
 
-def _frames(
-    source: Path,
-    out: Path,
-    detector: Detector,
-    max_gap: int,
-    preview: Path | None,
-    progress: Progress,
-    arguments: dict[str, Any],
-) -> Iterator[tuple[str, Image, People]]:
+def _frames(work: _Work, source: Path, name: str, progress: Progress) -> Iterator[tuple[str, Image, People]]:
+    """The frames of a video, called by ``name``, with the people tracked in them."""
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.datasets.video import SegmentWriter, Video, join
-    from dp2bench.detection.export import overlay
+    from dp2bench.detection.preview import draw_frame
     from dp2bench.pipelines.video import find_people, key_of, sample_of
 
     video = Video(source)
-    work = out.with_name(f".{out.name}.work")
-    found = find_people(
-        video, detector, work / key_of(source, detector, arguments), max_gap=max_gap, progress=progress
-    )
+    folder = work.out.with_name(f".{work.out.name}.work")
+    store = folder / key_of(source, work.who, work.arguments)
+    found = find_people(video, work.who, store, name=name, max_gap=work.max_gap, progress=progress)
     if found.failed:
         index, reason = next(iter(found.failed.items()))
         raise Dp2benchError(
             f"{len(found.failed)} frames of {source} have no detections; the first is frame {index}: {reason}.",
             "`dp2bench anonymize` writes such frames grey; a file of detections would leave the people in them visible.",
         )
-    if preview is not None:
-        preview.mkdir(parents=True, exist_ok=True)
-    with (
-        nullcontext() if preview is None else SegmentWriter(work / "preview.nut", video.info, "libx264")
-    ) as drawing:
+    shown = None if work.preview is None else (work.preview / name).with_suffix(".mp4")
+    if shown is not None:
+        shown.parent.mkdir(parents=True, exist_ok=True)
+    drawn = folder / "preview.nut"
+    with nullcontext() if shown is None else SegmentWriter(drawn, video.info, "libx264") as drawing:
         for frame in video:
             people = found.people(frame.index)
             if drawing is not None:
-                drawing.write(overlay(frame.image, people), frame.pts)
-            yield sample_of(source, frame.index).id, frame.image, people
-    if preview is not None:
-        join([work / "preview.nut"], preview / f"{source.stem}.mp4", video.info)
-    shutil.rmtree(work)
+                drawing.write(draw_frame(frame.image, people), frame.pts)
+            yield sample_of(source, frame.index, name).id, frame.image, people
+    if shown is not None:
+        join([drawn], shown, video.info)
+    shutil.rmtree(folder)
 
 
 def _writer(
@@ -201,11 +207,3 @@ def _writer(
         saving.write_id_mask(out / saving.id_mask_name(name, style), people, size)
 
     return write
-
-
-def _what_next(console: Console, source: Path, out: Path) -> None:
-    console.print(
-        f"Use them: dp2bench anonymize {source} OUT --method METHOD --detections {out}",
-        highlight=False,
-        soft_wrap=True,
-    )

@@ -24,6 +24,7 @@ FURTHER: dict[str, dict[str, str]] = {
 
 EXTRAS = {
     "video": "to anonymize videos",
+    "heif": "to anonymize HEIC pictures",
     "train": "to train generators on several GPUs",
     "postgres": "for a history in PostgreSQL",
     "lpips": "for the score lpips, and PPL",
@@ -78,11 +79,11 @@ def doctor() -> None:
             else f"cpu, {default_threads()} threads",
         )
     except ImportError as error:
-        table.add_row("device", f"[red]torch does not import[/]: {error}")
+        table.add_row("device", f"[red]torch does not import[/]: {escape(str(error))}")
     root = cache_root()
     table.add_row(
         "cache",
-        f"{root} ({'there' if root.is_dir() else 'made on first use'}; set DP2BENCH_CACHE to move it)",
+        f"{escape(str(root))} ({'there' if root.is_dir() else 'made on first use'}; set DP2BENCH_CACHE to move it)",
     )
     for kind in ("methods", "tasks", "datasets", "detectors"):
         for name in registry.names(kind):

@@ -39,5 +39,5 @@ def list_(what: Annotated[What, typer.Argument(help="What to list.")]) -> None:
             try:
                 table.add_row(name, escape(registry.describe(kind, name)))
             except PluginError as error:
-                table.add_row(name, f"[red]broken:[/] {error.problem}")
+                table.add_row(name, f"[red]broken:[/] {escape(error.problem)}")
     Console().print(table)

@@ -110,12 +110,13 @@ def _main() -> None:
         if error is None:
             raise
         from rich.console import Console
-        from rich.markup import escape
 
-        console = Console(stderr=True, soft_wrap=True)
-        console.print(f"[bold red]Error:[/] {escape(error.problem)}", highlight=False)
+        from dp2bench.cli.terminal import tell
+
+        console = Console(stderr=True)
+        tell(console, error.problem, label="Error:", style="bold red")
         if error.remedy:
-            console.print(f"[bold]What to do:[/] {escape(error.remedy)}", highlight=False)
+            tell(console, error.remedy, label="What to do:", style="bold")
         sys.exit(2)
     finally:
         # What was asked for is done or has failed: a Ctrl-C that arrives while Python shuts down must not

@@ -20,7 +20,9 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from dp2bench.cli.terminal import tell
 from dp2bench.core.contracts import Progress
+from dp2bench.core.printable import printable
 from dp2bench.engine.executor import StepOutcome
 from dp2bench.engine.step import Step
 
@@ -34,7 +36,8 @@ class _Speed(ProgressColumn):
 
 
 def _short(title: str) -> str:
-    return title if len(title) < 40 else title[:39] + "…"
+    shown = printable(title)
+    return escape(shown if len(shown) < 40 else shown[:39] + "…")
 
 
 class TerminalObserver:
@@ -79,7 +82,7 @@ class TerminalObserver:
     def begin(self, step: Step) -> Progress:
         """See `Observer.begin`."""
         if not self.console.is_terminal:
-            self.console.print(f"… {step.title}", highlight=False, soft_wrap=True)
+            tell(self.console, step.title, label="…")
         self.bars.update(self.inner, visible=False)
         bar = self.bars.add_task(_short(step.title), inner=True, total=None)
         self.running[step.key] = bar
@@ -92,14 +95,8 @@ class TerminalObserver:
         if outcome.cached:
             self.reused += 1
         elif outcome.skipped:
-            self.console.print(f"[yellow]–[/] {outcome.step.title}: skipped", highlight=False)
+            tell(self.console, f"{outcome.step.title}: skipped", label="–", style="yellow")
         elif outcome.failure:
-            self.console.print(
-                f"[red]✗[/] {outcome.step.title}: {escape(outcome.failure.message)}",
-                highlight=False,
-                markup=True,
-            )
+            tell(self.console, f"{outcome.step.title}: {outcome.failure.message}", label="✗", style="red")
         else:
-            self.console.print(
-                f"[green]✓[/] {outcome.step.title} [dim]{outcome.seconds:.1f} s[/]", highlight=False
-            )
+            tell(self.console, f"{outcome.step.title} {outcome.seconds:.1f} s", label="✓", style="green")

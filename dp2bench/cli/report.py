@@ -42,6 +42,7 @@ def report(
     """
     from rich.console import Console
 
+    from dp2bench.cli.terminal import tell
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.reports.load import load_report
     from dp2bench.reports.report import FORMATS, print_table, write_report
@@ -57,4 +58,4 @@ def report(
     loaded = load_report(runs)
     print_table(loaded.results, console, loaded.command, loaded.names)
     for path in written:
-        console.print(str(path), highlight=False, soft_wrap=True)
+        tell(console, str(path))

@@ -81,9 +81,9 @@ def execute_suite(
 ) -> None:
     """Run a suite with progress, print its table, write its report; typer.Exit(1) when a result is missing."""
     from rich.console import Console
-    from rich.markup import escape
 
     from dp2bench.cli.progress import TerminalObserver
+    from dp2bench.cli.terminal import tell
     from dp2bench.core.machine import default_threads, pick_device
     from dp2bench.engine.executor import LocalExecutor
     from dp2bench.engine.history import record
@@ -103,7 +103,7 @@ def execute_suite(
         ("seed", suite.seeds),
     )
     summary = ", ".join(f"{len(items)} {name}{'s' if len(items) > 1 else ''}" for name, items in parts)
-    console.print(f"[bold]{suite.name}[/]: {summary}; cache {store.root}", highlight=False, soft_wrap=True)
+    tell(console, f"{summary}; cache {store.root}", label=f"{suite.name}:", style="bold")
     with TerminalObserver(console) as observer:
         finished = run_suite(
             suite,
@@ -120,16 +120,12 @@ def execute_suite(
     if observer.reused:
         console.print(f"[dim]{observer.reused} finished steps reused[/]")
     print_table(finished.results, console, command)
-    console.print("Report: " + str(write_report(folder)[0].parent), highlight=False, soft_wrap=True)
+    tell(console, f"Report: {write_report(folder)[0].parent}")
     if warning := record(finished.results):
-        console.print(
-            f"[yellow]Not recorded in the history:[/] {escape(warning)}", highlight=False, soft_wrap=True
-        )
+        tell(console, warning, label="Not recorded in the history:", style="yellow")
     if finished.failed:
         for result in finished.results:
             if result.error:
                 where = f"{result.spec.method} / {result.spec.dataset} / {result.spec.task}"
-                console.print(
-                    f"[red]{where}[/]: {escape(result.error.message)}", highlight=False, soft_wrap=True
-                )
+                tell(console, result.error.message, label=f"{where}:", style="red")
         raise typer.Exit(1)

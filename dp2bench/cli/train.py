@@ -176,6 +176,7 @@ def generator(
     """
     from rich.console import Console
 
+    from dp2bench.cli.terminal import tell
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.datasets.crops import CropDataset
     from dp2bench.deepprivacy2.training.recipe import load_recipe
@@ -210,7 +211,7 @@ def generator(
             training.start_from(start)
         file = training.run(observer.progress("crops"), half=half)
     if file is not None:
-        console.print(f"generator  {file}", highlight=False, soft_wrap=True)
+        tell(console, f"generator  {file}")
 
 
 @app.command()
@@ -255,6 +256,7 @@ def detector(
     import torch
     from rich.console import Console
 
+    from dp2bench.cli.terminal import tell
     from dp2bench.core.machine import default_threads, pick_device
     from dp2bench.detection.compact.recipe import load_recipe
     from dp2bench.detection.compact.training import train_detector
@@ -275,7 +277,7 @@ def detector(
             device=chosen_device,
             progress=observer.progress("steps"),
         )
-    console.print(f"detector  {file}", highlight=False, soft_wrap=True)
+    tell(console, f"detector  {file}")
 
 
 @app.command()
@@ -316,6 +318,7 @@ def attacker(
 
     from dp2bench.attacks import reid
     from dp2bench.cli.arguments import key_values
+    from dp2bench.cli.terminal import tell
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.core.machine import default_threads, pick_device
 
@@ -342,7 +345,7 @@ def attacker(
             device=chosen_device,
             progress=observer.progress("steps"),
         )
-    console.print(f"attacker  {out / 'model.safetensors'}", highlight=False, soft_wrap=True)
+    tell(console, f"attacker  {out / 'model.safetensors'}")
 
 
 @app.command()
@@ -398,6 +401,7 @@ def crops(
 
     from dp2bench.cli.arguments import key_values, saved_detections
     from dp2bench.cli.progress import TerminalObserver
+    from dp2bench.cli.terminal import tell
     from dp2bench.core import registry
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.datasets.folder import Folder
@@ -427,7 +431,7 @@ def crops(
             validation=validation,
             progress=observer.progress("pictures"),
         )
-    console.print(f"{_summary(report)}Written: {out}, with filtered.json", highlight=False, soft_wrap=True)
+    tell(console, f"{_summary(report)}Written: {out}, with filtered.json")
 
 
 def _summary(report: Mapping[str, Any]) -> str:

@@ -29,6 +29,7 @@ def list_(
     from rich.console import Console
     from rich.table import Table
 
+    from dp2bench.cli.terminal import tell
     from dp2bench.weights import catalogue as weights
     from dp2bench.weights import embedded
 
@@ -39,19 +40,17 @@ def list_(
     for name, known in weights.catalogue().items():
         table.add_row(name, known.use, known.trained_on, "yes" if weights.installed(name) else "no")
     console.print(table)
-    console.print(f"\nfolder: {weights.folder()}", highlight=False, soft_wrap=True)
+    tell(console, f"\nfolder: {weights.folder()}")
     if not places:
         return
     for name, known in weights.catalogue().items():
         digest = f"sha256 {known.sha256}" if known.sha256 else f"no sha256: {known.sha256_missing}"
         console.print(f"\n[bold]{name}[/]  {known.file}", highlight=False)
-        console.print(f"  licence: {known.licence}", highlight=False, soft_wrap=True)
-        console.print(
-            f"  {digest}" + (f"; MD5 {known.md5}" if known.md5 else ""), highlight=False, soft_wrap=True
-        )
+        tell(console, f"  licence: {known.licence}")
+        tell(console, f"  {digest}" + (f"; MD5 {known.md5}" if known.md5 else ""))
         for place in known.places:
-            console.print(f"  {place.url}", highlight=False, soft_wrap=True)
-            console.print(f"    {place.reachable}", highlight=False, soft_wrap=True)
+            tell(console, f"  {place.url}")
+            tell(console, f"    {place.reachable}")
 
 
 @app.command()
@@ -65,6 +64,7 @@ def fetch(
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
 
+    from dp2bench.cli.terminal import tell
     from dp2bench.weights import catalogue as weights
     from dp2bench.weights.digests import sha256
     from dp2bench.weights.fetch import fetch as bring
@@ -73,12 +73,12 @@ def fetch(
     console = Console()
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     for known in entries:
-        console.print(f"{known.name}: licence: {known.licence}", highlight=False, soft_wrap=True)
+        tell(console, f"{known.name}: licence: {known.licence}")
         with Progress(*columns, console=console, transient=True) as bar:
             task = bar.add_task(known.name, total=None)
             path = bring(known, _install, partial(_update, bar, task))
-        console.print(f"{known.name}: {path}", highlight=False, soft_wrap=True)
-        console.print(f"  sha256 {sha256(path)}", highlight=False, soft_wrap=True)
+        tell(console, f"{known.name}: {path}")
+        tell(console, f"  sha256 {sha256(path)}")
 
 
 @app.command("import")
@@ -96,6 +96,7 @@ def import_(
     """
     from rich.console import Console
 
+    from dp2bench.cli.terminal import tell
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.weights import catalogue as weights
     from dp2bench.weights.digests import sha256
@@ -104,8 +105,8 @@ def import_(
         raise Dp2benchError(f"There is no file {file}.", "Give the path of the checkpoint.")
     path = _install(file, weights.entry(name))
     console = Console()
-    console.print(f"{name}: {path}", highlight=False, soft_wrap=True)
-    console.print(f"  sha256 {sha256(path)}", highlight=False, soft_wrap=True)
+    tell(console, f"{name}: {path}")
+    tell(console, f"  sha256 {sha256(path)}")
 
 
 @app.command()
@@ -181,8 +182,8 @@ def verify(
     Example: dp2bench weights verify
     """
     from rich.console import Console
-    from rich.markup import escape
 
+    from dp2bench.cli.terminal import tell
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.weights import catalogue as weights
     from dp2bench.weights import embedded
@@ -194,9 +195,7 @@ def verify(
     for name in names or list(found):
         if name not in found:
             known = weights.entry(name)
-            console.print(
-                f"[red]missing[/] {name}: {weights.how_to_get(known.name)}", highlight=False, soft_wrap=True
-            )
+            tell(console, f"{name}: {weights.how_to_get(known.name)}", label="missing", style="red")
             bad = True
             continue
         try:
@@ -205,9 +204,9 @@ def verify(
                 if name in embedded.manifest()
                 else _verify(found[name], weights.entry(name))
             )
-            console.print(f"[green]ok[/] {name}: {said}", highlight=False, soft_wrap=True)
+            tell(console, f"{name}: {said}", label="ok", style="green")
         except Dp2benchError as error:
-            console.print(f"[red]bad[/] {name}: {escape(str(error))}", highlight=False, soft_wrap=True)
+            tell(console, f"{name}: {error}", label="bad", style="red")
             bad = True
     if bad:
         raise typer.Exit(1)

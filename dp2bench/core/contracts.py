@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp2bench.core.figures import Figure
+from dp2bench.core.hashing import name_bytes
 from dp2bench.core.images import read_image
 from dp2bench.core.results import Metric, Scenario, Score
 from dp2bench.core.seeds import Seed
@@ -391,11 +392,19 @@ class Dataset(ABC):
         """
         return read_image(sample.path)
 
+    def written(self, out: Path, split: str, sample: Sample) -> Path | None:
+        """The file in which `rewrite` puts this picture alone, before it asks for the next; None where it does so otherwise.
+
+        Rewriting such a dataset can be stopped and gone on with: of what is finished, `rewrite` is handed None as the picture.
+        """
+        return None
+
     @abstractmethod
-    def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image]]) -> Dataset:
+    def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image | None]]) -> Dataset:
         """A copy of this dataset at ``out`` in the SAME official layout, with these (split, id, picture) as its pictures.
 
-        Labels are copied unchanged. Pictures that are not handed over are left out, never copied.
+        Labels are copied unchanged. Pictures that are not handed over are left out, never copied. None stands for a picture that lies
+        there already; it comes only where `written` names a file.
         """
 
     @abstractmethod
@@ -410,7 +419,7 @@ class Dataset(ABC):
         digest = hashlib.sha256(self.meta.version.encode())
         for split in self.meta.splits:
             for sample in self.samples(split):
-                digest.update(f"{split}/{sample.id}\0".encode())
+                digest.update(name_bytes(f"{split}/{sample.id}\0"))
                 digest.update(hashlib.sha256(sample.path.read_bytes()).digest())
         return digest.hexdigest()
 

@@ -7,6 +7,8 @@ from typing import NewType
 
 import numpy as np
 
+from dp2bench.core.hashing import name_bytes
+
 Seed = NewType("Seed", int)
 """A non-negative 63-bit integer."""
 
@@ -18,7 +20,7 @@ def derive_seed(*parts: str | int) -> Seed:
     """
     digest = hashlib.blake2b(digest_size=8)
     for part in parts:
-        data = f"{type(part).__name__}:{part}".encode()
+        data = name_bytes(f"{type(part).__name__}:{part}")
         digest.update(len(data).to_bytes(8, "little") + data)
     return Seed(int.from_bytes(digest.digest(), "little") >> 1)
 

@@ -225,7 +225,11 @@ class Cityscapes(Dataset):
                 for _ in pool.map(self._instances, self.samples(split)):
                     pass
 
-    def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image]]) -> Cityscapes:
+    def written(self, out: Path, split: str, sample: Sample) -> Path:
+        """See `Dataset.written`."""
+        return out / "leftImg8bit" / split / sample.id
+
+    def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image | None]]) -> Cityscapes:
         """A copy with these pictures as ``leftImg8bit`` and their ``gtFine`` (hard links where the disk allows, else copies).
 
         Raises:
@@ -248,7 +252,8 @@ class Cityscapes(Dataset):
                     f"{self.meta.name} has no picture {sample_id} in {split}.",
                     "Hand over ids of its samples.",
                 )
-            write_image(out / "leftImg8bit" / split / sample_id, image)
+            if image is not None:
+                write_image(out / "leftImg8bit" / split / sample_id, image)
             for kind in GROUND_TRUTH:
                 source = self.ground_truth(known[split][sample_id], kind)
                 if source.is_file():

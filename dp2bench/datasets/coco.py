@@ -246,7 +246,11 @@ class Coco(Dataset):
                     "Use files that were made from the same annotations.",
                 )
 
-    def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image]]) -> Coco:
+    def written(self, out: Path, split: str, sample: Sample) -> Path:
+        """See `Dataset.written`."""
+        return out / FOLDERS[split] / sample.id
+
+    def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image | None]]) -> Coco:
         """A copy with these pictures: same names, the JSON files byte for byte; what is not handed over is left out.
 
         JPEG files are written with quality 95 and without chroma subsampling.
@@ -275,7 +279,8 @@ class Coco(Dataset):
                     f"{self.meta.name} has no picture {sample_id} in {split}.",
                     "Hand over ids of its samples.",
                 )
-            write_image(out / FOLDERS[split] / sample_id, image)
+            if image is not None:
+                write_image(out / FOLDERS[split] / sample_id, image)
             handed[split].add(sample_id)
         copy = self.open(out)
         for split, folder in FOLDERS.items():

@@ -150,7 +150,11 @@ class FDF256(CropDataset):
             )
         return self._numbers[split][sample_id]
 
-    def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image]]) -> Dataset:
+    def written(self, out: Path, split: str, sample: Sample) -> Path:
+        """See `Dataset.written`."""
+        return out / split / self.images / sample.id
+
+    def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image | None]]) -> Dataset:
         """A copy with these pictures under the same names, and the rows that belong to them.
 
         Raises:
@@ -163,7 +167,8 @@ class FDF256(CropDataset):
         handed: dict[str, set[int]] = {split: set() for split in self.meta.splits}
         for split, sample_id, image in images:
             handed[split].add(self._row(split, sample_id))
-            write_image(out / split / self.images / sample_id, image)
+            if image is not None:
+                write_image(out / split / self.images / sample_id, image)
         for split, rows in handed.items():
             samples, boxes, landmarks = self.rows(split)
             mine = sorted(rows)

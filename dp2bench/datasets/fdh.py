@@ -121,7 +121,7 @@ class FDH(CropDataset):
             )
         return self.shards(split), place
 
-    def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image]]) -> Dataset:
+    def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image | None]]) -> Dataset:
         """A copy with these pictures: same archives and names, everything but ``image.png`` unchanged.
 
         Raises:
@@ -135,6 +135,7 @@ class FDH(CropDataset):
             empty_folder(out / split)
         with Archives() as archives:
             for split, sample_id, image in images:
+                assert image is not None  # `written` names no file
                 shards = self.shards(split)
                 place = shards.place(sample_id)
                 if place is None:

@@ -2,50 +2,125 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from dp2bench.core.contracts import Dataset, DatasetMeta
-from dp2bench.core.errors import DatasetError
-from dp2bench.core.images import list_pictures, write_image
+from dp2bench.core.errors import DatasetError, PictureError
+from dp2bench.core.images import (
+    FORMATS,
+    PictureFile,
+    count_pages,
+    read_bytes,
+    rewrite_pages,
+    target_format,
+)
+from dp2bench.core.listing import Listing, list_files
 from dp2bench.core.types import Image, Sample, SampleId
 
 
 class Folder(Dataset):
-    """Every file under ``root`` that is named like a picture; a single picture is a folder of one."""
+    """Every picture under ``root``; a single picture is a folder of one.
+
+    A file of several pages or frames is several samples, ``scan.tif/00000000``, ``scan.tif/00000001``, …, as the frames of a video are.
+    What else lies there is in `listing`.
+
+    Attributes:
+        lost: what rewritten files have not, such as ``transparency``, with their names.
+        refused: files that could not be written, and why.
+
+    """
 
     layout: ClassVar[str] = "folder"
     needs_root: ClassVar[bool] = True
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.meta = DatasetMeta(name="folder", version="1", licence="the owner's", splits=("all",))
+        self.meta = DatasetMeta(name="folder", version="2", licence="the owner's", splits=("all",))
+        self.lost: dict[str, list[str]] = defaultdict(list)
+        self.refused: list[str] = []
+        self._listing: Listing | None = None
         self._samples: list[Sample] | None = None
+        self._open: PictureFile | None = None
+
+    @property
+    def listing(self) -> Listing:
+        """What lies under ``root``."""
+        if self._listing is None:
+            self._listing = Listing([self.root]) if self.root.is_file() else list_files(self.root)
+        return self._listing
 
     def samples(self, split: str) -> Sequence[Sample]:
         """See `Dataset.samples`; the only split is ``all``."""
         if split != "all":
             raise DatasetError(f"A folder has no split {split!r}.", "Its only split is 'all'.")
         if self._samples is None:
-            if self.root.is_file():
-                self._samples = [Sample(SampleId(self.root.name), self.root)]
-            else:
-                self._samples = [
-                    Sample(SampleId(p.relative_to(self.root).as_posix()), p) for p in list_pictures(self.root)
-                ]
+            self._samples = [sample for path in self.listing.pictures for sample in self._pages(path)]
         return self._samples
 
-    def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image]]) -> Folder:
-        """The same names under ``out``; a single picture is written to ``out`` itself, or into it where it is a folder."""
-        for _, name, image in images:
-            single = self.root.is_file() and not out.is_dir() and out.suffix
-            write_image(out if single else out / name, image)
+    def _pages(self, path: Path) -> list[Sample]:
+        name = path.name if path == self.root else path.relative_to(self.root).as_posix()
+        pages = count_pages(path)
+        if pages == 1:
+            return [Sample(SampleId(name), path)]
+        return [
+            Sample(SampleId(f"{name}/{page:08d}"), path, {"file": name, "page": page, "pages": pages})
+            for page in range(pages)
+        ]
+
+    def _file(self, path: Path) -> PictureFile:
+        """The file, opened; the last one stays open, so that who reads its pages or writes them again decodes them once."""
+        if self._open is None or self._open.name != str(path):
+            if self._open is not None:
+                self._open.close()
+            self._open = None
+            self._open = PictureFile(read_bytes(path), str(path))
+        return self._open
+
+    def read(self, sample: Sample) -> Image:
+        """See `Dataset.read`. A file whose pages cannot be written again under its name counts as one that cannot be read."""
+        file = self._file(sample.path)
+        target_format(file, sample.path)
+        return file.page(sample.labels.get("page", 0)).image()
+
+    def written(self, out: Path, split: str, sample: Sample) -> Path:
+        """See `Dataset.written`: the file of the same name; a single picture goes to ``out`` itself unless that is a folder."""
+        if self.root.is_file() and not out.is_dir() and out.suffix:
+            return out
+        return out / str(sample.labels.get("file", sample.id))
+
+    def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image | None]]) -> Folder:
+        """The same names under ``out``, each file with all its pages, depth and colours; see `rewrite_pages`.
+
+        The pages of a file must follow each other. A file that cannot be written is in `refused`.
+        """
+        by_id = {sample.id: sample for sample in self.samples("all")}
+        pages: list[Image] = []
+        for split, name, image in images:
+            if image is None:
+                continue
+            sample = by_id[name]
+            pages.append(image)
+            if len(pages) < sample.labels.get("pages", 1):
+                continue
+            target = self.written(out, split, sample)
+            try:
+                for what in rewrite_pages(self._file(sample.path), target, pages):
+                    self.lost[what].append(sample.labels.get("file", sample.id))
+            except PictureError as error:
+                self.refused.append(str(error))
+            pages = []
         return Folder(out)
 
     def verify(self) -> None:
         """Raises DatasetError for a folder that is missing or holds no picture."""
-        self.samples("all")
+        if not self.samples("all"):
+            raise DatasetError(
+                f"The folder {self.root} holds no pictures.",
+                f"Put pictures there; names that end in {', '.join(FORMATS)} are read.",
+            )
 
     def open(self, root: Path) -> Folder:
         """Another folder."""

@@ -143,7 +143,11 @@ class Market1501(Dataset):
                 answered.add(identity)
         return sorted(asked - answered)
 
-    def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image]]) -> Market1501:
+    def written(self, out: Path, split: str, sample: Sample) -> Path:
+        """See `Dataset.written`."""
+        return out / FOLDERS[split] / sample.id
+
+    def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image | None]]) -> Market1501:
         """A copy with these pictures: same folders and file names; what is not handed over is left out.
 
         Raises:
@@ -165,7 +169,8 @@ class Market1501(Dataset):
                     f"{self.meta.name} has no picture {sample_id} in {split}.",
                     "Hand over ids of its samples.",
                 )
-            write_image(out / FOLDERS[split] / sample_id, image)
+            if image is not None:
+                write_image(out / FOLDERS[split] / sample_id, image)
             handed[split].add(sample_id)
         copy = self.open(out)
         for split, folder in FOLDERS.items():

@@ -1,7 +1,7 @@
 """Video files, frame by frame in constant memory: pixels upright, timestamps kept, audio copied.
 
-FFmpeg's libraries through PyAV. What is written holds pictures and, if wanted, sound: subtitles, data streams and metadata
-(place and device of a recording are there) are left behind.
+FFmpeg's libraries through PyAV. What is written holds pictures and, if wanted, sound with its languages: subtitles, chapters, data
+streams and metadata (place and device of a recording are there) are left behind, and `Video.left_behind` names them.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import heapq
 import math
 import os
+import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -17,30 +19,37 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dp2bench.core import colour
+from dp2bench.core.contracts import Progress, no_progress
 from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.listing import VIDEO_SUFFIXES
 from dp2bench.core.types import Image
 
 if TYPE_CHECKING:
     from types import TracebackType
 
-SUFFIXES = (
-    *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".wmv"),
-    *(".flv", ".3gp", ".ogv"),
-)
-"""Names that end so are taken for videos."""
-
 ENCODERS = {".mp4": "libx264", ".m4v": "libx264", ".mov": "libx264", ".mkv": "libx264", ".webm": "libvpx-vp9"}
-"""Encoder by the suffix of a file to be written."""
+"""Encoder by the suffix of a file to be written, where none is chosen."""
 
+CODECS = {"h264": "libx264", "h265": "libx265", "vp9": "libvpx-vp9"}
+"""Encoder by the name of a codec that can be chosen."""
 _OPTIONS = {
     "libx264": {"crf": "18", "preset": "medium"},
+    "libx265": {"crf": "20", "preset": "medium", "x265-params": "log-level=error:bframes=0"},
     "libvpx-vp9": {"crf": "24", "b:v": "0", "deadline": "good", "cpu-used": "4"},
 }
-_BT709, _LIMITED = 1, 1
+_BT709, _LIMITED, _UNSPECIFIED = 1, 1, 2
+_HD = 720
+"""Lines from which on colours that a file does not name are BT.709's, as in players; below they are BT.601's."""
 _SHORTER_IS_CUT_OFF = 0.3
 """Seconds; containers round, and count the last frame's duration in different ways."""
 _FASTEST = 1000
 """Frames a second; some containers give the clock's rate for the frames' where these are uneven."""
+_ATTACHED_PICTURE, _THUMBNAILS = 0x400, 0x800
+_WORDS = {"subtitle": "subtitle", "data": "data", "attachment": "attachment", "video": "further picture"}
+_CAMERA = re.compile(r"(v4l2|avfoundation|dshow|gdigrab|x11grab|lavfi):.+")
+_MILLISECONDS = Fraction(1, 1000)
+_MUXERS = {".mp4": "mp4", ".m4v": "mp4", ".mov": "mov", ".mkv": "matroska", ".webm": "webm"}
 _INSTALL = 'Install PyAV, which reads and writes videos: `pip install "dp2bench[video]"`.'
 
 
@@ -53,8 +62,87 @@ class _BrokenError(VideoError):
 
 
 def is_video_name(path: str | Path) -> bool:
-    """Whether the suffix is one of `SUFFIXES`, in any case."""
-    return Path(path).suffix.lower() in SUFFIXES
+    """Whether the suffix is one of `VIDEO_SUFFIXES`, in any case."""
+    return Path(path).suffix.lower() in VIDEO_SUFFIXES
+
+
+def is_camera(source: str | Path) -> bool:
+    """Whether a source is a device: a file of devices, or ``FORMAT:NAME`` with one of FFmpeg's formats of devices."""
+    return Path(source).is_char_device() or bool(_CAMERA.match(str(source)))
+
+
+def record(camera: str, target: Path, seconds: float, progress: Progress = no_progress) -> None:
+    """Write what a camera sees to a file, without loss, until so many seconds are over or Ctrl-C is pressed.
+
+    Raises:
+        VideoError: it cannot be opened, or gives no picture.
+
+    """
+    av = _av()
+    form, name = camera.split(":", 1) if _CAMERA.match(camera) else ("v4l2", camera)
+    try:
+        source = av.open(name, format=form)
+        stream = source.streams.video[0]
+    except (av.error.FFmpegError, ValueError, IndexError) as error:
+        raise VideoError(
+            f"The camera {camera} cannot be opened: {getattr(error, 'strerror', None) or error}.",
+            "Check its name, and that no other program uses it.",
+        ) from error
+    frames = 0
+    with source, av.open(str(target), "w", format="matroska") as out:
+        rate = next(
+            (r for r in (stream.average_rate, stream.guessed_rate) if r and r <= _FASTEST), Fraction(25)
+        )
+        written = out.add_stream("ffv1", rate=rate)
+        written.width, written.height = stream.codec_context.width, stream.codec_context.height
+        written.pix_fmt = "bgr0"
+        written.codec_context.time_base = _MILLISECONDS
+        begin = last = None
+        try:
+            for frame in source.decode(stream):
+                begin = frame.time if begin is None else begin
+                stamp = round(((frame.time or 0.0) - (begin or 0.0)) * 1000)
+                if stamp >= seconds * 1000:
+                    break
+                stamp = stamp if last is None or stamp > last else last + 1
+                picture = frame.reformat(format="bgr0")
+                picture.pts, picture.time_base, last = stamp, _MILLISECONDS, stamp
+                out.mux(written.encode(picture))
+                frames += 1
+                progress(frames, 0 if seconds == math.inf else max(frames, round(seconds * rate)))
+        except KeyboardInterrupt:  # that is how a recording ends
+            pass
+        out.mux(written.encode())
+    if not frames:
+        raise VideoError(f"The camera {camera} gave no picture.", "Check that it is switched on.")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What is taken of a video.
+
+    Attributes:
+        start, end: seconds from the beginning of the picture.
+        fps: frames a second at most; the others are dropped.
+        max_size: pixels of the longer side at most; larger frames are scaled down.
+
+    """
+
+    start: float = 0.0
+    end: float = math.inf
+    fps: float | None = None
+    max_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start < self.end:
+            raise VideoError(
+                f"No part of a video lies between {self.start:g} and {self.end:g} s.",
+                "Give --start and --end in seconds, the end after the start.",
+            )
+        if self.fps is not None and not self.fps > 0:
+            raise VideoError(f"{self.fps:g} frames a second are none.", "Give --fps a number above 0.")
+        if self.max_size is not None and self.max_size < 16:
+            raise VideoError(f"Frames of {self.max_size} pixels hold nothing.", "Give --max-size 16 or more.")
 
 
 @dataclass(frozen=True)
@@ -69,6 +157,8 @@ class VideoInfo:
         end: seconds at which the picture ends, 0 where the file does not say.
         aspect: width to height of one pixel.
         audio: codecs of the audio streams.
+        primaries, transfer: what the colours of the frames mean, by the codes of ITU-T H.273.
+        begin: seconds in the file at which the first frame stands.
 
     """
 
@@ -80,6 +170,9 @@ class VideoInfo:
     end: float
     aspect: Fraction
     audio: tuple[str, ...]
+    primaries: int = _BT709
+    transfer: int = _BT709
+    begin: float = 0.0
 
     @property
     def expected_frames(self) -> int:
@@ -108,25 +201,35 @@ class Frame:
 class Video:
     """A video to be read; can be iterated over any number of times.
 
+    Of several picture streams the first is taken that is no cover. High dynamic range (PQ, HLG) is mapped to BT.709.
+
     Args:
         path: of the file.
         keep_readable: where the video is broken or cut off, the frames before are all; ``broken`` then says what is wrong.
+        selection: what is taken of it.
+
+    Attributes:
+        info: of the frames as they are given out.
+        left_behind: what else is in the file, and what of the frames is lost, in words.
 
     Raises:
         VideoError: missing, empty, no video, or (while iterating) broken or cut off; names the file, the frame and the second.
 
     """
 
-    def __init__(self, path: str | Path, *, keep_readable: bool = False) -> None:
+    def __init__(
+        self, path: str | Path, *, keep_readable: bool = False, selection: Selection | None = None
+    ) -> None:
         self.path = Path(path)
         self.keep_readable = keep_readable
+        self.selection = selection or Selection()
         self.broken = ""
         if not self.path.is_file():
             raise VideoError(f"The video {self.path} does not exist.", "Check the path.")
         if not self.path.stat().st_size:
             raise VideoError(f"The video {self.path} is empty (0 bytes).", "Copy or download the file again.")
         with self._open() as container:
-            self.info = self._info(container)
+            self._inspect(container)
 
     def __iter__(self) -> Iterator[Frame]:
         readable = 0
@@ -140,12 +243,37 @@ class Video:
             self.broken = error.problem
 
     def _frames(self) -> Iterator[Frame]:
+        """The selected frames, numbered anew; times begin at 0 where the selection does not begin with the video."""
+        start, end, fps = self.selection.start, self.selection.end, self.selection.fps
+        base, shift, index, slot = self.info.time_base, 0, 0, -1
+        for pts, frame, guessed in self._decoded():
+            seconds = float(pts * base) - self.info.begin
+            if seconds < start - 1e-6:
+                continue
+            if seconds >= end - 1e-6:
+                break
+            if fps is not None:
+                if math.floor((seconds - start) * fps + 1e-6) == slot:
+                    continue
+                slot = math.floor((seconds - start) * fps + 1e-6)
+            if not index and start:
+                shift = pts
+            yield Frame(index, pts - shift, self._upright(frame), guessed)
+            index += 1
+        if not index:
+            raise VideoError(
+                f"The video {self.path} has no frame between {start:g} and {end:g} s; it lasts {self.info.end - self.info.begin:.2f} s.",
+                "Choose an earlier --start.",
+            )
+
+    def _decoded(self) -> Iterator[tuple[int, Any, bool]]:
+        """(timestamp, frame as decoded, whether it was guessed) of every frame from the selection's start on."""
         import av
 
-        step = max(1, round(1 / (self.info.rate * self.info.time_base)))
+        step = max(1, round(1 / (self._rate * self.info.time_base)))
         pts, index, guessed = -step, 0, False
         with self._open() as container:
-            stream = container.streams.video[0]
+            stream = self._stream(container)
             # How many frames come before an error must be the same each time; threads that decode ahead drop some.
             stream.thread_type = "SLICE" if self.keep_readable else "AUTO"
             try:
@@ -156,7 +284,7 @@ class Video:
                     pts = stamp if stamp > pts or not index else pts + 1
                     # What is predicted from a guess is one, and the decoder marks the first alone.
                     guessed = bool(frame.is_corrupt) or (guessed and not frame.key_frame)
-                    yield Frame(index, pts, self._upright(frame), guessed)
+                    yield pts, frame, guessed
                     index += 1
             except av.error.FFmpegError as error:
                 end = float((pts + step) * self.info.time_base)
@@ -179,55 +307,118 @@ class Video:
                 f"{self.path} cannot be opened as a video: {reason}.",
                 "Copy or download the file again; a file whose end is missing often cannot be opened at all.",
             ) from error
-        if not container.streams.video:
+        if not any(not _is_cover(stream) for stream in container.streams.video):
             container.close()
             raise VideoError(f"{self.path} holds no video stream.", "Give a file with moving pictures.")
         return container
 
-    def _info(self, container: Any) -> VideoInfo:
-        stream = container.streams.video[0]
-        first = next(self._decoded(container, stream), None)
-        if first is None:
-            raise self._broken(0, "holds no frame that can be decoded")
-        height, width = _rotated_shape(first)
+    @staticmethod
+    def _stream(container: Any) -> Any:
+        return next(stream for stream in container.streams.video if not _is_cover(stream))
+
+    def _inspect(self, container: Any) -> None:
+        stream = self._stream(container)
+        first = self._first(container, stream)
+        self._shape = (first.height, first.width)
+        self._matrix = self._assumed_matrix(first)
+        height, width = self._target_shape(*_rotated_shape(first))
         rates = (stream.average_rate, stream.guessed_rate, stream.base_rate)
-        rate = next((r for r in rates if r and r <= _FASTEST), Fraction(25))
+        self._rate = Fraction(next((r for r in rates if r and r <= _FASTEST), Fraction(25)))
+        fps = self.selection.fps
+        rate = self._rate if fps is None else min(self._rate, Fraction(fps).limit_denominator(1001))
         start = float((stream.start_time or 0) * stream.time_base)
-        seconds = float(stream.duration * stream.time_base) if stream.duration else _tagged_duration(stream)
+        duration = float(stream.duration * stream.time_base) if stream.duration else 0.0
+        end = start + duration if duration else _tagged_end(stream)
+        begin = float(first.pts * stream.time_base) if first.pts is not None else 0.0
         aspect = Fraction(stream.sample_aspect_ratio or 1)
-        return VideoInfo(
+        primaries, transfer = (int(getattr(first, name)) for name in ("color_primaries", "color_trc"))
+        self._dynamic = (transfer, primaries) if transfer in {colour.PQ, colour.HLG} else None
+        known = primaries in colour.PRIMARIES and self._dynamic is None
+        self.info = VideoInfo(
             width,
             height,
-            Fraction(rate),
+            rate,
             Fraction(stream.time_base),
-            int(stream.frames or 0),
-            start + seconds if seconds else 0.0,
-            1 / aspect if (height, width) != (first.height, first.width) else aspect,
+            self._count(int(stream.frames or 0)),
+            end,
+            1 / aspect if _quarter_turns(first) % 2 else aspect,
             tuple(a.codec_context.name for a in container.streams.audio),
+            primaries if known else _BT709,
+            transfer if known and transfer != _UNSPECIFIED else _BT709,
+            begin,
         )
+        self.left_behind = self._lost(container, stream, first)
 
-    def _decoded(self, container: Any, stream: Any) -> Iterator[Any]:
+    def _first(self, container: Any, stream: Any) -> Any:
         av = _av()
         try:
-            yield from container.decode(stream)
+            first = next(container.decode(stream), None)
         except av.error.FFmpegError as error:
             raise self._broken(0, f"is damaged: {error.strerror}") from error
+        if first is None:
+            raise self._broken(0, "holds no frame that can be decoded")
+        return first
+
+    def _count(self, frames: int) -> int:
+        chosen = self.selection
+        return frames if (chosen.start, chosen.end, chosen.fps) == (0.0, math.inf, None) else 0
+
+    def _target_shape(self, height: int, width: int) -> tuple[int, int]:
+        """(H, W) of an upright frame after scaling down, in even numbers."""
+        most = self.selection.max_size
+        if most is None or max(height, width) <= most:
+            return height, width
+        factor = most / max(height, width)
+        return tuple(max(2, 2 * round(side * factor / 2)) for side in (height, width))  # type: ignore[return-value]
+
+    @staticmethod
+    def _assumed_matrix(frame: Any) -> int | None:
+        """The matrix of frames that do not name theirs; None where they do, or where there is none (RGB)."""
+        if int(frame.colorspace) != _UNSPECIFIED or not frame.format.name.startswith(("yuv", "nv", "p0")):
+            return None
+        return _BT709 if frame.height >= _HD else None
+
+    @staticmethod
+    def _lost(container: Any, stream: Any, first: Any) -> tuple[str, ...]:
+        others = [s for s in container.streams if s is not stream and s.type != "audio"]
+        kinds = Counter(
+            "cover picture" if _is_cover(s) else f"{_WORDS.get(s.type, 'other')} track" for s in others
+        )
+        lost = [f"{count} {kind}{'s' if count > 1 else ''}" for kind, count in kinds.items()]
+        chapters = container.chapters() if hasattr(container, "chapters") else []
+        if chapters:
+            lost.append(f"{len(chapters)} chapters")
+        if int(first.color_trc) in {colour.PQ, colour.HLG}:
+            lost.append("high dynamic range (mapped to BT.709)")
+        bits = max((c.bits for c in first.format.components), default=8)
+        if bits > 8:
+            lost.append(f"{bits} bits a channel (8 are written)")
+        if any(c.is_alpha for c in first.format.components) or stream.metadata.get("alpha_mode") == "1":
+            lost.append("transparency")
+        if first.interlaced_frame:
+            lost.append("interlacing (both fields of a frame are shown at once)")
+        return tuple(lost)
 
     def _upright(self, frame: Any) -> Image:
-        turns = _quarter_turns(frame)
-        image: Image = np.ascontiguousarray(np.rot90(frame.to_ndarray(format="rgb24"), turns))
-        if image.shape[:2] != (self.info.height, self.info.width):
+        if (frame.height, frame.width) != self._shape:
             raise VideoError(
-                f"{self.path} changes its size from {self.info.width}x{self.info.height} to {image.shape[1]}x{image.shape[0]} pixels.",
-                f"Make it of one size first: `ffmpeg -i {self.path.name} -s {self.info.width}x{self.info.height} even.mp4`.",
+                f"{self.path} changes its size from {self._shape[1]}x{self._shape[0]} to {frame.width}x{frame.height} pixels.",
+                f"Make it of one size first: `ffmpeg -i {self.path.name} -s {self._shape[1]}x{self._shape[0]} even.mp4`.",
             )
-        return image
+        turns = _quarter_turns(frame)
+        h, w = (self.info.height, self.info.width) if turns % 2 == 0 else (self.info.width, self.info.height)
+        form = "rgb24" if self._dynamic is None else "rgb48le"
+        rgb = frame.reformat(width=w, height=h, format=form, src_colorspace=self._matrix).to_ndarray()
+        if self._dynamic is not None:
+            rgb = colour.tone_mapped(rgb, *self._dynamic)
+        return np.ascontiguousarray(np.rot90(rgb, turns))
 
     def _broken(self, index: int, what: str) -> _BrokenError:
         if not index:
             return _BrokenError(f"The video {self.path} {what}.", "Copy or download the file again.")
+        expected = f", of about {self.info.expected_frames}" if hasattr(self, "info") else ""
         return _BrokenError(
-            f"The video {self.path} {what} (after {index} frames that could be read, of about {self.info.expected_frames}).",
+            f"The video {self.path} {what} (after {index} frames that could be read{expected}).",
             "Copy or download the file again, or take the frames before: `dp2bench anonymize` does with --keep-readable.",
         )
 
@@ -240,16 +431,18 @@ class SegmentWriter:
     Args:
         path: is there only when the segment is whole.
         info: of the video that it will be a part of.
-        encoder: one of `ENCODERS`.
+        encoder: one of `CODECS`' values.
+        quality: the encoder's constant rate factor, lower is better; None for the one that is hard to tell from the original.
 
     """
 
-    def __init__(self, path: Path, info: VideoInfo, encoder: str) -> None:
+    def __init__(self, path: Path, info: VideoInfo, encoder: str, quality: int | None = None) -> None:
         self.path, self.info = path, info
         self.partial = path.with_name(path.name + ".partial")
         av = _av()
         self._container = av.open(str(self.partial), "w", format="nut")
-        stream = self._container.add_stream(encoder, rate=info.rate, options=dict(_OPTIONS[encoder]))
+        options = _OPTIONS[encoder] | ({} if quality is None else {"crf": str(quality)})
+        stream = self._container.add_stream(encoder, rate=info.rate, options=options)
         stream.width, stream.height = info.width, info.height
         # Halved colour resolution needs even sides.
         stream.pix_fmt = "yuv444p" if info.width % 2 or info.height % 2 else "yuv420p"
@@ -257,7 +450,8 @@ class SegmentWriter:
         context.time_base = info.time_base
         context.max_b_frames = 0
         context.sample_aspect_ratio = info.aspect
-        context.colorspace = context.color_primaries = context.color_trc = _BT709
+        context.colorspace = _BT709
+        context.color_primaries, context.color_trc = info.primaries, info.transfer
         context.color_range = _LIMITED
         stream.time_base = info.time_base
         self._stream = stream
@@ -290,14 +484,26 @@ class SegmentWriter:
             self.partial.unlink(missing_ok=True)
 
 
-def encoder_for(path: Path) -> str:
-    """The encoder of a file to be written; a VideoError for a container that is not written."""
-    if path.suffix.lower() not in ENCODERS:
+def encoder_for(path: Path, codec: str | None = None) -> str:
+    """The encoder of a file to be written; a VideoError for a container that is not written, or cannot hold a codec of `CODECS`."""
+    suffix = path.suffix.lower()
+    if suffix not in ENCODERS:
         raise VideoError(
             f"A video cannot be written as {path.name!r}.",
             f"Choose a name that ends in {', '.join(ENCODERS)}.",
         )
-    return ENCODERS[path.suffix.lower()]
+    if codec is None:
+        return ENCODERS[suffix]
+    if codec not in CODECS:
+        raise VideoError(f"The codec {codec!r} is not known.", f"Choose --codec of {', '.join(CODECS)}.")
+    encoder = CODECS[codec]
+    if suffix == ".webm" and encoder != ENCODERS[suffix]:
+        raise VideoError(f"{path.name} cannot hold {codec}.", "Use --codec vp9, or a name that ends in .mkv.")
+    if encoder not in _av().codecs_available:
+        raise VideoError(
+            f"This PyAV has no encoder of {codec}.", f"Choose another --codec of {', '.join(CODECS)}."
+        )
+    return encoder
 
 
 def join(
@@ -306,23 +512,30 @@ def join(
     info: VideoInfo,
     *,
     sound_of: Path | None = None,
+    sound_from: float = 0.0,
     sound_until: float = math.inf,
 ) -> None:
     """String segments together, without encoding again, and copy the audio streams of another file beside them.
 
+    Of an audio stream its packets, its language and whether it is the default one are copied.
+
     Args:
         segments: written by `SegmentWriter` for one video, in order.
-        target: replaced when it is whole.
+        target: replaced when it is whole; on the disk of the segments.
         info: of the video.
         sound_of: the file whose audio is copied; None leaves the picture without sound.
-        sound_until: seconds at which it ends at the latest.
+        sound_from: seconds of that file which become 0.
+        sound_until: seconds of that file at which the sound ends at the latest.
 
     """
     av = _av()
-    partial = target.with_name(f".{target.stem}.partial{target.suffix}")
+    partial = segments[0].with_name("joined")
     sound = av.open(str(sound_of)) if sound_of is not None else None
     try:
-        with av.open(str(segments[0])) as first, av.open(str(partial), "w") as out:
+        with (
+            av.open(str(segments[0])) as first,
+            av.open(str(partial), "w", format=_MUXERS[target.suffix.lower()]) as out,
+        ):
             template = first.streams.video[0]
             picture = out.add_stream_from_template(template)
             picture.time_base = template.time_base
@@ -331,9 +544,14 @@ def join(
             tracks = {}
             for stream in sound.streams.audio if sound is not None else ():
                 try:
-                    tracks[stream.index] = out.add_stream_from_template(stream)
+                    track = out.add_stream_from_template(stream)
                 except (av.error.FFmpegError, ValueError) as error:
                     raise _no_room(target, stream, error) from error
+                if stream.language:
+                    track.metadata["language"] = stream.language
+                if hasattr(track, "disposition"):
+                    track.disposition = stream.disposition
+                tracks[stream.index] = track
             try:
                 out.start_encoding()
             except (av.error.FFmpegError, ValueError) as error:
@@ -343,7 +561,7 @@ def join(
             packets = [_packets(path, picture) for path in segments]
             merged = [_chain(packets)]
             if sound is not None and tracks:
-                merged.append(_sound(sound, tracks, sound_until))
+                merged.append(_sound(sound, tracks, sound_from, sound_until))
             for packet in heapq.merge(*merged, key=lambda p: float(p.dts * p.time_base)):
                 out.mux(packet)
         os.replace(partial, target)
@@ -373,11 +591,17 @@ def _chain(parts: Sequence[Iterator[Any]]) -> Iterator[Any]:
         yield from part
 
 
-def _sound(container: Any, tracks: dict[int, Any], until: float) -> Iterator[Any]:
+def _sound(container: Any, tracks: dict[int, Any], begin: float, until: float) -> Iterator[Any]:
     av = _av()
     try:
+        if begin:
+            container.seek(int(begin * 1_000_000))
         for packet in container.demux(*container.streams.audio):
-            if packet.dts is not None and packet.dts * packet.time_base < until:
+            if packet.dts is not None and (begin or -math.inf) <= packet.dts * packet.time_base < until:
+                if begin:
+                    shift = round(begin / packet.time_base)
+                    packet.dts -= shift
+                    packet.pts = packet.dts if packet.pts is None else packet.pts - shift
                 packet.stream = tracks[packet.stream.index]
                 yield packet
     except av.error.FFmpegError:
@@ -395,7 +619,13 @@ def _rotated_shape(frame: Any) -> tuple[int, int]:
     return (frame.height, frame.width) if upright else (frame.width, frame.height)
 
 
-def _tagged_duration(stream: Any) -> float:
+def _is_cover(stream: Any) -> bool:
+    """Whether a picture stream is the cover of a film, or pictures of its moments, and not the film."""
+    disposition = int(getattr(stream, "disposition", 0))
+    return bool(disposition & (_ATTACHED_PICTURE | _THUMBNAILS))
+
+
+def _tagged_end(stream: Any) -> float:
     """Seconds as Matroska's tag of a stream says, 0 where there is none."""
     parts = str(stream.metadata.get("DURATION", "")).split(":")
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import copy
 import hashlib
 import json
@@ -315,64 +314,3 @@ def read_ids(path: Path, wanted_for: str) -> NDArray[np.int64]:
     if ids.ndim == 3:
         ids = ids @ np.array([1, 256, 65536], np.int64)
     return np.asarray(ids, np.int64)
-
-
-def overlay(image: Image, people: People, *, missed: Sequence[int] = ()) -> Image:
-    """The picture with its people drawn in: a colour each (each track's its own), contour, box, face and what is known of them.
-
-    Args:
-        image: (H, W, 3).
-        people: in it.
-        missed: indices of those who are not anonymized; they get a red frame that says so.
-
-    """
-    out: Image = image.copy()
-    size = (image.shape[0], image.shape[1])
-    masks = None if people.masks is None else masks_of(people, size)
-    scale = max(0.35, min(size) / 1000)
-    width = max(1, round(2 * scale))
-    for i in range(len(people)):
-        name = i if people.track_ids is None else int(people.track_ids[i])
-        colour = _colour(name)
-        if masks is not None:
-            mask = masks[i]
-            out[mask] = (0.55 * out[mask] + 0.45 * np.array(colour)).astype(np.uint8)
-            contours, _ = cv2.findContours(mask.view(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-            cv2.drawContours(out, contours, -1, colour, width)
-        _rectangle(out, people.boxes[i], colour, width)
-        if people.faces is not None and np.isfinite(people.faces[i]).all():
-            _rectangle(out, people.faces[i], (255, 255, 255), width)
-        if people.keypoints is not None:
-            for x, y, seen in people.keypoints[i]:
-                if seen > 0:
-                    cv2.circle(out, (round(float(x)), round(float(y))), 2 * width, colour, -1)
-        label = f"{name} {Category(int(people.categories[i])).name.lower().replace('_', ' ')} {people.scores[i]:.2f}"
-        _label(out, people.boxes[i], label, colour, scale)
-    for i in missed:
-        _rectangle(out, people.boxes[i], _MISSED, 3 * width)
-        x0, _, x1, y1 = people.boxes[i]
-        _label(out, np.array([x0, y1, x1, y1], np.float32), f"{i} NOT ANONYMIZED", _MISSED, scale)
-    return out
-
-
-def _rectangle(image: Image, box: NDArray[np.float32], colour: tuple[int, int, int], width: int) -> None:
-    x0, y0, x1, y1 = (round(float(v)) for v in box)
-    cv2.rectangle(image, (x0, y0), (x1 - 1, y1 - 1), colour, width)
-
-
-def _label(
-    image: Image, box: NDArray[np.float32], text: str, colour: tuple[int, int, int], scale: float
-) -> None:
-    (w, h), below = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, scale, 1)
-    x = int(np.clip(box[0], 0, max(0, image.shape[1] - w)))
-    y = int(np.clip(box[1], h + below, image.shape[0]))
-    cv2.rectangle(image, (x, y - h - below), (x + w, y), colour, -1)
-    cv2.putText(
-        image, text, (x, y - below // 2 - 1), cv2.FONT_HERSHEY_SIMPLEX, scale, (0, 0, 0), 1, cv2.LINE_AA
-    )
-
-
-def _colour(name: int) -> tuple[int, int, int]:
-    """A bright colour; names that follow each other get hues far apart."""
-    r, g, b = colorsys.hsv_to_rgb(name * 0.618034 % 1.0, 0.65, 1.0)
-    return round(255 * r), round(255 * g), round(255 * b)

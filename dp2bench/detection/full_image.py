@@ -7,18 +7,30 @@ from collections.abc import Sequence
 import numpy as np
 
 from dp2bench.core.contracts import ComponentMeta, Detector
-from dp2bench.core.types import Image, People, Sample
+from dp2bench.core.types import Category, Image, People, Sample
 
 
 class FullImage(Detector):
-    """The picture's rectangle is the person's box and mask. Nothing of the picture stays, background included."""
+    """The picture's rectangle is the person's box and mask. Nothing of the picture stays, background included.
 
-    meta = ComponentMeta(name="full-image")
+    Args:
+        faces: the pictures are faces, cut out: their rectangle is a face's.
+
+    """
+
+    def __init__(self, *, faces: bool = False) -> None:
+        self.faces = faces
+        self.meta = ComponentMeta(name="full-image", revision="1-faces" if faces else "1")
 
     def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
-        """One person for each picture."""
+        """One person, or face, for each picture."""
         del samples
         return [
-            People.of([[0, 0, im.shape[1], im.shape[0]]], masks=np.ones((1, *im.shape[:2]), np.bool_))
+            People.of(
+                [[0, 0, im.shape[1], im.shape[0]]],
+                masks=np.ones((1, *im.shape[:2]), np.bool_),
+                faces=np.array([[0, 0, im.shape[1], im.shape[0]]], np.float32) if self.faces else None,
+                categories=[Category.FACE if self.faces else Category.PERSON],
+            )
             for im in images
         ]

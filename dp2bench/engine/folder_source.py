@@ -8,7 +8,8 @@ from pathlib import Path
 
 from dp2bench.core.contracts import Dataset, MethodMeta
 from dp2bench.core.errors import DatasetError
-from dp2bench.core.images import list_pictures
+from dp2bench.core.hashing import name_bytes
+from dp2bench.core.listing import list_pictures
 
 
 class FolderSource:
@@ -28,7 +29,7 @@ class FolderSource:
         digest = hashlib.sha256()
         for path in list_pictures(self.root):
             digest.update(
-                path.relative_to(self.root).as_posix().encode()
+                name_bytes(path.relative_to(self.root).as_posix())
                 + b"\0"
                 + hashlib.sha256(path.read_bytes()).digest()
             )

@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Progress, Scope, no_progress
 from dp2bench.core.errors import Dp2benchError, PictureError, writing
 from dp2bench.core.hashing import content_sha256
+from dp2bench.core.images import TEMPORARY, write_bytes
 from dp2bench.core.paths import check_distinct
 from dp2bench.core.people_io import save_people
 from dp2bench.core.results import Coverage
 from dp2bench.core.seeds import derive_seed
 from dp2bench.core.types import Anonymized, Image, Missed, People, Sample, SampleId
+from dp2bench.datasets.folder import Folder
+from dp2bench.datasets.video import ENCODERS
 from dp2bench.metrics.changes import unchanged_people
 
 CHUNK = 16
@@ -75,10 +79,10 @@ class CoverageCounter:
     unlike: dict[SampleId, float] = field(default_factory=dict)
     """The best score of each picture with people in which nobody was found without doubt."""
 
-    def look(self, sample: SampleId, people: People) -> None:
+    def look(self, sample: SampleId, scores: Sequence[float]) -> None:
         """Note how certain the detections of one picture are."""
-        self.doubtful += int((people.scores < DOUBTFUL).sum())
-        if len(people) and (best := float(people.scores.max())) < DOUBTFUL:
+        self.doubtful += sum(score < DOUBTFUL for score in scores)
+        if scores and (best := max(scores)) < DOUBTFUL:
             self.unlike[sample] = best
 
     def count(self, split: str, sample: SampleId, found: int, missed: Iterable[Missed] = ()) -> None:
@@ -111,9 +115,9 @@ class CoverageCounter:
 
 
 class ResumeLog:
-    """The pictures of a folder that are finished, so that the same command goes on where it was stopped.
+    """The pictures of a folder that are finished, so that the same command goes on where it was stopped, however it was.
 
-    It lies in the folder until that is whole: a line for the settings, and a line a picture with the sha256 of its original.
+    It lies in the folder until that is whole: a line for the settings, and a line a file with the sha256 of its original.
 
     Args:
         folder: where the anonymized pictures go.
@@ -130,53 +134,59 @@ class ResumeLog:
         self._path = folder / self.NAME
         self._folder = folder
         self._lines: dict[str, dict[str, Any]] = {}
-        head = json.dumps(dict(settings), sort_keys=True, default=str)
+        self._head = json.dumps(dict(settings), sort_keys=True, default=str)
         if self._path.exists():
-            first, *lines = self._path.read_text("utf-8").split("\n")
-            if first != head:
+            first, *lines = self._path.read_text("utf-8", "replace").split("\n")
+            if first != self._head:
                 raise Dp2benchError(
                     f"The folder {folder} was begun with other settings and is not finished.",
                     "Give the command it was begun with, or choose a new folder.",
                 )
             for line in lines[:-1]:  # one that has no end was being written when the run was killed
-                row = json.loads(line)
+                try:
+                    row = json.loads(line)
+                except ValueError:  # so was this one, when the machine lost its power
+                    continue
                 self._lines[row["id"]] = row
         elif folder.is_dir() and any(folder.iterdir()):
             raise Dp2benchError(
                 f"The folder {folder} is not empty.",
                 "Choose a new folder, so that nothing of an earlier run is mixed in.",
             )
-        self._head = head
 
     def __len__(self) -> int:
         return len(self._lines)
 
-    def finished(self, sample: Sample) -> tuple[int, list[Missed]] | None:
-        """People found and left in a picture that is finished and whose original is what it was then; else None."""
-        row = self._lines.get(sample.id)
-        if (
-            row is None
-            or not (self._folder / sample.id).exists()
-            or row["sha256"] != content_sha256(sample.path)
-        ):
-            return None
-        return row["found"], [Missed(person, reason) for person, reason in row["missed"]]
-
-    def finish(self, sample: Sample, found: int, missed: Iterable[Missed]) -> None:
-        """Note that a picture's anonymized version is written."""
-        left = [(m.person, m.reason) for m in missed]
-        row = {"id": sample.id, "sha256": content_sha256(sample.path), "found": found, "missed": left}
+    def begin(self) -> None:
+        """Lay the journal into the folder, before anything else is, and take away what a killed run was writing."""
         with writing(self._path):
-            if self._head:  # written anew, without the half of a line that a killed run may have left
-                lines = (self._head, *map(json.dumps, self._lines.values()))
-                self._path.write_text("".join(f"{line}\n" for line in lines), "utf-8")
-                self._head = ""
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+            self._folder.mkdir(parents=True, exist_ok=True)
+            remove_unfinished(self._folder)
+            lines = (self._head, *map(json.dumps, self._lines.values()))
+            write_bytes(self._path, "".join(f"{line}\n" for line in lines).encode())
+
+    def finished(self, name: str, original: Path, target: Path | None) -> dict[str, Any] | None:
+        """What was noted of a file that is finished and whose original is what it was then; else None."""
+        row = self._lines.get(name)
+        if row is None or target is None or not target.exists() or row["sha256"] != content_sha256(original):
+            return None
+        return row
+
+    def finish(self, name: str, original: Path, **noted: Any) -> None:
+        """Note that the anonymized version of a file is written."""
+        row = {"id": name, "sha256": content_sha256(original), **noted}
+        with writing(self._path), self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(row) + "\n")
 
     def close(self) -> None:
         """The folder is whole."""
         self._path.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Delete what a killed run was writing to: files that nobody else knows."""
+    for path in folder.rglob(f"{TEMPORARY}????????"):
+        path.unlink(missing_ok=True)
 
 
 def unfound_people(annotated: People, found: People) -> int:
@@ -199,40 +209,86 @@ def anonymized_pictures(
     counter: CoverageCounter,
     progress: Progress = no_progress,
     journal: ResumeLog | None = None,
-) -> Iterator[tuple[str, SampleId, Image]]:
+    out: Path | None = None,
+) -> Iterator[tuple[str, SampleId, Image | None]]:
     """Each readable picture of the splits in ``people``, anonymized. One that cannot be read is counted and never copied through.
 
-    What the ``journal`` has from an earlier run is counted and left out.
+    The pages of a file come together, or, where one of them cannot be read, not at all. What the ``journal`` says is finished in ``out``
+    is counted and None.
     """
     total, done = sum(len(dataset.samples(s)) for s in people), 0
     for split in people:
-        for sample in dataset.samples(split):
-            done += 1
+        for file in _files(dataset.samples(split)):
+            done += len(file)
             progress(done, total)
-            if journal is not None and (before := journal.finished(sample)) is not None:
-                counter.count(split, sample.id, *before)
-                continue
+            name = f"{split}/{file[0].id}"
+            if journal is not None and out is not None:
+                before = journal.finished(name, file[0].path, dataset.written(out, split, file[0]))
+                if before is not None:
+                    for sample, row in zip(file, before["pages"], strict=True):
+                        _count(counter, split, sample, row)
+                        yield split, sample.id, None
+                    continue
             try:
-                image = dataset.read(sample)
+                pages = [
+                    _anonymize_sample(dataset, people[split], method, run_seed, split, sample)
+                    for sample in file
+                ]
             except PictureError as error:
                 counter.unreadable.append(str(error))
                 continue
-            found = people[split][sample.id]
-            result = method.anonymize(image, found, seed=derive_seed(run_seed, split, sample.id))
-            if result.image.shape != image.shape or result.image.dtype != np.uint8:
-                raise Dp2benchError(
-                    f"The method {method.meta.name} returned {result.image.dtype} {result.image.shape} for {sample.path}, a picture of {image.shape}.",
-                    "A method must keep size and type; `anonymize` has a defect.",
-                )
-            missed = _all_missed(image, result, found, method.meta.scope)
-            counter.count(split, sample.id, len(found), missed)
-            counter.look(sample.id, found)
-            annotated = dataset.people(sample)
-            if annotated is not None:
-                counter.undetected = (counter.undetected or 0) + unfound_people(annotated, found)
-            yield split, sample.id, result.image
+            for sample, page in zip(file, pages, strict=True):
+                _count(counter, split, sample, page.row)
+                yield split, sample.id, page.image
             if journal is not None:  # whoever asks for the next picture has written this one
-                journal.finish(sample, len(found), missed)
+                journal.finish(name, file[0].path, pages=[page.row for page in pages])
+
+
+class _Page(NamedTuple):
+    image: Image
+    row: dict[str, Any]
+    """What is counted: people found, who of them was missed, annotated people whom nobody found."""
+
+
+def _files(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
+    """The pages of each file together; a sample that is no page is alone."""
+    start = 0
+    while start < len(samples):
+        pages = samples[start].labels.get("pages", 1)
+        yield list(samples[start : start + pages])
+        start += pages
+
+
+def _anonymize_sample(
+    dataset: Dataset,
+    people: Mapping[str, People],
+    method: Anonymizer,
+    run_seed: int,
+    split: str,
+    sample: Sample,
+) -> _Page:
+    image = dataset.read(sample)
+    found = people[sample.id]
+    result = method.anonymize(image, found, seed=derive_seed(run_seed, split, sample.id))
+    if result.image.shape != image.shape or result.image.dtype != np.uint8:
+        raise Dp2benchError(
+            f"The method {method.meta.name} returned {result.image.dtype} {result.image.shape} for {sample.path}, a picture of {image.shape}.",
+            "A method must keep size and type; `anonymize` has a defect.",
+        )
+    annotated = dataset.people(sample)
+    missed = [(m.person, m.reason) for m in _all_missed(image, result, found, method.meta.scope)]
+    undetected = None if annotated is None else unfound_people(annotated, found)
+    row = {"found": len(found), "missed": missed, "undetected": undetected, "scores": found.scores.tolist()}
+    return _Page(result.image, row)
+
+
+def _count(counter: CoverageCounter, split: str, sample: Sample, row: Mapping[str, Any]) -> None:
+    counter.count(
+        split, sample.id, row["found"], [Missed(person, reason) for person, reason in row["missed"]]
+    )
+    counter.look(sample.id, row["scores"])
+    if row["undetected"] is not None:
+        counter.undetected = (counter.undetected or 0) + row["undetected"]
 
 
 def _all_missed(image: Image, result: Anonymized, people: People, scope: Scope) -> list[Missed]:
@@ -287,7 +343,8 @@ def anonymize_dataset(
 ) -> CoverageCounter:
     """Detect and anonymize picture by picture, for those who want the pictures and no benchmark.
 
-    With a ``journal``, for datasets whose pictures are files of their own and nothing else, it goes on where it was stopped.
+    With a ``journal`` it goes on where it was stopped (see `Dataset.written`); who called closes it. Without one, a folder is made
+    beside ``out`` and becomes it when it is whole.
     """
     splits = dataset.meta.splits
     check_distinct((f"{split}/{sample.id}" for split in splits for sample in dataset.samples(split)), out)
@@ -308,12 +365,37 @@ def anonymize_dataset(
             return len(self.samples)
 
     counter = CoverageCounter()
-    dataset.rewrite(
-        out,
-        anonymized_pictures(
-            dataset, {s: _Found(s) for s in splits}, method, seed, counter, progress, journal
-        ),
-    )
+    people = {s: _Found(s) for s in splits}
+    folder = out
     if journal is not None:
-        journal.close()
+        journal.begin()
+    elif not resumable(dataset, out):
+        folder = out.with_name(f".{out.name}.partial")
+        shutil.rmtree(folder, ignore_errors=True)
+    pictures = anonymized_pictures(dataset, people, method, seed, counter, progress, journal, out)
+    dataset.rewrite(folder, pictures)
+    if folder != out:
+        if out.is_dir():  # empty, or it would have been refused
+            out.rmdir()
+        folder.replace(out)
     return counter
+
+
+def video_target(path: Path) -> Path:
+    """Where the anonymized version of a folder's video goes: its own name, with ``.mkv`` added where the format is not written."""
+    return path if path.suffix.lower() in ENCODERS else path.with_name(path.name + ".mkv")
+
+
+def check_names(folder: Folder, out: Path) -> None:
+    """Raises Dp2benchError where two files of a folder would be written to one, before anything is."""
+    names = [folder.written(out, "all", s) for s in folder.samples("all") if not s.labels.get("page")]
+    for video in folder.listing.videos:
+        target = video_target(out / video.relative_to(folder.root))
+        names += [target, target.with_name(target.name + ".json")]
+    check_distinct((str(name.relative_to(out)) for name in names if name != out), out)
+
+
+def resumable(dataset: Dataset, out: Path) -> bool:
+    """Whether each picture of a dataset is written to a file of its own, so that a `ResumeLog` can say which are finished."""
+    first = next(((s, split) for split in dataset.meta.splits for s in dataset.samples(split)), None)
+    return first is not None and dataset.written(out, first[1], first[0]) is not None

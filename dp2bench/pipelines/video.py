@@ -17,12 +17,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dp2bench.core.contracts import Anonymizer, Detector, Progress, no_progress
-from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.errors import Dp2benchError, writing
 from dp2bench.core.hashing import content_sha256
 from dp2bench.core.people_io import load_people, save_people
 from dp2bench.core.seeds import Seed, derive_seed
 from dp2bench.core.types import Image, People, Sample, SampleId
-from dp2bench.datasets.video import Frame, SegmentWriter, Video, VideoError, encoder_for, join
+from dp2bench.datasets.video import Frame, SegmentWriter, Selection, Video, VideoError, encoder_for, join
 from dp2bench.detection import tracking
 from dp2bench.detection.tracking import FrameBoxes, Tracks
 
@@ -35,9 +35,24 @@ _GAP = 0.5
 FORMAT = 1
 
 
-def sample_of(path: Path, index: int) -> Sample:
-    """What a detector is told about a frame: its name is ``clip.mp4/00000012``."""
-    return Sample(SampleId(f"{path.name}/{index:08d}"), path)
+def sample_of(path: Path, index: int, name: str = "") -> Sample:
+    """What a detector is told about a frame: its name is ``clip.mp4/00000012``, or begins with ``name`` in the file's place."""
+    return Sample(SampleId(f"{name or path.name}/{index:08d}"), path)
+
+
+class VideoOptions(NamedTuple):
+    """How a video is taken and written.
+
+    Attributes:
+        selection: what is taken of it.
+        codec: one of `dp2bench.datasets.video.CODECS`; None for the usual one of the target's suffix.
+        quality: see `SegmentWriter`.
+
+    """
+
+    selection: Selection = Selection()
+    codec: str | None = None
+    quality: int | None = None
 
 
 class Found(NamedTuple):
@@ -82,11 +97,12 @@ def find_people(
     detector: Detector,
     store: Path,
     *,
+    name: str = "",
     max_gap: int = 15,
     extrapolate_frames: int = 3,
     progress: Progress = no_progress,
 ) -> Found:
-    """Detect and track. Chunks of frames that ``store`` holds already are not detected again.
+    """Detect and track; ``name`` is for `sample_of`. Chunks of frames that ``store`` holds already are not detected again.
 
     A frame that is damaged, or in which detection fails unexpectedly, is noted in ``failed``; a `Dp2benchError` of the detector ends
     the work, for it would be the same in every frame.
@@ -95,7 +111,7 @@ def find_people(
     notes: list[dict[str, Any]] = []
     frames = iter(video)
     for chunk in _chunks(frames, store, notes):
-        notes.append(_detect_chunk(video, detector, chunk, store, len(notes), progress))
+        notes.append(_detect_chunk(video, detector, chunk, store, len(notes), name, progress))
     rows = [row for note in notes for row in note["frames"]]
     rate, base = float(video.info.rate), video.info.time_base
     times = tuple(float(row["pts"] * base) for row in rows)
@@ -141,6 +157,8 @@ def anonymize_video(
     extrapolate_frames: int = 3,
     audio: bool = True,
     keep_readable: bool = False,
+    options: VideoOptions | None = None,
+    name: str = "",
     settings: Mapping[str, Any] | None = None,
     progress_of: Callable[[str], Progress] = _quiet,
 ) -> dict[str, Any]:
@@ -160,51 +178,70 @@ def anonymize_video(
         extrapolate_frames: see `tracking.track`.
         audio: copy the sound.
         keep_readable: of a video that is broken or cut off take the frames before; the report says so.
+        options: what is taken of the video, and how it is encoded.
+        name: of the video within its folder; part of the seed and of the frames' names. By default the file's.
         settings: whatever else changes the outcome; intermediate results of other settings are not used.
         progress_of: title to `Progress`.
 
     """
-    encoder = encoder_for(target)
-    video = Video(source, keep_readable=keep_readable)
-    work = target.with_name(f".{target.name}.work")
-    store = work / key_of(source, detector, settings or {})
-    found = find_people(
-        video,
-        detector,
-        store,
-        max_gap=max_gap,
-        extrapolate_frames=extrapolate_frames,
-        progress=progress_of("find people"),
-    )
+    options = options or VideoOptions()
+    encoder = encoder_for(target, options.codec)
+    video = Video(source, keep_readable=keep_readable, selection=options.selection)
+    work, done = (target.with_name(f".{target.name}.{what}") for what in ("work", "done"))
+    shutil.rmtree(done, ignore_errors=True)
+    chosen = dict(settings or {})
+    if options.selection != Selection():
+        chosen["selection"] = repr(options.selection)
+    store = work / key_of(source, detector, chosen)
+    with writing(work):
+        found = find_people(
+            video,
+            detector,
+            store,
+            name=name,
+            max_gap=max_gap,
+            extrapolate_frames=extrapolate_frames,
+            progress=progress_of("find people"),
+        )
     given = {
         "found": store.name,
         "method": repr(method.meta),
         "seed": run_seed,
+        "name": name,
         "max_gap": max_gap,
         "trail": extrapolate_frames,
         "encoder": encoder,
+        "quality": options.quality,
     }
     parts = work / f"made-{_key(given)}"
-    parts.mkdir(parents=True, exist_ok=True)
-    seed = derive_seed(run_seed, source.name)
+    seed = derive_seed(run_seed, name or source.name)
     progress = progress_of(f"anonymize with {method.meta.name}")
     notes: list[dict[str, Any]] = []
+    with writing(parts):
+        parts.mkdir(parents=True, exist_ok=True)
     for chunk in _chunks(iter(video), parts, notes):
-        notes.append(
-            _anonymize_chunk(video, chunk, found, method, seed, parts, len(notes), encoder, progress)
+        note = _anonymize_chunk(
+            video, chunk, found, method, seed, parts, len(notes), encoder, options.quality, progress
         )
-    target.parent.mkdir(parents=True, exist_ok=True)
+        notes.append(note)
     segments = [parts / f"{k:06d}.nut" for k in range(len(notes))]
-    join(
-        segments,
-        target,
-        video.info,
-        sound_of=source if audio and video.info.audio else None,
-        sound_until=found.times[-1] + 1 / float(video.info.rate) if video.broken else math.inf,
-    )
+    begin = video.info.begin + options.selection.start if options.selection.start else 0.0
+    last = found.times[-1] + 1 / float(video.info.rate) + (begin or 0.0)
+    short = video.broken or options.selection.end < math.inf
     report = _report(source, video, detector, method, run_seed, found, notes, audio=audio)
-    _write_json(target.with_name(target.name + ".json"), report)
-    shutil.rmtree(work)
+    with writing(target):
+        join(
+            segments,
+            target,
+            video.info,
+            sound_of=source if audio and video.info.audio else None,
+            sound_from=begin,
+            sound_until=last if short else math.inf,
+        )
+        _write_json(target.with_name(target.name + ".json"), report)
+        # In one step, so that a run that is killed here is not taken for one that can be gone on with.
+        os.replace(work, done)
+        shutil.rmtree(done)
     return report
 
 
@@ -235,13 +272,19 @@ _NOTHING = np.zeros((0, 0, 3), np.uint8)
 
 
 def _detect_chunk(
-    video: Video, detector: Detector, chunk: Sequence[Frame], store: Path, number: int, progress: Progress
+    video: Video,
+    detector: Detector,
+    chunk: Sequence[Frame],
+    store: Path,
+    number: int,
+    name: str,
+    progress: Progress,
 ) -> dict[str, Any]:
     people: dict[str, People] = {}
     rows: list[dict[str, Any]] = []
     for start in range(0, len(chunk), BATCH):
         batch = chunk[start : start + BATCH]
-        for frame, (some, failed) in zip(batch, _detect(video, detector, batch), strict=True):
+        for frame, (some, failed) in zip(batch, _detect(video, detector, batch, name), strict=True):
             people[str(frame.index)] = some
             faces = FrameBoxes.of(some).faces
             rows.append(
@@ -266,17 +309,18 @@ def _detect_chunk(
     return note
 
 
-def _detect(video: Video, detector: Detector, frames: Sequence[Frame]) -> list[tuple[People, str]]:
+def _detect(video: Video, detector: Detector, frames: Sequence[Frame], name: str) -> list[tuple[People, str]]:
     """(people, reason of failure or '') of each frame; after a failure of the group, one by one."""
     try:
-        found = detector.detect([f.image for f in frames], [sample_of(video.path, f.index) for f in frames])
+        samples = [sample_of(video.path, f.index, name) for f in frames]
+        found = detector.detect([f.image for f in frames], samples)
     except Dp2benchError:
         raise
     except Exception as error:  # noqa: BLE001 - a third party's detector may raise anything; its frames are then blanked
         if len(frames) == 1:
             height, width = frames[0].image.shape[:2]
             return [(People.none((height, width)), f"detection failed: {type(error).__name__}: {error}")]
-        return [row for frame in frames for row in _detect(video, detector, [frame])]
+        return [row for frame in frames for row in _detect(video, detector, [frame], name)]
     return [(people, "") for people in found]
 
 
@@ -289,17 +333,19 @@ def _anonymize_chunk(
     parts: Path,
     number: int,
     encoder: str,
+    quality: int | None,
     progress: Progress,
 ) -> dict[str, Any]:
-    rows: list[dict[str, Any]] = []
-    with SegmentWriter(parts / f"{number:06d}.nut", video.info, encoder) as writer:
-        for frame in chunk:
-            image, row = _anonymize(frame, found, method, seed)
-            writer.write(image, frame.pts)
-            rows.append(row)
-            progress(frame.index + 1, len(found.times))
-    note = {"frames": rows}
-    _write_json(parts / f"{number:06d}.json", note)
+    made = []
+    for frame in chunk:
+        made.append(_anonymize(frame, found, method, seed))
+        progress(frame.index + 1, len(found.times))
+    note = {"frames": [row for _, row in made]}
+    with writing(parts):
+        with SegmentWriter(parts / f"{number:06d}.nut", video.info, encoder, quality) as writer:
+            for frame, (image, _) in zip(chunk, made, strict=True):
+                writer.write(image, frame.pts)
+        _write_json(parts / f"{number:06d}.json", note)
     return note
 
 
@@ -361,6 +407,7 @@ def _report(
         "frames_without_people": [i for i, row in enumerate(rows) if not row["blank"] and not row["people"]],
         "blanked_frames": blank,
         "sound": "copied, not anonymized" if audio and video.info.audio else "none",
+        "not_kept": list(video.left_behind),
     }
 
 

@@ -243,7 +243,7 @@ def test_a_stopped_folder_goes_on(tmp_path):
     done = run(*command[1:], cwd=tmp_path)
     said = " ".join(done.stdout.split())
     assert done.returncode == 1  # the file that is no picture
-    assert re.search(r"Going on: \d+ pictures are finished", said)
+    assert re.search(r"Going on: \d+ files are finished", said)
     assert "40 pictures, 40 people" in said
     assert "40 pictures, 40 people" in " ".join(whole.stdout.split())
     untouched = [p for p in sorted(kept) if (tmp_path / "out" / "deep" / p).stat().st_mtime_ns == kept[p]]
@@ -263,12 +263,31 @@ def test_an_original_in_the_folder_that_is_out_stays(tmp_path, photos):
     assert (photos / "a.png").read_bytes() == before
 
 
-def test_a_folder_with_videos_says_that_they_are_left_out(tmp_path, photos):
-    (photos / "clip.mp4").write_text("x")
-    done = run("anonymize", "in", "out", "-m", "blur", cwd=tmp_path)
+def test_the_videos_of_a_folder_are_anonymized_too(tmp_path, photos, clip):
+    clip.rename(photos / "deep" / "clip.mp4")
+    (photos / "bad.mov").write_text("x")
+    command = ("-m", "mask-out", "--detector", "full-image", "--preview", "look")
+    done = run("anonymize", "in", "out", *command, cwd=tmp_path)
+    said = " ".join(done.stdout.split())
     assert done.returncode == 1
-    assert "1 videos (clip.mp4" in " ".join(done.stdout.split())
-    assert not (tmp_path / "out" / "clip.mp4").exists()
+    assert "bad.mov cannot be opened as a video" in said
+    assert "clip.mp4: 40 frames" in said
+    assert "2 pictures, 2 people" in said
+    assert sorted(p.relative_to(tmp_path / "out").as_posix() for p in (tmp_path / "out").rglob("*.*")) == [
+        "a.png",
+        "deep/b ü.png",
+        "deep/clip.mp4",
+        "deep/clip.mp4.json",
+    ]
+    from dp2bench.datasets.video import Video
+
+    assert all(np.abs(f.image.astype(int) - 127).max() < 6 for f in Video(tmp_path / "out/deep/clip.mp4"))
+    assert list((tmp_path / "look/deep/clip.mp4").iterdir())
+    found = run("detect", "in", "--detector", "full-image", "--out", "f.json", cwd=tmp_path)
+    assert found.returncode == 1
+    names = [row["file_name"] for row in json.loads((tmp_path / "f.json").read_text())["images"]]
+    assert names[:3] == ["a.png", "deep/b ü.png", "deep/clip.mp4/00000000"]
+    assert len(names) == 42
 
 
 def test_who_finds_the_people_where_nobody_says(tmp_path):

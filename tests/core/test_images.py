@@ -11,7 +11,8 @@ import pytest
 from PIL import Image as PILImage
 
 from dp2bench.core.errors import DatasetError, Dp2benchError, PictureError
-from dp2bench.core.images import decode_image, is_picture_name, list_pictures, read_image, write_image
+from dp2bench.core.images import decode_image, is_picture_name, read_image, write_image
+from dp2bench.core.listing import list_pictures
 
 
 def names(folder):

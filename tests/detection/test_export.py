@@ -186,20 +186,3 @@ def test_bad_masks_are_named(tmp_path):
     Pillow.new("RGBA", (70, 50)).save(tmp_path / "d.png")
     with pytest.raises(DatasetError, match="holds no ids"):
         detect("d.jpg")
-
-
-def test_overlay_draws_and_leaves_the_picture_alone():
-    image = np.full((200, 150, 3), 90, np.uint8)
-    mask = np.zeros((2, 200, 150), np.bool_)
-    mask[0, 100:170, 30:80] = True
-    people = People.of(
-        [[20, 40, 90, 180], [-5, -5, 30, 20]],
-        masks=mask,
-        faces=np.array([[40, 45, 60, 70], [np.nan] * 4], np.float32),
-        keypoints=np.full((2, 17, 3), 1.5, np.float32),
-        track_ids=np.array([3, 8]),
-    )
-    out = saving.overlay(image, people)
-    assert (image == 90).all()
-    assert (out != 90).any(2).sum() > 300
-    assert (out[45, 41:59] == 255).all()

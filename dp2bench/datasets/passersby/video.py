@@ -94,7 +94,7 @@ class PassersbyVideo(RenderedScenes):
     def _picture(self, sample: Sample) -> tuple[str, str]:
         return SPLIT, sample.id
 
-    def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image]]) -> PassersbyVideo:
+    def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image | None]]) -> PassersbyVideo:
         """A copy with these pictures as its frames, in the order of `samples`; tracks are copied.
 
         Raises:
@@ -124,6 +124,7 @@ class PassersbyVideo(RenderedScenes):
                     name, writer = clip, ClipWriter(out / CLIPS / f"{clip}.mp4", video_info(SIZES[self.size]))
                     tracks = (self.original / TRACKS / f"{clip}.txt").read_bytes()
                     (out / TRACKS / f"{clip}.txt").write_bytes(tracks)
+                assert image is not None  # `written` names no file
                 writer.write(image, int(frame))
         except BaseException as error:
             if writer is not None:

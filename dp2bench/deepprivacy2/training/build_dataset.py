@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from dp2bench.core import templates
 from dp2bench.core.contracts import Dataset, Detector, Progress, no_progress
 from dp2bench.core.errors import Dp2benchError, PictureError
+from dp2bench.core.hashing import name_bytes
 from dp2bench.core.types import Image, People, Sample, SampleId, SurfaceMap
 from dp2bench.datasets.crops import Crop
 from dp2bench.datasets.fdh import HEIGHT, TEMPLATE_FILE, WIDTH, members
@@ -164,7 +165,7 @@ def _mask(people: People, person: int, region: cutting.Region) -> NDArray[np.boo
 
 def split_of(source: str, validation: float) -> str:
     """``train`` or ``val``, by the name of the source picture alone: all crops of one picture are on one side."""
-    share = int.from_bytes(hashlib.blake2b(source.encode(), digest_size=8).digest(), "big") / 2**64
+    share = int.from_bytes(hashlib.blake2b(name_bytes(source), digest_size=8).digest(), "big") / 2**64
     return "val" if share < validation else "train"
 
 
@@ -307,4 +308,4 @@ def _kept_crops(
 def _safe(split: str, name: SampleId) -> str:
     """A key for an archive: letters, digits, dashes; unique by a digest of the whole name."""
     stem = "".join(c if c.isalnum() and c.isascii() else "-" for c in Path(name).stem)[:40]
-    return f"{stem}-{hashlib.blake2b(f'{split}/{name}'.encode(), digest_size=4).hexdigest()}"
+    return f"{stem}-{hashlib.blake2b(name_bytes(f'{split}/{name}'), digest_size=4).hexdigest()}"
