@@ -52,7 +52,9 @@ class Policy(BaseModel):
     def _empty(cls, value: Any) -> Any:
         return {} if value is None else value
 
-    def tolerance_of(self, result: str, score: str, unit: str, base: float, reach: float | None = None) -> float:
+    def tolerance_of(
+        self, result: str, score: str, unit: str, base: float, reach: float | None = None
+    ) -> float:
         """The tolerance of a score whose value in BASE is ``base``, in its unit; ``result`` is ``method/dataset/task``.
 
         ``reach`` is how far the score on clear pictures lies above chance; None where the score has no lift.

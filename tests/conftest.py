@@ -89,7 +89,7 @@ tasks:
 
 @pytest.fixture(scope="session")
 def random_generators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Small generators with random weights by what they are for: ``body-cse``, ``body``, ``face``."""
+    """Small generators with random weights by what they are for: ``body-cse``, ``body``, ``face``, ``surface-guided``."""
     import torch
 
     from dp2bench.deepprivacy2.generators import files
@@ -98,14 +98,33 @@ def random_generators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
     folder = tmp_path_factory.mktemp("weights")
     body = {**catalogue()["fdh_styleganL"], "imsize": [72, 40], "cnum": 8}
     blind = {**body, "input_cse": False, "cse_nc": None}
-    configs = {"body-cse": body, "body": blind, "face": {**blind, "imsize": [64, 64]}}
+    style = {"kind": "surface", "n_vertices": 13_380, "hidden_dim": 16, "out_dim": 16}
+    guided = {
+        "imsize": [72, 40],
+        "cnum": 8,
+        "min_fmap_resolution": 8,
+        "n_middle_blocks": 1,
+        "z_channels": 32,
+        "style": style,
+    }
+    configs = {
+        "body-cse": body,
+        "body": blind,
+        "face": {**blind, "imsize": [64, 64]},
+        "surface-guided": guided,
+    }
     paths = {}
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for role, config in configs.items():
             paths[role] = folder / f"random-{role}.safetensors"
-            described = {"config": config, "templates": ["passersby-13380"] if role == "body-cse" else []}
-            files.save(build(config), paths[role], {**described, "licence": "none", "trained_on": "nothing"})
+            templates = ["passersby-13380"] if role in {"body-cse", "surface-guided"} else []
+            described = {"config": config, "templates": templates, "licence": "none", "trained_on": "nothing"}
+            network = build(config)
+            if role == "surface-guided":
+                network.style_net.E_map.E.normal_()
+                network.style_net.E_map.w_avg.normal_()
+            files.save(network, paths[role], described)
     return paths
 
 

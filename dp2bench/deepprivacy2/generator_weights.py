@@ -19,13 +19,17 @@ from dp2bench.weights import embedded as shipped
 from dp2bench.weights.catalogue import MissingWeightsError, how_to_get, installed, names
 from dp2bench.weights.digests import sha256
 
-Role = Literal["body-cse", "body", "face", "face-keypoints"]
-"""What a generator is for: people with a surface, people, faces, faces with keypoints."""
+Role = Literal["body-cse", "body", "face", "face-keypoints", "surface-guided", "keypoint-guided"]
+"""What a generator is for: people with a surface, people, faces, faces with keypoints; and two of another make, Surface Guided
+GANs for people with a surface and TriA-GAN for people with keypoints.
+"""
 EMBEDDED: Mapping[Role, str] = {
     "body-cse": "mini-body-cse",
     "body": "mini-body",
     "face": "mini-face",
     "face-keypoints": "mini-face-keypoints",
+    "surface-guided": "mini-surface-guided",
+    "keypoint-guided": "mini-keypoint-guided",
 }
 """Names of the embedded weights of each role, where the package has them."""
 OFFICIAL: Mapping[Role, str] = {
@@ -33,6 +37,8 @@ OFFICIAL: Mapping[Role, str] = {
     "body": "fdh_styleganL_nocse",
     "face": "fdf256_stylegan",
     "face-keypoints": "deep_privacy1",
+    "surface-guided": "surface_guided_E",
+    "keypoint-guided": "triagan_fdh_im288",
 }
 
 
@@ -73,6 +79,10 @@ class GeneratorFile:
         """What it can fill, as far as the network shows: a square crop is a face."""
         if not self.config:
             return "face-keypoints"
+        if "style" in self.config:
+            return "surface-guided"
+        if "dim_mults" in self.config:
+            return "keypoint-guided"
         if self.config.get("input_cse"):
             return "body-cse"
         return "face" if self.crop_size[0] == self.crop_size[1] else "body"

@@ -32,9 +32,9 @@ class Method:
     """A factory that says what it makes before any weights are looked for."""
 
     meta: MethodMeta
-    make: Callable[..., InpaintingAnonymizer]
+    make: Callable[..., Any]
 
-    def __call__(self, **arguments: Any) -> InpaintingAnonymizer:
+    def __call__(self, **arguments: Any) -> Any:
         """The method, with these arguments."""
         return self.make(self.meta, **arguments)
 
@@ -198,6 +198,13 @@ def _deepprivacy1(
     )
 
 
+def _surface_guided(meta: MethodMeta, **given: Any) -> Any:
+    """Surface Guided GANs. Arguments as in `surface_guided.make`."""
+    from dp2bench.deepprivacy2 import surface_guided
+
+    return surface_guided.make(meta, **given)
+
+
 def _one(given: Source, shared: Source) -> Source:
     return shared if given is None else given
 
@@ -216,8 +223,9 @@ def _inpainter(method: str, path: Path, role: Role, settings: dict[str, Any]) ->
     check_record(path)
     file = _weights.describe(path)
     part: Literal["face", "body"] = "face" if role.startswith("face") else "body"
+    of_another_make = {"face-keypoints", "surface-guided", "keypoint-guided"}
     if ("face" if file.role.startswith("face") else "body") != part or (
-        (role == "face-keypoints") != (file.role == "face-keypoints")
+        role != file.role and (role in of_another_make or file.role in of_another_make)
     ):
         raise Dp2benchError(
             f"{path} is a generator for {file.role!r}, and {method} needs one for {role!r}.",
@@ -292,6 +300,15 @@ deepprivacy2_face = Method(
         description="DeepPrivacy2's face generator for every face.",
     ),
     _faces,
+)
+surface_guided_gan = Method(
+    MethodMeta(
+        "surface-guided-gan",
+        deterministic=False,
+        sees_hole=False,
+        description="Surface Guided GANs: bodies, each pixel styled by the vertex of the surface that it shows.",
+    ),
+    _surface_guided,
 )
 deepprivacy1 = Method(
     MethodMeta(

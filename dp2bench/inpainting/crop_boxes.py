@@ -51,20 +51,20 @@ def body_crop_box(
     x0, y0, x1, y1 = (int(v) for v in box)
     height, width = image_size
     margin = int(math.sqrt((x1 - x0) * (y1 - y0)) * expansion)
-    x0, x1 = _resize_span(x0, x1, min(x1 - x0 + margin, width), width)
-    y0, y1 = _resize_span(y0, y1, min(y1 - y0 + margin, height), height)
+    x0, x1 = resize_span(x0, x1, min(x1 - x0 + margin, width), width)
+    y0, y1 = resize_span(y0, y1, min(y1 - y0 + margin, height), height)
     w, h = x1 - x0, y1 - y0
     if h / w < aspect:
-        y0, y1 = _resize_span(y0, y1, int(w * aspect), height)
+        y0, y1 = resize_span(y0, y1, int(w * aspect), height)
     elif h / w > aspect:
-        x0, x1 = _resize_span(x0, x1, int(h / aspect), width)
+        x0, x1 = resize_span(x0, x1, int(h / aspect), width)
     w, h = x1 - x0, y1 - y0
     # Single precision: the reference integers come from it, and rounding up makes the last bit count.
     pixels = np.float32(mask_pixels)
     if np.float32(1) - pixels / np.float32(w * h) <= np.float32(background):
         scale = np.sqrt(pixels / np.float32(1 - background) / np.float32(w * h))
-        x0, x1 = _resize_span(x0, x1, math.ceil(scale * np.float32(w)), width)
-        y0, y1 = _resize_span(y0, y1, math.ceil(scale * np.float32(h)), height)
+        x0, x1 = resize_span(x0, x1, math.ceil(scale * np.float32(w)), width)
+        y0, y1 = resize_span(y0, y1, math.ceil(scale * np.float32(h)), height)
     return np.array([x0, y0, x1, y1], np.int64)
 
 
@@ -97,7 +97,7 @@ def face_crop_box(box: _Box, image_size: tuple[int, int], kind: FaceCrop = "fdf2
     return _centred_square(x0, y0, x1, y1, 0.7) if inside is None else inside
 
 
-def _resize_span(low: int, high: int, size: int, limit: int) -> tuple[int, int]:
+def resize_span(low: int, high: int, size: int, limit: int) -> tuple[int, int]:
     """[low, high) at a new size about its middle, moved towards [0, limit) where only one end sticks out."""
     low -= (size - (high - low)) // 2
     high = low + size

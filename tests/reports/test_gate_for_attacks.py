@@ -72,7 +72,9 @@ def run(clear: dict[str, Split], method: Method, seed: int, tmp_path: Path, miss
     task = PrivacyAttacks(attacks=ATTACKS)
     record_attacks([registry.create("attacks", a, {}) for a in ATTACKS], splits, context)
     pictures = [(s.clear.pictures, s.anonymized.pictures, s.clear.masks) for s in splits.values()]
-    left = sum(bool(unchanged_reason(*row)) for split in pictures for row in zip(*split, strict=True)) + missed
+    left = (
+        sum(bool(unchanged_reason(*row)) for split in pictures for row in zip(*split, strict=True)) + missed
+    )
     found = sum(len(s.clear) for s in splits.values())
     meta = task.meta
     result = Result(

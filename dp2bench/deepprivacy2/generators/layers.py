@@ -274,14 +274,23 @@ class EqualConv2d(_Fusable):
             return x if bias is None else x + bias.view(-1, 1, 1)
         return F.conv2d(x, weight, bias, padding=1)
 
-    def forward(self, x: Tensor, w: Tensor | None = None) -> Tensor:
-        """(B, in, H, W) and, where modulated, styles (B, w_dim), to (B, out, H', W')."""
-        if self.modulated and w is None:
-            raise ValueError("this layer is modulated: it needs styles w of shape (B, w_dim)")
+    def style(self, w: Tensor) -> Tensor:
+        """Scale and shift (B, 2 * in) that styles w (B, w_dim) give the input."""
         if self.is_fused:
-            return self._forward_fused(x, w)
-        if self.modulated:
-            x = torch.addcmul(self.affine_beta(w)[:, :, None, None], x, self.affine(w)[:, :, None, None])
+            return F.linear(w, self.fused_style_weight, self.fused_style_bias)
+        return torch.cat((self.affine(w), self.affine_beta(w)), dim=1)
+
+    def forward(self, x: Tensor, w: Tensor | None = None, *, style: Tensor | None = None) -> Tensor:
+        """(B, in, H, W) and, where modulated, styles (B, w_dim) or in their place `style`, to (B, out, H', W')."""
+        if self.modulated and style is None:
+            if w is None:
+                raise ValueError("this layer is modulated: it needs styles w of shape (B, w_dim)")
+            style = self.style(w)
+        if self.is_fused:
+            return self._forward_fused(x, style)
+        if style is not None:
+            scale, shift = style[:, :, None, None].chunk(2, dim=1)
+            x = torch.addcmul(shift, x, scale)
         weight = self.weight * self.weight_gain
         x = self._convolve(x, weight.transpose(0, 1) if self.up and self.kernel_size == 3 else weight, None)
         if self.norm:
@@ -294,12 +303,11 @@ class EqualConv2d(_Fusable):
             x = x * self.gain
         return x if self.limit is None else x.clamp(-self.limit, self.limit)
 
-    def _forward_fused(self, x: Tensor, w: Tensor | None) -> Tensor:
+    def _forward_fused(self, x: Tensor, style: Tensor | None) -> Tensor:
         if self.winograd and winograd_pays(x, self.fused_weight):
-            return self._forward_winograd(x, w)
-        if self.modulated and w is not None:
-            styles = F.linear(w, self.fused_style_weight, self.fused_style_bias).to(x.dtype)
-            scale, shift = styles[:, :, None, None].chunk(2, dim=1)
+            return self._forward_winograd(x, style)
+        if style is not None:
+            scale, shift = style.to(x.dtype)[:, :, None, None].chunk(2, dim=1)
             x = torch.addcmul(shift, x, scale)
         bias = None if self.norm else self.fused_bias
         if not self.preconvolved:
@@ -310,11 +318,11 @@ class EqualConv2d(_Fusable):
             x = F.conv2d(x, self.fused_weight, bias, stride=2, padding=2)
         return self._finish(x)
 
-    def _forward_winograd(self, x: Tensor, w: Tensor | None) -> Tensor:
+    def _forward_winograd(self, x: Tensor, style: Tensor | None) -> Tensor:
         kernels = self._kernels(self.fused_weight)
         scale = shift = None
-        if self.modulated and w is not None:
-            scale, shift = F.linear(w, self.fused_style_weight, self.fused_style_bias).chunk(2, dim=1)
+        if style is not None:
+            scale, shift = style.chunk(2, dim=1)
         if self.norm:
             return self._finish(winograd.convolve(x, kernels, scale=scale, shift=shift))
         return winograd.convolve(
@@ -382,10 +390,12 @@ class ResidualBlock(nn.Module):
             in_channels, out_channels, 1, up=up, down=down, bias=False, activate=not linear_skip, gain=gain
         )
 
-    def forward(self, x: Tensor, w: Tensor | None = None) -> Tensor:
-        """(B, in, H, W) and styles (B, w_dim) where modulated, to (B, out, H', W')."""
+    def forward(
+        self, x: Tensor, w: Tensor | None = None, *, styles: Sequence[Tensor | None] = (None, None)
+    ) -> Tensor:
+        """(B, in, H, W) and, where modulated, styles (B, w_dim) or those of both convolutions, to (B, out, H', W')."""
         skip: Tensor = self.skip(x)
-        x = self.conv1(self.conv0(x, w), w)
+        x = self.conv1(self.conv0(x, w, style=styles[0]), w, style=styles[1])
         return x.add_(skip) if self.conv1.is_fused else x + skip
 
 

@@ -33,7 +33,8 @@ def build(config: str | Mapping[str, Any]) -> InferenceMixin:
 
     Args:
         config: a name of `catalogue`, or constructor arguments: those of `StyleUNet`, those of `Discriminator` (told by
-            ``input_condition``), or none at all for `DeepPrivacy1`.
+            ``input_condition``), those of `SurfaceGuidedUNet` (told by ``style``), those of `SurfaceGuidedDiscriminator`
+            (told by ``output_fpn``), or none at all for `DeepPrivacy1`.
 
     Raises:
         PluginError: the name is unknown, or the arguments belong to no network.
@@ -41,6 +42,10 @@ def build(config: str | Mapping[str, Any]) -> InferenceMixin:
     from dp2bench.deepprivacy2.generators.deep_privacy1 import DeepPrivacy1
     from dp2bench.deepprivacy2.generators.discriminator import Discriminator
     from dp2bench.deepprivacy2.generators.style_unet import StyleUNet
+    from dp2bench.deepprivacy2.generators.surface_guided import (
+        SurfaceGuidedDiscriminator,
+        SurfaceGuidedUNet,
+    )
 
     if isinstance(config, str):
         known = catalogue()
@@ -49,7 +54,13 @@ def build(config: str | Mapping[str, Any]) -> InferenceMixin:
                 f"There is no network named {config!r}.", f"Take one of: {', '.join(sorted(known))}."
             )
         config = known[config]
-    kind = DeepPrivacy1 if not config else Discriminator if "input_condition" in config else StyleUNet
+    told_by = {
+        "input_condition": Discriminator,
+        "output_fpn": SurfaceGuidedDiscriminator,
+        "style": SurfaceGuidedUNet,
+    }
+    kind: type[InferenceMixin] = DeepPrivacy1 if not config else StyleUNet
+    kind = next((network for key, network in told_by.items() if key in config), kind)
     try:
         return kind(**config)
     except TypeError as error:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from dp2bench.deepprivacy2.generators.layers import SQRT_HALF, EqualConv2d, InferenceMixin, ResidualBlock
 from dp2bench.deepprivacy2.generators.mapping import MappingNetwork
@@ -43,6 +45,24 @@ def draw_keypoints(keypoints: Tensor, height: int, width: int) -> Tensor:
     maps = torch.zeros(*keypoints.shape[:2], height * width, device=keypoints.device)
     maps.scatter_(2, (row * width + column)[..., None], visible.round()[..., None].float())
     return maps.view(*keypoints.shape[:2], height, width)
+
+
+def table_of_styles(layers: Sequence[Any], w: Tensor) -> Tensor:
+    """(B, L, C): ``layer.style(w)`` of L layers, each (B, 2 * in_channels), with zeros up to the longest."""
+    rows = [layer.style(w) for layer in layers]
+    longest = max(row.shape[1] for row in rows)
+    return torch.stack([F.pad(row, (0, longest - row.shape[1])) for row in rows], dim=1)
+
+
+def rows_of_styles(layers: Sequence[Any], styles: Tensor) -> list[Tensor]:
+    """The rows of a table (B, L, C) of `table_of_styles`, each as long as its layer takes."""
+    if styles.shape[1] != len(layers):
+        raise ValueError(f"styles of {styles.shape[1]} layers, and this network has {len(layers)}")
+    return [styles[:, i, : 2 * layer.weight.shape[1]] for i, layer in enumerate(layers)]
+
+
+def _of_block(styles: Sequence[Tensor] | None, block: int) -> Sequence[Tensor | None]:
+    return (None, None) if styles is None else styles[2 * block : 2 * block + 2]
 
 
 class StyleUNet(InferenceMixin):
@@ -145,15 +165,25 @@ class StyleUNet(InferenceMixin):
         self.n_middle_blocks = n_middle_blocks
         self.to_rgb = EqualConv2d(cnum, im_channels, 1, activate=False, clamp=conv_clamp)
 
+    def modulated_layers(self) -> list[EqualConv2d]:
+        """The modulated layers in order of execution."""
+        blocks = [*getattr(self, "middle_blocks", ()), *self.decoder]
+        return [layer for block in blocks for layer in (block.conv0, block.conv1)]
+
+    def styles(self, w: Tensor) -> Tensor:
+        """(B, L, C): scale and shift of each of the L modulated layers that w (B, w_dim) gives, 0 up to the longest."""
+        return table_of_styles(self.modulated_layers(), w)
+
     def encode(
         self,
         condition: Tensor,
         mask: Tensor,
-        w: Tensor,
+        w: Tensor | None,
         *,
         embedding: Tensor | None = None,
         E_mask: Tensor | None = None,  # noqa: N803
         keypoints: Tensor | None = None,
+        styles: Sequence[Tensor] | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
         """Bottleneck features and the features of every finer level, finest first. Arguments as in `forward`."""
         inputs = [condition.masked_fill(mask == 0, 0), mask]
@@ -171,15 +201,22 @@ class StyleUNet(InferenceMixin):
             x = block(x)
             features.append(x)
         for i in range(self.n_middle_blocks):
-            x = self.middle_blocks[i](x, w)
+            x = self.middle_blocks[i](x, w, styles=_of_block(styles, i))
         return x, features[:-1]
 
-    def decode(self, x: Tensor, features: list[Tensor], w: Tensor) -> Tensor:
+    def decode(
+        self,
+        x: Tensor,
+        features: list[Tensor],
+        w: Tensor | None,
+        *,
+        styles: Sequence[Tensor] | None = None,
+    ) -> Tensor:
         """Bottleneck, finer features and styles (B, w_dim) to a picture (B, im_channels, H, W), nothing pasted."""
         for i, block in enumerate(self.decoder):
             if i > 0:
                 x = x + getattr(self, f"unet_block{i}")(features[-i])
-            x = block(x, w)
+            x = block(x, w, styles=_of_block(styles, self.n_middle_blocks + i))
         out: Tensor = self.to_rgb(x)
         return out
 
@@ -190,6 +227,7 @@ class StyleUNet(InferenceMixin):
         z: Tensor | None = None,
         *,
         w: Tensor | None = None,
+        styles: Tensor | None = None,
         embedding: Tensor | None = None,
         E_mask: Tensor | None = None,  # noqa: N803
         keypoints: Tensor | None = None,
@@ -200,8 +238,9 @@ class StyleUNet(InferenceMixin):
         Args:
             condition: crops (B, 3, H, W) in -1..1. Pixels where the mask is 0 are zeroed before anything reads them.
             mask: (B, 1, H, W); 1 = keep the pixel, 0 = synthesise it.
-            z: latents (B, z_channels), see `sample_latents`. Exactly one of z and w.
+            z: latents (B, z_channels), see `sample_latents`. Exactly one of z, w and styles.
             w: styles (B, w_dim), see `MappingNetwork`.
+            styles: (B, L, C), see `styles`: what each layer is given, edited perhaps.
             embedding: surface embedding (B, cse_nc, H, W), for networks with CSE.
             E_mask: (B, 1, H, W); 1 where the embedding is known, for networks with CSE.
             keypoints: (B, n_keypoints, 3): x, y in 0..1, visibility; for networks with keypoints.
@@ -210,19 +249,20 @@ class StyleUNet(InferenceMixin):
         Returns:
             {"img": (B, 3, H, W)}; nominally -1..1, not clipped.
         """
-        if (z is None) == (w is None):
-            raise ValueError("hand over exactly one of z (B, z_channels) and w (B, w_dim)")
+        if sum(given is not None for given in (z, w, styles)) != 1:
+            raise ValueError("hand over exactly one of z (B, z_channels), w (B, w_dim) and styles (B, L, C)")
         if tuple(condition.shape[2:]) != self.imsize:
             raise ValueError(
                 f"this network takes crops of {self.imsize} pixels, not {tuple(condition.shape[2:])}"
             )
         with self._precision(condition):
-            if w is None:
+            if z is not None:
                 w = self.style_net(z, update_average=update_average)
+            rows = None if styles is None else rows_of_styles(self.modulated_layers(), styles)
             x, features = self.encode(
-                condition, mask, w, embedding=embedding, E_mask=E_mask, keypoints=keypoints
+                condition, mask, w, embedding=embedding, E_mask=E_mask, keypoints=keypoints, styles=rows
             )
-            out = self.decode(x, features, w).to(condition.dtype)
+            out = self.decode(x, features, w, styles=rows).to(condition.dtype)
         if self.mask_output:
             out = keep_known(condition.masked_fill(mask == 0, 0), out, mask, scale_grad=self.scale_grad)
         return {"img": out}

@@ -135,6 +135,7 @@ class Batch:
         masks: (B, 1, h, w) float32, 1 = known, 0 = hole.
         embedding: (B, 16, h, w) float32 or None.
         E_mask: (B, 1, h, w) float32, 1 where the surface is known, or None.
+        vertices: (B, 1, h, w) int64 vertex ids, 0 where the surface is not known, or None.
         keypoints: (B, 17, 3) float32: x and y in 0..1, known 0 or 1; (B, 7, 3) for faces.
 
     """
@@ -144,6 +145,7 @@ class Batch:
     keypoints: Tensor
     embedding: Tensor | None = None
     E_mask: Tensor | None = None
+    vertices: Tensor | None = None
 
     @property
     def condition(self) -> Tensor:
@@ -158,6 +160,7 @@ class Batch:
             self.keypoints[:count],
             None if self.embedding is None else self.embedding[:count],
             None if self.E_mask is None else self.E_mask[:count],
+            None if self.vertices is None else self.vertices[:count],
         )
 
     @property
@@ -166,6 +169,11 @@ class Batch:
         if self.embedding is None or self.E_mask is None:
             return {}
         return {"embedding": self.embedding, "E_mask": self.E_mask}
+
+    @property
+    def guidance(self) -> dict[str, Tensor]:
+        """Keyword arguments for a network whose layers are modulated by the surface."""
+        return self.surface if self.vertices is None else {**self.surface, "vertices": self.vertices}
 
 
 def collate(
@@ -198,13 +206,15 @@ def to_batch(arrays: dict[str, Any], table: Tensor | None, device: torch.device)
     """Arrays of `collate` on a device; ``table`` (V, 16) holds the template's embeddings, on that device."""
     images = torch.as_tensor(arrays["images"]).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
     masks = 1 - torch.as_tensor(arrays["holes"]).to(device)[:, None].float()
-    embedding = known = None
+    embedding = known = ids = None
     if table is not None and "vertices" in arrays:
         vertices = torch.as_tensor(arrays["vertices"]).to(device)
         known = (vertices >= 0)[:, None].float()
-        embedding = table[vertices.clamp_min(0).long()].permute(0, 3, 1, 2) * known
+        ids = vertices.clamp_min(0).long()
+        embedding = table[ids].permute(0, 3, 1, 2) * known
+        ids = ids[:, None]
     keypoints = torch.as_tensor(arrays["keypoints"]).to(device)
-    return Batch(images, masks, keypoints, embedding, known)
+    return Batch(images, masks, keypoints, embedding, known, ids)
 
 
 class Steps(torch.utils.data.Dataset[dict[str, NDArray[Any]]]):

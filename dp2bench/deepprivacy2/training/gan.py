@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from dp2bench.core import templates
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.seeds import derive_seed
 from dp2bench.deepprivacy2.generators.networks import build
@@ -31,6 +32,7 @@ class Gan:
 
     Attributes:
         uses_surface: whether the generator is guided by surfaces.
+        is_modulated_by_surface: whether its layers are modulated by vertices, as Surface Guided GANs are.
         size: height and width of the crops.
         generator, discriminator, average, encoder: the networks; the encoder has no layers where nothing is learned by reconstruction.
         g_optimizer, d_optimizer, scalers: their optimisers; gradient scalers by ``g`` and ``d``.
@@ -51,6 +53,9 @@ class Gan:
         torch.manual_seed(derive_seed(recipe.seed, "networks"))
         self.size = int(network["imsize"][0]), int(network["imsize"][1])
         self.generator: nn.Module = build(network)
+        self.is_modulated_by_surface = getattr(self.generator, "style_kind", "") == "surface"
+        if self.is_modulated_by_surface:
+            _set_vertices(self.generator, template, recipe.name)
         self.discriminator = _discriminator(recipe, self.size, network.get("cse_nc"))
         self.average = MovingAverage(self.generator)
         self.z_channels = int(getattr(self.generator, "z_channels", 512))
@@ -78,7 +83,9 @@ class Gan:
 
     def conditions(self, batch: Batch) -> dict[str, Tensor]:
         """What guides the generator beside the known pixels, as keyword arguments."""
-        return batch.surface if self.uses_surface else {}
+        if not self.uses_surface:
+            return {}
+        return batch.guidance if self.is_modulated_by_surface else batch.surface
 
     @property
     def _networks(self) -> dict[str, nn.Module]:
@@ -185,3 +192,15 @@ def _discriminator(recipe: GanConfig, size: tuple[int, int], cse_nc: int | None)
     raise Dp2benchError(
         f"The recipe {recipe.name} asks for a discriminator of kind {kind!r}.", "Take stylegan2 or projected."
     )
+
+
+def _set_vertices(generator: Any, template: str | None, name: str) -> None:
+    """Give a generator that is modulated by vertices its template's table of them."""
+    table = templates.standardised(templates.get(str(template)).embeddings)
+    vertices = generator.style_net.E_map.E
+    if vertices.shape != table.shape:
+        raise Dp2benchError(
+            f"The generator of {name} has a table for {len(vertices)} vertices, and {template} has {len(table)}.",
+            f"Set style.n_vertices: {len(table)} in the recipe.",
+        )
+    vertices.copy_(torch.from_numpy(table))

@@ -274,6 +274,9 @@ class GanTraining:
             described["measures"] = dict(zip(("images", *MEASURES), self.measures[-1], strict=True))
         if self.gan.uses_surface:
             described["templates"] = [self.crops.template]
+        if self.gan.is_modulated_by_surface:
+            averaged: Any = self.gan.average.network.style_net
+            averaged.E_map.estimate_average()
         files.save(self.gan.average.network, path, described, dtype=torch.float16 if half else torch.float32)
         return path
 

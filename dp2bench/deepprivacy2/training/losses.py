@@ -38,3 +38,33 @@ def perceptual_distance(first: Mapping[int, Tensor], second: Mapping[int, Tensor
         {stride: F.normalize(x.float(), dim=1, eps=1e-6) for stride, x in m.items()} for m in (first, second)
     ]
     return torch.stack([(unit[0][s] - unit[1][s]).square().sum(1).mean() for s in first]).sum()
+
+
+def embedding_distance(regressed: Tensor, embedding: Tensor, surface: Tensor) -> Tensor:
+    """How far a discriminator's regressed embedding is from the true one, a number a picture (B,) (Surface Guided GANs).
+
+    Smooth L1, summed over channels and pixels of the surface and divided by its pixels.
+
+    Args:
+        regressed: (B, C, H, W).
+        embedding: (B, C, H, W).
+        surface: (B, 1, H, W), 1 where the embedding is known.
+
+    """
+    distance = F.smooth_l1_loss(regressed, embedding, reduction="none") * surface
+    return distance.sum((1, 2, 3)) / surface.sum((1, 2, 3)).clamp_min(1)
+
+
+def masked_r1(scores: Tensor, images: Tensor, mask: Tensor) -> Tensor:
+    """R1 of the pixels in the hole alone, (B,), as if the hole were the whole picture (Surface Guided GANs).
+
+    Args:
+        scores: (B, 1), of ``images``.
+        images: (B, C, H, W), requires gradients.
+        mask: (B, 1, H, W), 1 = known, 0 = hole.
+
+    """
+    (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
+    hole = 1 - mask
+    squared = (gradient.float() * hole).square().sum((1, 2, 3))
+    return squared * (images[0].numel() / hole.sum((1, 2, 3)).clamp_min(1))

@@ -35,14 +35,21 @@ def weights(network: nn.Module) -> dict[str, Tensor]:
             out[key] = old
             continue
         value = normal(key, *old.shape)
-        if key.endswith(("bias", "w_avg")) or old.ndim == 0:
+        plain = key.endswith((".E", "noise_const", "layer_scale")) or key == "x"
+        if not plain and (key.endswith(("bias", "w_avg")) or old.ndim == 0):
             value = value * 0.1
         if "style_net.fc" in key and key.endswith("weight"):
             value = value * 100
-        if key.endswith("affine.bias"):
+        if key.endswith(("affine.bias", "mlp.bias")):
             value = value + 1
         out[key] = value
     return out
+
+
+def inner(batch: int, height: int, width: int) -> Tensor:
+    mask = torch.zeros(batch, 1, height, width)
+    mask[..., 3 * height // 8 : 5 * height // 8, 3 * width // 8 : 5 * width // 8] = 1
+    return mask
 
 
 def inputs(network: Any, batch: int = 2) -> dict[str, Tensor]:
