@@ -64,6 +64,11 @@ def _identifier(value: Any) -> Any:
     return value
 
 
+def _unless_unknown(value: Any) -> Any:
+    """-1 is how the VGG Image Annotator says that it does not know a size."""
+    return None if value == -1 else value
+
+
 def _file_name(value: Any) -> str:
     """Also of letters that are none: names on a disk need not be UTF-8, which pydantic's texts are."""
     if not isinstance(value, str) or not value:
@@ -86,8 +91,8 @@ class ImageRow(_Row):
 
     id: Identifier
     file_name: Annotated[str, PlainValidator(_file_name)]
-    width: Side | None = None
-    height: Side | None = None
+    width: Annotated[Side | None, BeforeValidator(_unless_unknown)] = None
+    height: Annotated[Side | None, BeforeValidator(_unless_unknown)] = None
 
     @property
     def size(self) -> tuple[int, int] | None:

@@ -18,7 +18,7 @@ SIZE = (50, 70)
 
 
 def _anybody(rng, n, *, masks, keypoints, faces, tracks):
-    low = rng.uniform(-5, 45, (n, 2)).astype(np.float32)
+    low = rng.uniform(-0.5, 45, (n, 2)).astype(np.float32)
     boxes = np.concatenate((low, low + rng.uniform(0.01, 40, (n, 2)).astype(np.float32)), 1)
     face = (boxes + rng.normal(0, 1, boxes.shape)).astype(np.float32)
     face[:, 2:] = np.maximum(face[:, 2:], face[:, :2])
