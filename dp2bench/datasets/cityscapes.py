@@ -198,21 +198,21 @@ class Cityscapes(Dataset):
         gone: list[str] = []
         wrong: list[str] = []
         for split in SPLITS:
-            found = self.samples(split)
-            if not found:
+            samples = self.samples(split)
+            if not samples:
                 raise DatasetError(f"{self.pictures / split} holds no pictures.", _GET_IT)
-            files = [self.ground_truth(sample, kind) for sample in found for kind in GROUND_TRUTH]
+            files = [self.ground_truth(sample, kind) for sample in samples for kind in GROUND_TRUTH]
             gone += [str(path.relative_to(self.labels.parent)) for path in files if not path.is_file()]
             if not self.official or self.expected_counts is None:
                 continue
-            there = {sample.id.removesuffix("_leftImg8bit.png") for sample in found}
+            there = {sample.id.removesuffix("_leftImg8bit.png") for sample in samples}
             for path in sorted((self.labels / split).glob("*/*_gtFine_polygons.json")):
                 stem = f"{path.parent.name}/{path.name.removesuffix('_gtFine_polygons.json')}"
                 if stem not in there:
                     gone.append(f"{self.pictures.name}/{split}/{stem}_{self.pictures.name}.png")
-            if len(found) != self.expected_counts[split]:
+            if len(samples) != self.expected_counts[split]:
                 wrong.append(
-                    f"{self.pictures / split} holds {len(found):,} pictures instead of {self.expected_counts[split]:,}"
+                    f"{self.pictures / split} holds {len(samples):,} pictures instead of {self.expected_counts[split]:,}"
                 )
         if gone:
             wrong.append(

@@ -126,14 +126,14 @@ class Coco(Dataset):
         there = self._pictures(split)
         exact = set(there)
         loose = PictureNames(there)
-        found: dict[str, ImageRow] = {}
+        by_name: dict[str, ImageRow] = {}
         for image in file.images:
             name = image.file_name if image.file_name in exact else loose.find(image.file_name)
             if name is None:
                 continue
-            if name in found:
+            if name in by_name:
                 raise AnnotationError(
-                    f"{file.path} has two entries for the picture {name}, {found[name].file_name} and {image.file_name}.",
+                    f"{file.path} has two entries for the picture {name}, {by_name[name].file_name} and {image.file_name}.",
                     "Keep one of them, and the annotations of both under it.",
                 )
             if image.size is None:
@@ -141,8 +141,8 @@ class Coco(Dataset):
                     f"{file.path} does not say width and height of {image.file_name}.",
                     "Add them to its entry in `images`.",
                 )
-            found[name] = image
-        return found
+            by_name[name] = image
+        return by_name
 
     def _wanted(self, split: str, image: ImageRow) -> bool:
         return self.pictures == "all" or bool(self.file(split).rows(image))
@@ -165,13 +165,13 @@ class Coco(Dataset):
         image = file.by_id(sample.labels["image_id"])
         size = (sample.labels["height"], sample.labels["width"])
         file.check(image, read_header(sample.path))
-        found, rows = file.people(image, size), file.rows(image)
+        people, rows = file.people(image, size), file.rows(image)
         keypoints = np.zeros((len(rows), 17, 3), np.float32)
-        if found.keypoints is not None:
-            keypoints[:] = found.keypoints
+        if people.keypoints is not None:
+            keypoints[:] = people.keypoints
             keypoints[[bool(row.iscrowd) for row in rows]] = 0
-        masks = fill_boxes(found.boxes, size) if found.masks is None else found.masks
-        return People.of(found.boxes, masks=masks, keypoints=keypoints)
+        masks = fill_boxes(people.boxes, size) if people.masks is None else people.masks
+        return People.of(people.boxes, masks=masks, keypoints=keypoints)
 
     def verify(self) -> None:
         """Check folders, annotations and (official) that every listed picture is there.

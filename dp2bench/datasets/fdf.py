@@ -173,8 +173,8 @@ class FDF256(CropDataset):
             samples, boxes, landmarks = self.rows(split)
             mine = sorted(rows)
             (out / split / self.images).mkdir(parents=True, exist_ok=True)
-            found = {p.name for p in (out / split / self.images).glob("*.png")}
-            if strange := sorted(found - {samples[i].id for i in mine}):
+            written = {p.name for p in (out / split / self.images).glob("*.png")}
+            if strange := sorted(written - {samples[i].id for i in mine}):
                 raise DatasetError(
                     f"{out / split} holds {len(strange)} pictures of something else, e.g. {strange[0]}.",
                     "Write the copy to an empty folder.",
@@ -245,8 +245,8 @@ def read_boxes(path: Path) -> NDArray[np.float32]:
     import torch
 
     try:
-        found = torch.load(path, map_location="cpu", weights_only=True)
-        return np.asarray(torch.as_tensor(found), np.float32)
+        values = torch.load(path, map_location="cpu", weights_only=True)
+        return np.asarray(torch.as_tensor(values), np.float32)
     except Exception as error:  # torch names no common class
         raise AnnotationError(f"{path} holds no boxes that can be read: {error}.", _GET_IT) from error
 

@@ -252,12 +252,12 @@ class FDHCrops(Crops):
             with PILImage.open(io.BytesIO(data)) as picture:
                 if picture.size != (size[1], size[0]):
                     raise self._broken(place, f"a {ending} of {picture.size} pixels")
-                found = np.asarray(picture) > 0
+                known = np.asarray(picture) > 0
         except DatasetError:
             raise
         except Exception as error:  # decoders raise anything on damaged files
             raise self._broken(place, f"a {ending} that cannot be read ({error})") from error
-        mask: NDArray[np.bool_] = self._sized(found, place, size)
+        mask: NDArray[np.bool_] = self._sized(known, place, size)
         return mask
 
     def _sized(self, array: NDArray[Any], place: int, size: tuple[int, int]) -> NDArray[Any]:

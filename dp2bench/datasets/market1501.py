@@ -111,11 +111,11 @@ class Market1501(Dataset):
         problems = []
         if self.official and self.expected_counts is not None:
             for split, (files, people) in self.expected_counts.items():
-                found = self.samples(split)
-                identities = {s.labels["identity"] for s in found} - {JUNK, DISTRACTOR}
-                if (len(found), len(identities)) != (files, people):
+                samples = self.samples(split)
+                identities = {s.labels["identity"] for s in samples} - {JUNK, DISTRACTOR}
+                if (len(samples), len(identities)) != (files, people):
                     problems.append(
-                        f"{FOLDERS[split]} has {len(found):,} pictures of {len(identities):,} identities "
+                        f"{FOLDERS[split]} has {len(samples):,} pictures of {len(identities):,} identities "
                         f"instead of {files:,} of {people:,}"
                     )
         if problems:

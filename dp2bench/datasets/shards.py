@@ -70,13 +70,13 @@ class Shards:
 
     def member(self, place: int, ending: str) -> bytes:
         """One member by its ending, in whatever case (webdataset does not tell ``E_mask.png`` from ``e_mask.png``)."""
-        found = self._find(place, ending)
+        member = self._find(place, ending)
         key, number, _ = self._rows[place]
-        if found is None:
+        if member is None:
             raise DatasetError(
                 f"The sample {key} of {self.files[number]} has no {ending}.", "Get the archive again."
             )
-        offset, size = found
+        offset, size = member
         data = os.pread(self._handle(number), size, offset)
         if len(data) < size:
             raise DatasetError(
@@ -87,7 +87,7 @@ class Shards:
     def array(self, place: int, ending: str) -> NDArray[Any]:
         """A member that is an .npy file. Raises DatasetError where it is none, or one of objects."""
         try:
-            found: NDArray[Any] = np.lib.format.read_array(
+            values: NDArray[Any] = np.lib.format.read_array(
                 io.BytesIO(self.member(place, ending)), allow_pickle=False
             )
         except DatasetError:
@@ -97,7 +97,7 @@ class Shards:
             raise DatasetError(
                 f"{key}.{ending} of {self.files[number]} is no array: {error}.", "Get the archive again."
             ) from error
-        return found
+        return values
 
     def _find(self, place: int, ending: str) -> tuple[int, int] | None:
         members = self._rows[place][2]

@@ -59,8 +59,8 @@ def version() -> str:
             "Build it: `pip install --no-build-isolation 'git+https://github.com/facebookresearch/detectron2.git'`, or use the model of "
             "that name without `detectron2-`, which is torchvision's.",
         ) from error
-    found: str = detectron2.__version__
-    return found
+    version: str = detectron2.__version__
+    return version
 
 
 def configuration(kind: Kind, recipe: Detectron2Config, *, device: str = "cpu") -> Any:
@@ -102,8 +102,8 @@ def _keypoint_records(dataset: Dataset) -> list[dict[str, Any]]:
     from detectron2.data.datasets import load_coco_json
 
     there = {s.labels["image_id"]: s.path for s in dataset.samples("train")}
-    found = load_coco_json(str(annotation_file(dataset, "train")), "")
-    records = [r | {"file_name": str(there[r["image_id"]])} for r in found if r["image_id"] in there]
+    rows = load_coco_json(str(annotation_file(dataset, "train")), "")
+    records = [r | {"file_name": str(there[r["image_id"]])} for r in rows if r["image_id"] in there]
     for record in records:
         record["annotations"] = [
             a | {"category_id": 0} for a in record["annotations"] if a["category_id"] == PERSON
@@ -314,7 +314,7 @@ def predict_instances(
     said = _predictor("mask-rcnn", folder, recipe, device)
     samples = dataset.samples(split)
     for done, sample in enumerate(samples, 1):
-        found = said(dataset.read(sample))
-        masks, kinds = found.pred_masks.numpy(), found.pred_classes.tolist()
-        write_results(out, sample, masks, kinds, found.scores.tolist())
+        instances = said(dataset.read(sample))
+        masks, kinds = instances.pred_masks.numpy(), instances.pred_classes.tolist()
+        write_results(out, sample, masks, kinds, instances.scores.tolist())
         progress(done, len(samples))

@@ -87,27 +87,27 @@ def crops(
 
     """
     samples = dataset.samples(split)
-    found: list[tuple[int, int]] = []
+    objects: list[tuple[int, int]] = []
     for i, sample in enumerate(samples):
         values, areas = np.unique(instance_ids(dataset, sample), return_counts=True)
-        found += [
+        objects += [
             (i, int(v))
             for v, area in zip(values, areas, strict=True)
             if v >= 1000 and v // 1000 in CLASSES and area >= SMALLEST
         ]
-    if not found:
+    if not objects:
         raise DatasetError(
             f"The {split} split of {dataset.meta.name} at {dataset.root} holds no instances.",
             "Check that its pictures are there and that gtFine numbers instances.",
         )
-    if len(found) > recipe.limit:
-        found = [found[i] for i in np.linspace(0, len(found) - 1, recipe.limit).round().astype(int)]
+    if len(objects) > recipe.limit:
+        objects = [objects[i] for i in np.linspace(0, len(objects) - 1, recipe.limit).round().astype(int)]
     size = recipe.size
-    pixels = np.empty((len(found), size, size, 3), np.uint8)
-    masks = np.empty((len(found), size // STEP, size // STEP), np.uint8)
+    pixels = np.empty((len(objects), size, size, 3), np.uint8)
+    masks = np.empty((len(objects), size // STEP, size // STEP), np.uint8)
     crops = []
     last = -1
-    for n, (i, value) in enumerate(found):
+    for n, (i, value) in enumerate(objects):
         if i != last:
             last, picture, ids = i, dataset.read(samples[i]), instance_ids(dataset, samples[i])
         mask = (ids == value).astype(np.uint8)
@@ -169,8 +169,8 @@ def train(
         DatasetError: no pictures, labels that are missing, or no instance to learn from. Dp2benchError: the loss is not finite.
 
     """
-    pixels, masks, found = crops(dataset, "train", recipe)
-    kinds = np.array([c.kind for c in found])
+    pixels, masks, objects = crops(dataset, "train", recipe)
+    kinds = np.array([c.kind for c in objects])
     network = efficientnet.pretrained(device)
     versions = []
     for flip in FLIPS:
@@ -241,19 +241,19 @@ def predict(
     model.to(device).eval()
     network = efficientnet.pretrained(device)
     samples = dataset.samples(split)
-    pixels, _, found = crops(dataset, split, replace(recipe, limit=sys.maxsize))
+    pixels, _, objects = crops(dataset, split, replace(recipe, limit=sys.maxsize))
     (out / "masks").mkdir(parents=True, exist_ok=True)
     stems = [Path(s.id).name.removesuffix("_leftImg8bit.png") for s in samples]
     lines: list[list[str]] = [[] for _ in samples]
-    shapes = {i: dataset.read(samples[i]).shape[:2] for i in {c.sample for c in found}}
-    for start in range(0, len(found), 64):
+    shapes = {i: dataset.read(samples[i]).shape[:2] for i in {c.sample for c in objects}}
+    for start in range(0, len(objects), 64):
         part = pixels[start : start + 64]
         mask, classes = _read(model(*frozen_maps(network, part, False, device)))
         mirrored, others = _read(model(*frozen_maps(network, part, True, device)))
         chances = ((mask.sigmoid() + mirrored.sigmoid().flip(2)) / 2).cpu().numpy()
         best, kinds = ((classes.softmax(1) + others.softmax(1)) / 2).max(1)
         for crop, chance, p, kind in zip(
-            found[start : start + 64], chances, best.tolist(), kinds.tolist(), strict=True
+            objects[start : start + 64], chances, best.tolist(), kinds.tolist(), strict=True
         ):
             inside = _placed(chance, crop)
             if not (inside > 0.5).any():
@@ -265,7 +265,7 @@ def predict(
             cv2.imwrite(str(out / name), whole)
             confidence = p * float(inside[inside > 0.5].mean())
             lines[crop.sample].append(f"{name} {CLASSES[kind]} {confidence:.6f}\n")
-        progress(min(start + 64, len(found)), len(found))
+        progress(min(start + 64, len(objects)), len(objects))
     for stem, rows in zip(stems, lines, strict=True):
         (out / f"{stem}.txt").write_text("".join(rows), "utf-8")
 

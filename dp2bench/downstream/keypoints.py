@@ -113,7 +113,7 @@ def crops(
     if len(rows) > recipe.limit:
         rows = [rows[i] for i in np.linspace(0, len(rows) - 1, recipe.limit).round().astype(int)]
     pixels = np.empty((len(rows), recipe.height, recipe.width, 3), np.uint8)
-    found = []
+    people = []
     last: tuple[int, Any] | None = None
     for i, row in enumerate(rows):
         if last is None or last[0] != row["image_id"]:
@@ -123,8 +123,8 @@ def crops(
         keypoints = np.array(row["keypoints"], np.float64).reshape(17, 3)
         # COCO names pixels by whole numbers
         keypoints[:, :2] = (keypoints[:, :2] + 0.5) @ affine[:, :2].T + affine[:, 2]
-        found.append(KeypointCrop(row["image_id"], affine, keypoints.astype(np.float32)))
-    return pixels, found
+        people.append(KeypointCrop(row["image_id"], affine, keypoints.astype(np.float32)))
+    return pixels, people
 
 
 def _affine(

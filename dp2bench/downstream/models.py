@@ -46,8 +46,8 @@ class Model:
 
     def effective(self, recipe: Any) -> dict[str, Any]:
         """Everything that decides the outcome: the settings, local files of weights by sha256, the package's version."""
-        found = {k: _content(v) if k.endswith("weights") else v for k, v in asdict(recipe).items()}
-        return found | ({} if self.package is None else {"package": self.package()})
+        settings = {k: _content(v) if k.endswith("weights") else v for k, v in asdict(recipe).items()}
+        return settings | ({} if self.package is None else {"package": self.package()})
 
 
 def _content(weights: str) -> str:

@@ -109,14 +109,14 @@ def _keypoint_targets(dataset: Dataset, split: str) -> list[tuple[Sample, dict[s
     for row in data["annotations"]:
         if row["category_id"] == PERSON and not row.get("iscrowd") and row.get("num_keypoints", 0) > 0:
             rows.setdefault(row["image_id"], []).append(row)
-    found = []
+    targets = []
     for sample in dataset.samples(split):
         people = rows.get(sample.labels["image_id"])
         if people:
             boxes = torch.tensor([p["bbox"] for p in people], dtype=torch.float32)
             boxes[:, 2:] += boxes[:, :2]
             keypoints = torch.tensor([p["keypoints"] for p in people], dtype=torch.float32).view(-1, 17, 3)
-            found.append(
+            targets.append(
                 (
                     sample,
                     {
@@ -126,7 +126,7 @@ def _keypoint_targets(dataset: Dataset, split: str) -> list[tuple[Sample, dict[s
                     },
                 )
             )
-    return found
+    return targets
 
 
 def _mask_target(dataset: Any, sample: Sample) -> dict[str, Tensor]:

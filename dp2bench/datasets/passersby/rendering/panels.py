@@ -55,6 +55,18 @@ def _noise(x: float, y: float, seed: int) -> float:
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator,unused-ignore]
+def _paint_sky(pixel: Any, dx: float, dy: float, dz: float, colours: Any, seed: int) -> None:
+    """Haze, blue and clouds along a ray."""
+    up = min(max(dz, 0.0) * 1.6, 1.0)
+    cloud = _noise(dx * 3 / (dz + 0.15), dy * 3 / (dz + 0.15), seed)
+    cloud += 0.5 * _noise(dx * 7 / (dz + 0.15), dy * 7 / (dz + 0.15), seed + 1)
+    white = min(max(0.35 * cloud + 0.1, 0.0), 0.5) * up
+    for k in range(3):
+        c = colours[3, k] * (1 - up) + colours[4, k] * up
+        pixel[k] = c * (1 - white) + 0.97 * white
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator,unused-ignore]
 def draw_ground_and_sky(
     im: Any, label: Any, depth: Any, eye: Any, rot: Any, focal: float, centre: Any, numbers: Any, colours: Any
 ) -> None:
@@ -71,13 +83,7 @@ def draw_ground_and_sky(
             dy = rx * rot[0, 1] + ry * rot[1, 1] + rot[2, 1]
             dz = rx * rot[0, 2] + ry * rot[1, 2] + rot[2, 2]
             if dz > -1e-3:
-                up = min(max(dz, 0.0) * 1.6, 1.0)
-                cloud = _noise(dx * 3 / (dz + 0.15), dy * 3 / (dz + 0.15), seed)
-                cloud += 0.5 * _noise(dx * 7 / (dz + 0.15), dy * 7 / (dz + 0.15), seed + 1)
-                white = min(max(0.35 * cloud + 0.1, 0.0), 0.5) * up
-                for k in range(3):
-                    c = colours[3, k] * (1 - up) + colours[4, k] * up
-                    im[py, px, k] = c * (1 - white) + 0.97 * white
+                _paint_sky(im[py, px], dx, dy, dz, colours, seed)
                 label[py, px] = 23
                 continue
             t = -eye[2] / dz
@@ -291,6 +297,29 @@ def _paint_panel(p: Any, u: float, v: float, t: float, out: Any) -> bool:
 
 
 @numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator,unused-ignore]
+def _extent(p: Any, eye: Any, rot: Any, focal: float, centre: Any) -> tuple[float, float, float, float]:
+    """Left, right, top and bottom of a panel in pixels; left is greater than right where it is behind the camera."""
+    left, right, low, high = np.inf, -np.inf, np.inf, -np.inf
+    for edge in range(2):
+        up = (p[5] if edge == 0 else p[6]) - eye[2]
+        ax, ay = p[0] - eye[0], p[1] - eye[1]
+        far0 = ax * rot[2, 0] + ay * rot[2, 1] + up * rot[2, 2] - 0.1
+        far1 = far0 + p[4] * (p[2] * rot[2, 0] + p[3] * rot[2, 1])
+        if far0 < 0 and far1 < 0:
+            continue
+        # The part of the edge that is before the camera.
+        start = 0.0 if far0 >= 0 else far0 / (far0 - far1)
+        end = 1.0 if far1 >= 0 else far0 / (far0 - far1)
+        for part in (start, end):
+            qx, qy = ax + p[2] * p[4] * part, ay + p[3] * p[4] * part
+            far = max(qx * rot[2, 0] + qy * rot[2, 1] + up * rot[2, 2], 0.09)
+            sx = focal * (qx * rot[0, 0] + qy * rot[0, 1] + up * rot[0, 2]) / far + centre[0]
+            sy = focal * (qx * rot[1, 0] + qy * rot[1, 1] + up * rot[1, 2]) / far + centre[1]
+            left, right, low, high = min(left, sx), max(right, sx), min(low, sy), max(high, sy)
+    return left, right, low, high
+
+
+@numba.njit(cache=True, nogil=True)  # type: ignore[untyped-decorator,unused-ignore]
 def draw_panels(
     im: Any, label: Any, depth: Any, eye: Any, rot: Any, focal: float, centre: Any, panels: Any
 ) -> None:
@@ -303,23 +332,7 @@ def draw_panels(
         off = (p[0] - eye[0]) * nx + (p[1] - eye[1]) * ny
         if abs(off) < 1e-6:
             continue
-        left, right, low, high = np.inf, -np.inf, np.inf, -np.inf
-        for edge in range(2):
-            up = (p[5] if edge == 0 else p[6]) - eye[2]
-            ax, ay = p[0] - eye[0], p[1] - eye[1]
-            far0 = ax * rot[2, 0] + ay * rot[2, 1] + up * rot[2, 2] - 0.1
-            far1 = far0 + p[4] * (p[2] * rot[2, 0] + p[3] * rot[2, 1])
-            if far0 < 0 and far1 < 0:
-                continue
-            # The part of the edge that is before the camera.
-            start = 0.0 if far0 >= 0 else far0 / (far0 - far1)
-            end = 1.0 if far1 >= 0 else far0 / (far0 - far1)
-            for part in (start, end):
-                qx, qy = ax + p[2] * p[4] * part, ay + p[3] * p[4] * part
-                far = max(qx * rot[2, 0] + qy * rot[2, 1] + up * rot[2, 2], 0.09)
-                sx = focal * (qx * rot[0, 0] + qy * rot[0, 1] + up * rot[0, 2]) / far + centre[0]
-                sy = focal * (qx * rot[1, 0] + qy * rot[1, 1] + up * rot[1, 2]) / far + centre[1]
-                left, right, low, high = min(left, sx), max(right, sx), min(low, sy), max(high, sy)
+        left, right, low, high = _extent(p, eye, rot, focal, centre)
         if left > right:
             continue
         # Clipped before the conversion: far outside, a float has no integer.

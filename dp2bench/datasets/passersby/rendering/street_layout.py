@@ -228,7 +228,7 @@ def _end_of_street(
 
 
 def _parked(r: np.random.Generator, road: float) -> tuple[Vehicle, ...]:
-    found = []
+    parked = []
     for side in (-1.0, 1.0):
         y = -LENGTH * 0.6 + float(r.uniform(0, 12))
         busy = float(r.uniform(0.1, 0.65))
@@ -238,9 +238,9 @@ def _parked(r: np.random.Generator, road: float) -> tuple[Vehicle, ...]:
                 tint = np.array(PAINTS[int(r.integers(len(PAINTS)))]) * r.uniform(0.85, 1.1)
                 solid = car_mesh(tint, long, float(r.uniform(1.38, 1.75)))
                 yaw = (0.0 if side > 0 else np.pi) + float(r.normal(0, 0.02))
-                found.append(Vehicle(solid, (side * (road - 1.15), y), yaw, (0.9, long / 2)))
+                parked.append(Vehicle(solid, (side * (road - 1.15), y), yaw, (0.9, long / 2)))
             y += long + float(r.uniform(0.7, 7))
-    return tuple(found)
+    return tuple(parked)
 
 
 def place_people(
