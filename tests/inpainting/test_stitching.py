@@ -239,11 +239,10 @@ def test_only_the_masked_pixels_of_a_fill_are_used(crop_size):
 
 
 def test_output_without_detail_is_resized_faster():
-    """The attribute is looked up by name: a method that is renamed would silently be stitched another way."""
     image, people = scene(3)
     out = {}
     for low_frequency in (False, True):
         fill, method = probe(crop_size=(18, 10))
-        fill.low_frequency = low_frequency
+        fill.traits = InpainterTraits(low_frequency=low_frequency)
         out[low_frequency] = method.anonymize(image, people, seed=SEED).image
     assert not np.array_equal(out[False], out[True])
