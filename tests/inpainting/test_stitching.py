@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from dp2bench.core.contracts import Inpainter, MethodMeta
+from dp2bench.core.contracts import Inpainter, InpainterTraits, MethodMeta
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.seeds import Seed, derive_seed, generator
 from dp2bench.core.types import People, SurfaceMap
