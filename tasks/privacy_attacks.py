@@ -27,6 +27,14 @@ SPLITS = ("train", "query", "gallery")
 WORST = "worst"
 CLEAR = "clear-clear-clear"
 _VERSIONS = {"clear": "clear", "anonymized": "anonymized", "both": "clear and anonymized"}
+_SCENARIOS: Mapping[str, tuple[str, str, str]] = {
+    f"{train}-{query}-{gallery}": (train, query, gallery)
+    for train in _VERSIONS
+    for query in ("clear", "anonymized")
+    for gallery in ("clear", "anonymized")
+    if "anonymized" in (query, gallery)
+}
+"""What the attacker learned from, queries and gallery of each scenario in which something is anonymized."""
 _FOLDS = 2
 _ABOVE = 0.02
 """How far an attack must come above chance on clear pictures before a share of that means anything."""
@@ -89,13 +97,10 @@ class PrivacyAttacks(Task):
             WORST: Scenario(description="the worst attacker, chosen on train identities"),
             CLEAR: Scenario(description="control: nothing is anonymized", clear_only=True),
             **{
-                f"{train}-{query}-{gallery}": Scenario(
+                name: Scenario(
                     description=f"learned from {_VERSIONS[train]} pictures; {query} queries in a gallery of {gallery} pictures"
                 )
-                for train in _VERSIONS
-                for query in ("clear", "anonymized")
-                for gallery in ("clear", "anonymized")
-                if "anonymized" in (query, gallery)
+                for name, (train, query, gallery) in _SCENARIOS.items()
             },
         },
         figures=(
@@ -336,7 +341,7 @@ def _keep_curves(
         shown = next((m for m in ranked if m.scenario == worst_scenario), ranked[0] if ranked else None)
         if shown is None or shown.ranking is None:
             continue
-        sides = tuple(zip(("query", "gallery"), shown.scenario.split("-")[1:], strict=True))
+        sides = tuple(zip(("query", "gallery"), _SCENARIOS[shown.scenario][1:], strict=True))
         views = [splits[s].clear if v == "clear" else splits[s].anonymized for s, v in sides]
         labels = [getattr(v, key) for key in ("identities", "cameras") for v in views]
         ranking = rank(shown.ranking, *labels, threads=context.threads)
@@ -351,13 +356,16 @@ def _keep_curves(
         curves[meta.title] = Curve(x=ranks, y=ranking.cmc.tolist(), chance=floor.cmcs.mean(0).tolist())
         if worst_scenario is None:
             continue
-        samples = []
-        for (split, version), view in zip(sides, views, strict=True):
-            there = {str(s.id): s for s in (clear if version == "clear" else anonymized).samples(split)}
-            samples.append([there[name] for name in view.names])
+        query, gallery = (
+            [there[name] for name in view.names]
+            for (split, version), view in zip(sides, views, strict=True)
+            for there in [
+                {str(s.id): s for s in (clear if version == "clear" else anonymized).samples(split)}
+            ]
+        )
         nearest = distance_histograms(np.sqrt(shown.ranking), *labels).nearest
         found[meta.title] = easiest(
-            shown.ranking, labels, ranking, nearest, *samples, context.artefacts, "people"
+            shown.ranking, labels, ranking, nearest, query, gallery, context.artefacts, "people"
         )
     write_data(context.artefacts / "cmc.json", curves)
     write_data(context.artefacts / "found.json", found)
