@@ -186,8 +186,9 @@ def _again(run: Run) -> dict[str, str]:
 
 def _scenarios(group: Group) -> list[tuple[str, str]]:
     """What the scenarios of a group mean, as its task says."""
-    found = {name: s.description for r in group.results for name, s in r.scenarios.items() if s.description}
-    return list(found.items())
+    declared = {name: s.description for r in group.results for name, s in r.scenarios.items()}
+    order = dict.fromkeys(score.scenario for r in group.results for score in r.scores)
+    return [(name, declared[name]) for name in order if declared.get(name)]
 
 
 def _warnings(report: Report, gathered: Sequence[Group]) -> list[str]:
