@@ -7,8 +7,18 @@ from dataclasses import replace
 from dp2bench.core.figures import Curves, Histograms, Subsets
 from dp2bench.reports import figure_charts, score_charts
 from dp2bench.reports.chart import Chart
-from dp2bench.reports.groups import Group
+from dp2bench.reports.groups import Group, anchors, groups
 from dp2bench.reports.load import Report
+from dp2bench.reports.trade_off import trade_off
+
+
+def of_report(report: Report) -> list[Chart]:
+    """Every chart: privacy against use, then those of each dataset and task."""
+    found = [trade_off(report)]
+    gathered = groups(report.results, report.names)
+    for group, anchor in zip(gathered, anchors(gathered), strict=True):
+        found += of_group(report, group, anchor)
+    return [chart for chart in found if chart is not None]
 
 
 def of_group(report: Report, group: Group, anchor: str) -> list[Chart]:

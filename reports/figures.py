@@ -6,13 +6,17 @@ import contextlib
 import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PIL import Image, ImageDraw, ImageFont, UnidentifiedImageError
 
+from dp2bench.reports import charts
 from dp2bench.reports.chart import COLOURS, MARKERS, Chart, shorten
 from dp2bench.reports.groups import Group, groups, printable
 from dp2bench.reports.load import Report, Run
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @contextlib.contextmanager
@@ -51,16 +55,35 @@ def _saved(figure: Any, kinds: Sequence[str]) -> dict[str, bytes]:
 
 def vector(chart: Chart) -> Mapping[str, bytes]:
     """``pdf`` and ``svg`` of a chart, for print; empty where it has no drawing for print. Equal results give equal bytes."""
+    with _style():
+        figure = _drawn(chart)
+        return {} if figure is None else _saved(figure, ("pdf", "svg"))
+
+
+def _drawn(chart: Chart) -> Figure | None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     if chart.draw is None:
-        return {}
+        return None
+    figure = Figure(figsize=chart.size, layout="constrained")
+    FigureCanvasAgg(figure)
+    chart.draw(figure)
+    return figure
+
+
+def matplotlib_figures(report: Report) -> dict[str, Figure]:
+    """Every figure that the report has for print, by name, to be looked at or changed."""
     with _style():
-        figure = Figure(figsize=chart.size, layout="constrained")
-        FigureCanvasAgg(figure)
-        chart.draw(figure)
-        return _saved(figure, ("pdf", "svg"))
+        drawn = {"identity-left": _identity_left(report)}
+        drawn |= {chart.name: _drawn(chart) for chart in charts.of_report(report)}
+    return {name: figure for name, figure in drawn.items() if figure is not None}
+
+
+def png(figure: Figure) -> bytes:
+    """A figure as the report saves it."""
+    with _style():
+        return _saved(figure, ("png",))["png"]
 
 
 def identity_left(report: Report) -> Mapping[str, bytes]:
@@ -68,6 +91,12 @@ def identity_left(report: Report) -> Mapping[str, bytes]:
 
     Empty where no dataset and task has a privacy score in fractions. Equal results give equal bytes.
     """
+    with _style():
+        figure = _identity_left(report)
+        return {} if figure is None else _saved(figure, ("png", "pdf", "svg"))
+
+
+def _identity_left(report: Report) -> Figure | None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -77,15 +106,14 @@ def identity_left(report: Report) -> Mapping[str, bytes]:
         if group.kind == "privacy" and (names := _fraction_names(group))
     ]
     if not drawn:
-        return {}
-    with _style():
-        heights = [max(1.0, 0.42 * len(group.results) + 0.15 * len(names)) for group, names in drawn]
-        figure = Figure(figsize=(7.2, sum(heights) + 1.15 * len(drawn)), dpi=150, layout="constrained")
-        FigureCanvasAgg(figure)
-        panels = figure.subplots(len(drawn), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
-        for panel, (group, names) in zip(panels, drawn, strict=True):
-            _dots(panel, group, names)
-        return _saved(figure, ("png", "pdf", "svg"))
+        return None
+    heights = [max(1.0, 0.42 * len(group.results) + 0.15 * len(names)) for group, names in drawn]
+    figure = Figure(figsize=(7.2, sum(heights) + 1.15 * len(drawn)), dpi=150, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = figure.subplots(len(drawn), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    for panel, (group, names) in zip(panels, drawn, strict=True):
+        _dots(panel, group, names)
+    return figure
 
 
 def _fraction_names(group: Group) -> list[str]:

@@ -13,9 +13,8 @@ from rich.text import Text
 from dp2bench.core.errors import writing
 from dp2bench.core.results import Result
 from dp2bench.reports import charts, csv_file, figures, latex, markdown, published_comparison, tables, texts
-from dp2bench.reports.groups import anchors, groups, known_people
+from dp2bench.reports.groups import groups, known_people
 from dp2bench.reports.load import Report, ReportError, load_report
-from dp2bench.reports.trade_off import trade_off
 
 FORMATS: Mapping[str, str] = {
     "md": "tables as Markdown, with the figures",
@@ -78,13 +77,8 @@ def _figures(report: Report) -> dict[str, bytes | None]:
     found = {f"identity-left.{kind}": identity.get(kind) for kind in ("png", "pdf", "svg")}
     # a sheet holds the people of one run; those of several are on the page
     found["contact-sheet.png"] = figures.contact_sheet(report.runs[0]) if len(report.runs) == 1 else None
-    drawn = [trade_off(report)]
-    gathered = groups(report.results, report.names)
-    for group, anchor in zip(gathered, anchors(gathered), strict=True):
-        drawn += charts.of_group(report, group, anchor)
-    for chart in drawn:
-        if chart is not None:
-            found |= {f"figures/{chart.name}.{kind}": data for kind, data in figures.vector(chart).items()}
+    for chart in charts.of_report(report):
+        found |= {f"figures/{chart.name}.{kind}": data for kind, data in figures.vector(chart).items()}
     return found
 
 

@@ -249,9 +249,9 @@ class _Work:
 
 def _opened(source: Path, dataset: str | None, *, subset: bool) -> Dataset:
     """The pictures to anonymize; a named dataset is verified."""
-    from dp2bench.cli.arguments import of_any_number
     from dp2bench.core import registry
     from dp2bench.datasets.folder import Folder
+    from dp2bench.engine.evaluation import of_any_number
 
     if dataset is None:
         return Folder(source)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,14 +47,6 @@ def saved_detections(path: Path, arguments: Mapping[str, Any]) -> Detector:
         "detectors", "png-masks" if path.is_dir() else "coco-json", {**arguments, "path": path}
     )
     return found
-
-
-def of_any_number(dataset: str) -> dict[str, Any]:
-    """The argument by which a dataset is content with fewer pictures than were published; none where it does not count them."""
-    from dp2bench.core import registry
-
-    counts = "official" in inspect.signature(registry.load("datasets", dataset)).parameters
-    return {"official": False} if counts else {}
 
 
 def check_paths(source: Path, target: Path) -> None:

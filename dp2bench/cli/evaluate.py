@@ -7,9 +7,6 @@ from typing import Annotated, Optional
 
 import typer
 
-CONTROL = "identity"
-"""The method whose row the anonymized folder is compared with."""
-
 
 def evaluate(
     clear: Annotated[Path, typer.Option(help="The dataset's folder with the original pictures.")],
@@ -48,40 +45,20 @@ def evaluate(
 
     Example: dp2bench evaluate --clear Market-1501 --anonymized Market-1501-mine -a epochs=30
     """
-    from pydantic import ValidationError
-
-    from dp2bench.cli.arguments import key_values, of_any_number
+    from dp2bench.cli.arguments import key_values
     from dp2bench.cli.run import execute_suite
-    from dp2bench.core.errors import Dp2benchError
-    from dp2bench.engine.suite import Component, MethodChoice, Suite, TaskChoice
+    from dp2bench.engine.evaluation import suite_of_folders
 
-    for folder in (clear, anonymized):
-        if not folder.is_dir():
-            raise Dp2benchError(f"The folder {folder} is not there.", "Give the dataset's folder.")
-    if label is not None and label.casefold() == CONTROL:
-        raise Dp2benchError(
-            f"--label {label} is the name of the control, the clear pictures.", "Choose another label."
-        )
-    arguments = key_values("--argument", argument)
-    data = {"root": str(clear.resolve()), **of_any_number(dataset)}
-    try:
-        suite = Suite(
-            name="evaluate",
-            seeds=_seeds(seeds),
-            detector=Component(name=detector),
-            datasets=(Component(name=dataset, arguments=data),),
-            tasks=(TaskChoice(name=task, arguments=arguments),),
-            methods=(
-                MethodChoice(name=CONTROL),
-                MethodChoice(folder=str(anonymized.resolve()), label=label or _label_of(anonymized)),
-            ),
-        )
-    except ValidationError as error:
-        said = "; ".join(problem["msg"].removeprefix("Value error, ") for problem in error.errors())
-        raise Dp2benchError(
-            f"This cannot be evaluated: {said}.",
-            "Correct --task, --dataset, --detector, --label or --argument, whichever is named.",
-        ) from error
+    suite = suite_of_folders(
+        clear,
+        anonymized,
+        task=task,
+        arguments=key_values("--argument", argument),
+        dataset=dataset,
+        detector=detector,
+        seeds=_seeds(seeds),
+        label=label,
+    )
     execute_suite(
         suite,
         out,
@@ -89,14 +66,6 @@ def evaluate(
         threads=threads,
         device=device,
     )
-
-
-def _label_of(folder: Path) -> str:
-    """The folder's own label, but never that of the control."""
-    from dp2bench.engine.suite import label_of
-
-    label = label_of(folder)
-    return f"{label}-anonymized" if label.casefold() == CONTROL else label
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -166,6 +166,20 @@ def decode_image(data: bytes, name: str) -> Image:
         return file.page(0).image()
 
 
+def from_pillow(picture: PILImage.Image, name: str = "picture") -> Image:
+    """A Pillow image as `decode_image` gives the file that it would be. Raises PictureError where it is truncated."""
+    stream = io.BytesIO()
+    lossless = "PNG" if picture.mode in {"1", "L", "LA", "I;16", "P", "RGB", "RGBA"} else "TIFF"
+    try:
+        profile = picture.info.get("icc_profile")
+        picture.save(stream, lossless, exif=picture.getexif(), icc_profile=profile)
+    except _DECODE_ERRORS as error:
+        raise PictureError(
+            f"The Pillow image {name} cannot be read: {_said(error)}.", "Open or convert it again."
+        ) from error
+    return decode_image(stream.getvalue(), name)
+
+
 def count_pages(path: Path) -> int:
     """Pages or frames of a picture's file; 1 where it cannot be read, which is for who reads it to say."""
     try:

@@ -178,6 +178,12 @@ class Anonymized(NamedTuple):
     changed: NDArray[np.bool_]
     missed: tuple[Missed, ...] = ()
 
+    def _repr_png_(self) -> bytes:
+        """The picture, for notebooks."""
+        import cv2
+
+        return bytes(cv2.imencode(".png", np.ascontiguousarray(self.image[..., ::-1]))[1].tobytes())
+
 
 @dataclass(frozen=True)
 class Sample:

@@ -8,10 +8,9 @@ import pytest
 from PIL import Image as Pillow
 from typer.testing import CliRunner
 
-from dp2bench.cli.evaluate import _label_of
 from dp2bench.cli.main import app
 from dp2bench.core.errors import Dp2benchError
-from dp2bench.engine.suite import Component
+from dp2bench.engine.evaluation import suite_of_folders
 
 pytestmark = pytest.mark.e2e
 
@@ -48,8 +47,8 @@ def folders(tmp_path):
     ],
 )
 def test_every_folder_has_a_name_for_the_table(tmp_path, name, label):
-    assert _label_of(tmp_path / name) == label
-    assert Component(name="x", label=label).label == label
+    (tmp_path / name).mkdir()
+    assert suite_of_folders(tmp_path, tmp_path / name).methods[1].label == label
 
 
 def test_folders_of_strange_names_are_evaluated(folders, tmp_path):

@@ -44,10 +44,10 @@ def generated_names() -> list[str]:
     names = []
     for name in registry.names("datasets"):
         try:
-            kind = registry.load("datasets", name)
+            known = registry.dataset_class(name)
         except PluginError:
             continue
-        if not getattr(kind, "needs_root", True):
+        if known is not None and not known.needs_root:
             names.append(name)
     return names
 
