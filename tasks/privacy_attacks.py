@@ -190,7 +190,8 @@ def record_attacks(
             continue
         attack.fit(splits["train"], context)
         found = attack.score(splits["query"], splits["gallery"], context)
-        validated = _validated(type(attack), splits["train"], context) if attack.meta.identifies else {}
+        candidate = attack.meta.identifies and attack.meta.headline
+        validated = _validated(type(attack), splits["train"], context) if candidate else {}
         outcomes.append(_Outcome(attack, found, validated))
     if not outcomes:
         raise DatasetError(
@@ -303,7 +304,7 @@ def _record_worst(
         # too few people to hold any back: the first attack's first scenario, chosen without looking at any score
         (0.0, 0, outcome, outcome.found[0].scenario)
         for outcome in outcomes
-        if outcome.attack.meta.identifies
+        if outcome.attack.meta.identifies and outcome.attack.meta.headline
     ][:1]
     if not candidates:
         return None

@@ -15,7 +15,7 @@ class Ensemble(RetrievalAttack):
 
     meta: ClassVar[AttackMeta] = AttackMeta(
         name="ensemble",
-        title="ensemble trained on clear pictures",
+        title="clear-trained ensemble",
         claim="Someone who never saw the method's output finds people in it.",
     )
     scenarios = (Scenario("clear", "clear", "anonymized"), Scenario("clear", "anonymized", "anonymized"))

@@ -53,6 +53,7 @@ class Pose(RetrievalAttack):
         claim="The proportions of the skeleton, which a method that is guided by it keeps, tell who it was.",
         needs=frozenset({"keypoints"}),
         negative="one-skeleton",
+        headline=False,
     )
     scenarios = (Scenario("anonymized", "anonymized", "anonymized"),)
     shrinkage = 0.03  # few numbers, all of them told exactly

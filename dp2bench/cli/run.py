@@ -41,8 +41,11 @@ def run(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    every_table: Annotated[
+        bool, typer.Option("--all", help="Print every table, not the overview alone; the report has them all.")
+    ] = False,
 ) -> None:
-    """Run a suite: anonymize, attack, score, and print the table.
+    """Run a suite: anonymize, attack, score, and print the overview.
 
     Finished steps are cached by content: stop with Ctrl-C and run the same command again to go on; run it twice and the second run
     takes seconds. Exit code 1 when a result is missing.
@@ -66,6 +69,7 @@ def run(
         threads=threads,
         workers=workers,
         device=device,
+        every_table=every_table,
     )
 
 
@@ -78,8 +82,9 @@ def execute_suite(
     device: str,
     workers: int | None = None,
     data_root: Path | None = None,
+    every_table: bool = False,
 ) -> None:
-    """Run a suite with progress, print its table, write its report; typer.Exit(1) when a result is missing."""
+    """Run a suite with progress, print its overview (or every table), write its report; typer.Exit(1) when a result is missing."""
     from rich.console import Console
 
     from dp2bench.cli.progress import TerminalObserver
@@ -90,6 +95,7 @@ def execute_suite(
     from dp2bench.engine.run import run_suite
     from dp2bench.engine.store import Store
     from dp2bench.reports.report import print_table, write_report
+    from dp2bench.reports.terminal import print_overview
 
     console = Console()
     store = Store()
@@ -119,7 +125,9 @@ def execute_suite(
         )
     if observer.reused:
         console.print(f"[dim]{observer.reused} finished steps reused[/]")
-    print_table(finished.results, console, command)
+    print_overview(finished.results, console)
+    if every_table:
+        print_table(finished.results, console, command)
     tell(console, f"Report: {write_report(folder)[0].parent}")
     if warning := record(finished.results):
         tell(console, warning, label="Not recorded in the history:", style="yellow")

@@ -154,7 +154,8 @@ class AttackMeta(ComponentMeta):
         main_metric: by which it is compared over methods.
         positive: the control (`dp2bench.attacks.controls`) that it must find.
         negative: the control in which it must find nothing.
-        identifies: it ranks people, so that it may be a method's worst attacker.
+        identifies: it ranks people.
+        headline: it may be a method's worst attacker: what it looks at is in the output, or can be read off it.
 
     """
 
@@ -165,6 +166,7 @@ class AttackMeta(ComponentMeta):
     positive: str = "clear"
     negative: str = "grey-picture"
     identifies: bool = True
+    headline: bool = True
 
 
 class Attack(ABC):
