@@ -162,7 +162,7 @@ def anonymize(
     from rich.console import Console
 
     from dp2bench import __version__
-    from dp2bench.cli.arguments import check_paths, key_values, saved_detections
+    from dp2bench.cli.arguments import careful_argument, check_paths, key_values, saved_detections
     from dp2bench.core import registry
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.core.hashing import content_sha256
@@ -186,12 +186,12 @@ def anonymize(
     opened = None if is_video else _opened(source, dataset, subset=subset)
     if detections is None:
         usual = _usual_detector(opened) if dataset and opened else "photo"
-        arguments |= {"careful": True} if careful else {}
-        who = registry.create("detectors", how.meta.detector or detector or usual, arguments)
+        chosen = how.meta.detector or detector or usual
+        who = registry.create("detectors", chosen, arguments | careful_argument(chosen, careful=careful))
     else:
         who = saved_detections(detections, arguments)
     settings: dict[str, Any] = {
-        "detector_arguments": detector_argument or [],
+        "detector_arguments": [*(detector_argument or []), *(["careful=true"] if careful else [])],
         "method_arguments": method_argument or [],
     }
     work = _Work(

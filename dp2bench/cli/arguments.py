@@ -49,6 +49,31 @@ def saved_detections(path: Path, arguments: Mapping[str, Any]) -> Detector:
     return found
 
 
+<<<<<<< HEAD
+=======
+def careful_argument(detector: str, *, careful: bool) -> dict[str, Any]:
+    """The detector's argument for --careful, if that is asked for; a Dp2benchError where the detector has no such mode."""
+    from dp2bench.core import registry
+    from dp2bench.core.errors import Dp2benchError
+
+    if not careful:
+        return {}
+    if "careful" not in inspect.signature(registry.load("detectors", detector)).parameters:
+        raise Dp2benchError(
+            f"The detector {detector!r} has no careful mode.", "Use --detector photo, or leave --careful out."
+        )
+    return {"careful": True}
+
+
+def of_any_number(dataset: str) -> dict[str, Any]:
+    """The argument by which a dataset is content with fewer pictures than were published; none where it does not count them."""
+    from dp2bench.core import registry
+
+    counts = "official" in inspect.signature(registry.load("datasets", dataset)).parameters
+    return {"official": False} if counts else {}
+
+
+>>>>>>> 3a849f8 (--careful says which detectors know it; what is said of photographs, through the command line)
 def check_paths(source: Path, target: Path) -> None:
     """Raises Dp2benchError where reading the one and writing the other would go wrong."""
     from dp2bench.core.errors import Dp2benchError

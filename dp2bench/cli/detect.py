@@ -68,7 +68,7 @@ def detect(
     """
     from rich.console import Console
 
-    from dp2bench.cli.arguments import check_paths, key_values
+    from dp2bench.cli.arguments import careful_argument, check_paths, key_values
     from dp2bench.cli.progress import TerminalObserver
     from dp2bench.cli.terminal import tell, tell_each
     from dp2bench.core import registry
@@ -82,7 +82,8 @@ def detect(
         raise Dp2benchError(f"The folder {out} is not empty.", "Choose a new folder.")
     if not as_json and out.is_file():
         raise Dp2benchError(f"{out} is a file.", "Choose a folder, or a name that ends in .json.")
-    arguments = key_values("--detector-argument", detector_argument) | ({"careful": True} if careful else {})
+    arguments = key_values("--detector-argument", detector_argument)
+    arguments |= careful_argument(detector, careful=careful)
     finder = registry.create("detectors", detector, arguments)
     console = Console()
     work = _Work(finder, out, preview, max_gap, arguments)
