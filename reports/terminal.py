@@ -24,9 +24,7 @@ def headline(gathered: Sequence[Group]) -> Group | None:
     return next(iter([*chosen, *private]), None)
 
 
-def print_overview(
-    results: Sequence[Result], console: Console, runs: Sequence[str] = ()
-) -> None:
+def print_overview(results: Sequence[Result], console: Console, runs: Sequence[str] = ()) -> None:
     """Print a line for each method: how much identity its worst attacker finds, beside chance and lift, who that is, the main score
     of every other task, and how many people failed open.
     """
@@ -61,10 +59,15 @@ def print_overview(
     console.print(table)
     notes = ["In percent where no unit is named."]
     if first is not None and first.main_score is not None:
-        notes[0] = f"Identity left: {first.metric(first.main_score.name).title or first.main_score.name} on {first.dataset}, in percent."
+        notes[0] = (
+            f"Identity left: {first.metric(first.main_score.name).title or first.main_score.name} on {first.dataset}, in percent."
+        )
     if lifted:
         notes.append("Lift: share of what the best attacker finds in clear pictures that is left.")
-    notes.append("Open: people who failed open, still recognisable" + ("; ? where nobody knows who was not found." if unknown else "."))
+    notes.append(
+        "Open: people who failed open, still recognisable"
+        + ("; ? where nobody knows who was not found." if unknown else ".")
+    )
     notes += [
         f"{label}, {group.task}: {texts.failure_text(result)}"
         for group in gathered

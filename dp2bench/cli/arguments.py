@@ -49,8 +49,6 @@ def saved_detections(path: Path, arguments: Mapping[str, Any]) -> Detector:
     return found
 
 
-<<<<<<< HEAD
-=======
 def careful_argument(detector: str, *, careful: bool) -> dict[str, Any]:
     """The detector's argument for --careful, if that is asked for; a Dp2benchError where the detector has no such mode."""
     from dp2bench.core import registry
@@ -73,7 +71,6 @@ def of_any_number(dataset: str) -> dict[str, Any]:
     return {"official": False} if counts else {}
 
 
->>>>>>> 3a849f8 (--careful says which detectors know it; what is said of photographs, through the command line)
 def check_paths(source: Path, target: Path) -> None:
     """Raises Dp2benchError where reading the one and writing the other would go wrong."""
     from dp2bench.core.errors import Dp2benchError

@@ -42,7 +42,8 @@ def run(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     every_table: Annotated[
-        bool, typer.Option("--all", help="Print every table, not the overview alone; the report has them all.")
+        bool,
+        typer.Option("--all", help="Print every table, not the overview alone; the report has them all."),
     ] = False,
 ) -> None:
     """Run a suite: anonymize, attack, score, and print the overview.

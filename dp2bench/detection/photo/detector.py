@@ -74,7 +74,9 @@ class PhotoDetector(Detector):
         )
         self.poses = PoseNetwork(embedded.path(POSE_WEIGHTS), where)
         self.faces = FaceFinder(face_score, where)
-        self.meta = ComponentMeta("photo", "1-careful" if careful else "1", (*weights, *self.faces.meta.weights))
+        self.meta = ComponentMeta(
+            "photo", "1-careful" if careful else "1", (*weights, *self.faces.meta.weights)
+        )
 
     def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
         """The people of each picture, best first, then faces without a body."""
