@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -61,14 +62,6 @@ def careful_argument(detector: str, *, careful: bool) -> dict[str, Any]:
             f"The detector {detector!r} has no careful mode.", "Use --detector photo, or leave --careful out."
         )
     return {"careful": True}
-
-
-def of_any_number(dataset: str) -> dict[str, Any]:
-    """The argument by which a dataset is content with fewer pictures than were published; none where it does not count them."""
-    from dp2bench.core import registry
-
-    counts = "official" in inspect.signature(registry.load("datasets", dataset)).parameters
-    return {"official": False} if counts else {}
 
 
 def check_paths(source: Path, target: Path) -> None:
