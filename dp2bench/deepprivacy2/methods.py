@@ -305,7 +305,7 @@ surface_guided_gan = Method(
     MethodMeta(
         "surface-guided-gan",
         deterministic=False,
-        sees_hole=False,
+        uses_masked_pixels=False,
         description="Surface Guided GANs: bodies, each pixel styled by the vertex of the surface that it shows.",
     ),
     _surface_guided,

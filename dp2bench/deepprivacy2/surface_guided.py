@@ -16,7 +16,7 @@ from dp2bench.core.seeds import Seed, derive_seed
 from dp2bench.core.types import Anonymized, CropBatch, Image, Missed, People
 from dp2bench.deepprivacy2 import generator_weights
 from dp2bench.deepprivacy2.inpainter import GeneratorInpainter, Precision, Truncation
-from dp2bench.inpainting.anonymizer import Fallback, InpaintingAnonymizer, Waiting
+from dp2bench.inpainting.anonymizer import Fallback, InpaintingAnonymizer, Pending
 from dp2bench.inpainting.crops import GREY, OUTSIDE, TOO_SMALL
 from dp2bench.weights.digests import check_record
 
@@ -47,12 +47,12 @@ class SurfaceGuidedInpainter(GeneratorInpainter):
         import torch
 
         images = torch.from_numpy(crops.images[rows]).permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
-        holes = torch.from_numpy(crops.holes[rows])[:, None].float()
-        vertices = np.full(crops.holes[rows].shape, -1, np.int32)
+        holes = torch.from_numpy(crops.masks[rows])[:, None].float()
+        vertices = np.full(crops.masks[rows].shape, -1, np.int32)
         for row, i in enumerate(rows):
             name = crops.templates[i] if crops.templates else None
             if crops.surfaces is not None and name is not None and self.knows(name):
-                vertices[row] = np.where(crops.holes[i], crops.surfaces[i], -1)
+                vertices[row] = np.where(crops.masks[i], crops.surfaces[i], -1)
         names = [name for name in crops.templates if name is not None and self.knows(name)]
         return self.conditions(network, images, holes, vertices, names[0] if names else None, seeds)
 
@@ -99,7 +99,7 @@ class SurfaceGuidedInpainter(GeneratorInpainter):
 
 
 class PublishedPipeline:
-    """Surface Guided GANs' own anonymiser (see `surface_guided_crops`).
+    """Surface Guided GANs' own anonymizer (see `surface_guided_crops`).
 
     Everybody with a surface is filled from the original picture, so a person's neighbours are in the background of their crop.
     Surfaces are taken pixel by pixel from the detector's map; the published code interpolates embeddings first.
@@ -224,7 +224,7 @@ def make(
     truncation: Truncation = "mean",
     psi: float | None = None,
     fallback: Fallback | None = None,
-    waiting: Waiting = "blank",
+    pending: Pending = "masked",
     feather: float = 0.0,
     device: str | None = None,
     precision: Precision = "auto",
@@ -241,7 +241,7 @@ def make(
         truncation: ``none`` or ``mean``.
         psi: how much of a person's own style is left, 0 to 1. None takes what the weights recommend: 0 as published.
         fallback: see `InpaintingAnonymizer`; None takes ``mask-out``. The published pipeline knows ``none`` and ``mask-out``.
-        waiting: see `InpaintingAnonymizer`; the published pipeline has everybody visible to everybody.
+        pending: see `InpaintingAnonymizer`; the published pipeline has everybody visible to everybody.
         feather: see `InpaintingAnonymizer`; not in the published pipeline.
         device: see `GeneratorInpainter`.
         precision: see `GeneratorInpainter`.
@@ -262,7 +262,7 @@ def make(
             f"{path} is a generator for {file.role!r}, and {meta.name} needs a surface-guided one.",
             "Give other weights (`dp2bench weights list`).",
         )
-    inner = MethodMeta(meta.name, scope="body", deterministic=False, sees_hole=False)
+    inner = MethodMeta(meta.name, scope="body", deterministic=False, uses_masked_pixels=False)
     one = SurfaceGuidedInpainter(
         file,
         inner,
@@ -273,21 +273,21 @@ def make(
         batch_size=batch_size,
         compile=compile,
     )
-    seen = pipeline == "published" or waiting == "visible"
+    seen = pipeline == "published" or pending == "visible"
     arguments = {
         "pipeline": pipeline,
         "generators": {"surface-guided": one.arguments()},
         "fallback": fallback,
     }
     if pipeline == "dp2bench":
-        arguments |= {"waiting": waiting, "feather": feather}
+        arguments |= {"pending": pending, "feather": feather}
     declared = replace(
         meta,
         weights=(file.weights(),),
         deterministic=one.deterministic,
-        sees_hole=seen,  # people not yet replaced are in the background of others
+        uses_masked_pixels=seen,  # people not yet replaced are in the background of others
         arguments=arguments,
     )
     if pipeline == "published":
         return PublishedPipeline(one, declared, fallback)
-    return InpaintingAnonymizer(one, meta=declared, fallback=fallback, waiting=waiting, feather=feather)
+    return InpaintingAnonymizer(one, meta=declared, fallback=fallback, pending=pending, feather=feather)
