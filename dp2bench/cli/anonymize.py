@@ -53,6 +53,17 @@ def anonymize(
         list[str] | None,
         typer.Option("--argument", "-a", help="A setting of the method, key=value; may be repeated."),
     ] = None,
+    edit: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="How everybody is to look: attribute=value (`dp2bench edits list`), a text that was searched, or a direction's file; "
+            "may be repeated, and end in :strength.",
+            show_default=False,
+        ),
+    ] = None,
+    strength: Annotated[
+        float, typer.Option(help="Of edits that bring none; negative for the opposite.")
+    ] = 0.5,
     detector: Annotated[
         str | None,
         typer.Option(
@@ -180,7 +191,9 @@ def anonymize(
         check_paths(source, target)
     selection = Selection(start, math.inf if end is None else end, fps, max_size)
     options = VideoOptions(selection, codec, quality)
-    how = registry.create("methods", method, key_values("--argument", method_argument))
+    how = registry.create(
+        "methods", method, {**key_values("--argument", method_argument), **_edits(method, edit, strength)}
+    )
     arguments = key_values("--detector-argument", detector_argument)
     is_video = camera or (source.is_file() and is_video_name(source))
     opened = None if is_video else _opened(source, dataset, subset=subset)
@@ -194,6 +207,8 @@ def anonymize(
         "detector_arguments": [*(detector_argument or []), *(["careful=true"] if careful else [])],
         "method_arguments": method_argument or [],
     }
+    if edit:
+        settings["edits"] = [*edit, f"strength {strength:g}"]
     work = _Work(
         console,
         who,
@@ -245,6 +260,24 @@ class _Work:
         from dp2bench.cli.terminal import tell
 
         tell(self.console, text, label=label, style=style)
+
+
+def _edits(method: str, edit: Sequence[str] | None, strength: float) -> dict[str, Any]:
+    """The method's arguments for edits; a Dp2benchError where it takes none."""
+    import inspect
+
+    from dp2bench.core import registry
+    from dp2bench.core.errors import Dp2benchError
+
+    if not edit:
+        return {}
+    factory = registry.load("methods", method)
+    takes = inspect.signature(getattr(factory, "make", factory)).parameters
+    if "edit" not in takes and not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
+        raise Dp2benchError(
+            f"The method {method!r} synthesises nothing that could be edited.", "Use --edit with --method deepprivacy2."
+        )
+    return {"edit": list(edit), "strength": strength}
 
 
 def _opened(source: Path, dataset: str | None, *, subset: bool) -> Dataset:

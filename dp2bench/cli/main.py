@@ -16,6 +16,7 @@ from dp2bench.cli import (
     data,
     detect,
     doctor,
+    edits,
     evaluate,
     history,
     list_,
@@ -71,6 +72,7 @@ app.add_typer(history.app, name="history")
 app.add_typer(weights.app, name="weights")
 app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
+app.add_typer(edits.app, name="edits")
 _command("list", list_.list_)
 _command("doctor", doctor.doctor)
 

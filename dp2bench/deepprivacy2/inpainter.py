@@ -14,7 +14,7 @@ from dp2bench.core import templates
 from dp2bench.core.contracts import FaceCrop, Inpainter, InpainterTraits, MethodMeta, StyleSpace
 from dp2bench.core.machine import pick_device
 from dp2bench.core.numbers import check_range, check_whole
-from dp2bench.core.seeds import Seed
+from dp2bench.core.seeds import Seed, derive_seed
 from dp2bench.core.types import CropBatch
 from dp2bench.deepprivacy2.generator_weights import GeneratorFile
 from dp2bench.weights.digests import sha256
@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
+    from dp2bench.deepprivacy2.editing import Edit
+
 Truncation = Literal["none", "mean", "multi-modal"]
+Centre = Literal["nearest", "random"]
 Precision = Literal["auto", "float32", "float16", "bfloat16"]
 CENTRES = 64
 """Cluster centres of styles where a file has none of its own, found among `SAMPLES` styles."""
@@ -50,6 +53,10 @@ class GeneratorInpainter(Inpainter):
             faster on a processor that multiplies it and differs by a few grey levels.
         batch_size: crops that the network runs on at once; None takes 1 on a CPU, where more is slower, and 8 on a GPU.
         compile: compile the network with ``torch.compile``.
+        edits: directions to move everybody's styles by; see `editing`.
+        centres: cluster centres of styles, where the weights bring none; 512 as published.
+        centre_samples: styles that they are found among; 600,000 as published.
+        centre: ``nearest`` to a person's own style, or ``random`` by their seed, as published.
 
     """
 
@@ -64,7 +71,17 @@ class GeneratorInpainter(Inpainter):
         precision: Precision = "auto",
         batch_size: int | None = None,
         compile: bool = False,  # noqa: A002 - as torch calls it
+        edits: Sequence[Edit] = (),
+        centres: int = CENTRES,
+        centre_samples: int = SAMPLES,
+        centre: Centre = "nearest",
     ) -> None:
+        if centre not in {"nearest", "random"}:
+            raise ValueError(f"centre is nearest or random, not {centre!r}")
+        check_whole("centres", centres)
+        check_whole("centre_samples", centre_samples)
+        if centres > centre_samples:
+            raise ValueError(f"{centres} centres cannot be found among {centre_samples} styles")
         if truncation not in {"none", "mean", "multi-modal"}:
             raise ValueError(f"truncation is none, mean or multi-modal, not {truncation!r}")
         psi = file.psi if psi is None else psi
@@ -85,6 +102,8 @@ class GeneratorInpainter(Inpainter):
         self.psi = 1.0 if self.truncation == "none" else psi
         self._device, self._precision, self._batch, self._compile = device, precision, batch_size, compile
         self._loaded: Any = None
+        self.edits = tuple(edits)
+        self.centres, self.centre_samples, self.centre = centres, centre_samples, centre
 
     @property
     def deterministic(self) -> bool:
@@ -114,7 +133,7 @@ class GeneratorInpainter(Inpainter):
 
     def arguments(self) -> dict[str, Any]:
         """Effective settings, for `MethodMeta.arguments`."""
-        return {
+        settings = {
             "weights": self.file.name,
             "truncation": self.truncation,
             "psi": self.psi,
@@ -122,6 +141,14 @@ class GeneratorInpainter(Inpainter):
             "precision": self.precision,
             "compiled": self._compile,
         }
+        # Only what is not as usual, so that a cached step stays valid where nothing is asked for.
+        if self.edits:
+            settings["edits"] = [[edit.name, edit.strength, edit.digest] for edit in self.edits]
+        if self.truncation == "multi-modal" and (self.centres, self.centre_samples) != (CENTRES, SAMPLES):
+            settings["centres"] = [self.centres, self.centre_samples]
+        if self.truncation == "multi-modal" and self.centre != "nearest":
+            settings["centre"] = self.centre
+        return settings
 
     @cached_property
     def style_space(self) -> StyleSpace | None:
@@ -145,7 +172,9 @@ class GeneratorInpainter(Inpainter):
             network.prepare_for_inference(autocast=half, compile=self._compile)
             if self.truncation == "multi-modal":
                 style: Any = network.style_net
-                style.w_centers = (style_centres(self.file) if centres is None else centres).to(self.device)
+                if centres is None:
+                    centres = style_centres(self.file, centres=self.centres, samples=self.centre_samples)
+                style.w_centers = centres.to(self.device)
             self._loaded = network
         return self._loaded
 
@@ -171,11 +200,28 @@ class GeneratorInpainter(Inpainter):
 
         given = self.conditions(network, crops, rows)
         z = sample_latents(seeds, network.z_channels).to(self.device)
-        if self.truncation == "none":
+        if self.truncation == "none" and not self.edits:
             return given | {"z": z}
         style = network.style_net
-        how = style.truncate if self.truncation == "mean" else style.truncate_multi_modal
-        return given | {"w": how(style(z), self.psi)}
+        w = style(z)
+        if self.truncation == "mean":
+            w = style.truncate(w, self.psi)
+        elif self.truncation == "multi-modal":
+            w = style.truncate_multi_modal(w, self.psi, which=self._which_centres(style, seeds))
+        if not self.edits:
+            return given | {"w": w}
+        from dp2bench.deepprivacy2 import editing
+
+        return given | {"styles": editing.apply(network.styles(w), self.edits)}
+
+    def _which_centres(self, style: Any, seeds: Sequence[Seed]) -> Tensor | None:
+        """(B,) index of each person's centre by their seed; None for the nearest."""
+        import torch
+
+        if self.centre == "nearest":
+            return None
+        drawn = [derive_seed(seed, "centre") % len(style.w_centers) for seed in seeds]
+        return torch.tensor(drawn, device=self.device)
 
     def conditions(self, network: Any, crops: CropBatch, rows: NDArray[np.intp]) -> dict[str, Tensor]:
         """What the network is told of these rows, all but the style."""

@@ -14,7 +14,14 @@ from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.types import Category, People
 from dp2bench.deepprivacy2 import generator_weights as _weights
 from dp2bench.deepprivacy2.generator_weights import Role
-from dp2bench.deepprivacy2.inpainter import GeneratorInpainter, Precision, Truncation
+from dp2bench.deepprivacy2.inpainter import (
+    CENTRES,
+    SAMPLES,
+    Centre,
+    GeneratorInpainter,
+    Precision,
+    Truncation,
+)
 from dp2bench.inpainting.anonymizer import Fallback, InpaintingAnonymizer, Pending
 from dp2bench.weights.catalogue import MissingWeightsError
 from dp2bench.weights.digests import check_record
@@ -23,7 +30,16 @@ if TYPE_CHECKING:
     from dp2bench.inpainting.anonymizer import InpainterSelector
 
 Mode = Literal["body+face", "body", "face"]
+Preset = Literal["published", "published-market1501"]
 Source = str | Path | None
+USUAL: Mapping[str, Any] = {
+    "fallback": "mask-out", "pending": "masked", "psi": None,
+    "centres": CENTRES, "centre_samples": SAMPLES, "centre": "nearest",
+}  # fmt: skip
+PUBLISHED: Mapping[str, Any] = {
+    "fallback": "none", "pending": "visible", "psi": 0.0,
+    "centres": 512, "centre_samples": 600_000, "centre": "random",
+}  # fmt: skip
 _ARGUMENTS: Mapping[Role, str] = {"body-cse": "cse", "body": "person", "face": "face"}
 
 
@@ -46,12 +62,18 @@ def _deepprivacy2(
     cse: Source = None,
     person: Source = None,
     face: Source = None,
-    mode: Mode = "body+face",
+    preset: Preset | None = None,
+    mode: Mode | None = None,
     truncation: Truncation = "multi-modal",
     psi: float | None = None,
-    fallback: Fallback = "mask-out",
-    pending: Pending = "masked",
+    centres: int | None = None,
+    centre_samples: int | None = None,
+    centre: Centre | None = None,
+    fallback: Fallback | None = None,
+    pending: Pending | None = None,
     feather: float = 0.0,
+    edit: str | Sequence[str] = (),
+    strength: float = 0.5,
     device: str | None = None,
     precision: Precision = "auto",
     batch_size: int | None = None,
@@ -68,20 +90,35 @@ def _deepprivacy2(
         cse: of the generator for people with a surface: a path, a name (see `weights.resolve`), or ``none`` for no generator.
         person: of the generator for people without one.
         face: of the generator for faces.
-        mode: ``body+face``: people, and faces that belong to nobody. ``body``: people only; a lone face goes to ``fallback``.
+        preset: ``published``: where ours differs by choice, as the repository has it: people whom it leaves are left and reported,
+            and others are visible while somebody is filled; truncation to one of 512 centres of 600,000 styles, drawn at random.
+            ``published-market1501``: the same, and bodies only, as its configurations for Market-1501 have it. What is given beside
+            it goes before it. Thresholds are the detector's: give it the same preset.
+        mode: ``body+face``, the default: people, and faces that belong to nobody. ``body``: people only; a lone face goes to ``fallback``.
             ``face``: the face of everybody who has one; nothing else is touched.
         truncation: see `GeneratorInpainter`.
         psi: see `GeneratorInpainter`.
-        fallback: see `InpaintingAnonymizer`.
-        pending: see `InpaintingAnonymizer`; ``visible`` is the published behaviour, and lets people who are not yet replaced
+        centres: see `GeneratorInpainter`.
+        centre_samples: see `GeneratorInpainter`.
+        centre: see `GeneratorInpainter`.
+        fallback: see `InpaintingAnonymizer`; ``mask-out`` where omitted.
+        pending: see `InpaintingAnonymizer`; ``masked`` where omitted; ``visible`` is the published behaviour, and lets people who are not yet replaced
             be seen by the generators of others.
         feather: see `InpaintingAnonymizer`.
+        edit: how everybody is to look, one or several: ``upper=red``, a text, or a direction's file, each perhaps with ``:strength``;
+            see `editing.resolve`.
+        strength: of edits that bring none.
         device: see `GeneratorInpainter`.
         precision: see `GeneratorInpainter`.
         batch_size: see `GeneratorInpainter`.
         compile: see `GeneratorInpainter`.
 
     """
+    if preset is not None and preset not in get_args(Preset):
+        raise ValueError(f"preset is {' or '.join(get_args(Preset))}, not {preset!r}")
+    usual: Mapping[str, Any] = PUBLISHED if preset else USUAL
+    mode = mode or ("body" if preset == "published-market1501" else "body+face")
+    fallback, pending = fallback or usual["fallback"], pending or usual["pending"]
     if mode not in get_args(Mode):
         raise ValueError(f"mode is {', '.join(get_args(Mode))}, not {mode!r}")
     asked: dict[Role, Source] = {"body-cse": cse, "body": person, "face": face}
@@ -115,13 +152,17 @@ def _deepprivacy2(
         raise ValueError("no generator for faces: give weights for `face`")
     common: dict[str, Any] = {
         "truncation": truncation,
-        "psi": psi,
+        "psi": usual["psi"] if psi is None else psi,
+        "centres": centres or usual["centres"],
+        "centre_samples": centre_samples or usual["centre_samples"],
+        "centre": centre or usual["centre"],
         "device": device,
         "precision": precision,
         "batch_size": batch_size,
         "compile": compile,
     }
     made = {role: _inpainter(meta.name, path, role, common) for role, path in found.items() if path}
+    _edit(list(made.values()), [edit] if isinstance(edit, str) else list(edit), strength)
     effective = {
         "mode": mode,
         "generators": {role: one.arguments() for role, one in made.items()},
@@ -139,6 +180,21 @@ def _deepprivacy2(
         pending=pending,
         feather=feather,
     )
+
+
+def _edit(made: Sequence[GeneratorInpainter], texts: Sequence[str], strength: float) -> None:
+    """Give each generator the directions that it has; a Dp2benchError for an edit that none of them has."""
+    if not texts:
+        return
+    from dp2bench.deepprivacy2 import editing
+
+    left = set(texts)
+    for one in made:
+        edits, missing = editing.resolve(texts, strength, one.file)
+        one.edits = tuple(edits)
+        left &= set(missing)
+    if left:
+        raise editing.missing_directions(sorted(left), [one.file for one in made])
 
 
 def _without_surface(meta: MethodMeta, **given: Any) -> InpaintingAnonymizer:

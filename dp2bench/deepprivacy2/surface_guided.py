@@ -54,9 +54,9 @@ class SurfaceGuidedInpainter(GeneratorInpainter):
             if crops.surfaces is not None and name is not None and self.knows(name):
                 vertices[row] = np.where(crops.masks[i], crops.surfaces[i], -1)
         names = [name for name in crops.templates if name is not None and self.knows(name)]
-        return self.conditions(network, images, holes, vertices, names[0] if names else None, seeds)
+        return self.arguments_of(network, images, holes, vertices, names[0] if names else None, seeds)
 
-    def conditions(
+    def arguments_of(
         self,
         network: Any,
         images: Tensor,
@@ -175,7 +175,7 @@ class PublishedPipeline:
         ids = np.where(crop.surface[:, 0].numpy() > 0, np.rint(there).astype(np.int32) - 1, -1)
         network = self.inpainter.network()
         with torch.inference_mode():
-            given = self.inpainter.conditions(
+            given = self.inpainter.arguments_of(
                 network, crop.image, crop.hole, ids.astype(np.int32), template, [seed]
             )
             made = network(**given)["img"].float()

@@ -365,7 +365,7 @@ def test_a_released_checkpoint_becomes_a_generator_file(tmp_path, monkeypatch):
     known = entry("surface_guided_E")
     assert known.network == "surface_guided_E"
     monkeypatch.setattr(networks, "catalogue", lambda: {"surface_guided_E": TINY})
-    monkeypatch.setattr(generator_weights, "catalogue", lambda: {"surface_guided_E": TINY})
+    monkeypatch.setattr(generator_weights, "networks", lambda: {"surface_guided_E": TINY})
     network = tiny()
     other = {key: value * 0 for key, value in network.state_dict().items()}
     torch.save(
