@@ -89,7 +89,7 @@ tasks:
 
 @pytest.fixture(scope="session")
 def random_generators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Small generators with random weights by what they are for: ``body-cse``, ``body``, ``face``, ``surface-guided``."""
+    """Small generators with random weights by what they are for: ``body-cse``, ``body``, ``face``, ``surface-guided``, ``keypoint-guided``."""
     import torch
 
     from dp2bench.deepprivacy2.generators import files

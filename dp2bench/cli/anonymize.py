@@ -275,7 +275,8 @@ def _edits(method: str, edit: Sequence[str] | None, strength: float) -> dict[str
     takes = inspect.signature(getattr(factory, "make", factory)).parameters
     if "edit" not in takes and not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
         raise Dp2benchError(
-            f"The method {method!r} synthesises nothing that could be edited.", "Use --edit with --method deepprivacy2."
+            f"The method {method!r} synthesises nothing that could be edited.",
+            "Use --edit with --method deepprivacy2.",
         )
     return {"edit": list(edit), "strength": strength}
 

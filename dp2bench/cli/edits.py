@@ -42,7 +42,9 @@ def list_() -> None:
 
 @app.command()
 def search(
-    prompt: Annotated[str, typer.Argument(metavar="TEXT", help="What people are to look like: 'red jacket'.")],
+    prompt: Annotated[
+        str, typer.Argument(metavar="TEXT", help="What people are to look like: 'red jacket'.")
+    ],
     generator: Generator = "mini-body-cse",
     clip: Annotated[
         Path | None,
@@ -65,7 +67,9 @@ def search(
     seed: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Seed of latents. [default: none, as the published search in fact has it]", show_default=False
+            min=0,
+            help="Seed of latents. [default: none, as the published search in fact has it]",
+            show_default=False,
         ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.", show_default=False)] = None,

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image as PILImage
 from PIL import UnidentifiedImageError, features
 
-from dp2bench.core import animations, colour
+from dp2bench.core import altered, animations, colour
 from dp2bench.core.errors import Dp2benchError, PictureError, writing
 from dp2bench.core.types import Image
 
@@ -644,6 +644,14 @@ class _Written:
 
 
 def _encoded(path: Path, what: _Written) -> bytes:
+    """A file's bytes, with the note of how it was altered where it was."""
+    how = altered.current()
+    data = _encoded_pages(path, what)
+    height, width = what.pages[0].values.shape[:2]
+    return data if how is None else how.noted(data, what.format, (width, height))
+
+
+def _encoded_pages(path: Path, what: _Written) -> bytes:
     _need_plugin(what.format, str(path))
     try:
         if what.format == "TIFF" and what.pages[0].values.dtype == np.uint16:

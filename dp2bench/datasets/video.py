@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dp2bench.core import colour
+from dp2bench.core import altered, colour
 from dp2bench.core.contracts import Progress, no_progress
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.listing import VIDEO_SUFFIXES
@@ -552,6 +552,8 @@ def join(
                 if hasattr(track, "disposition"):
                     track.disposition = stream.disposition
                 tracks[stream.index] = track
+            if (how := altered.current()) is not None:
+                out.metadata["comment"] = how.sentence
             try:
                 out.start_encoding()
             except (av.error.FFmpegError, ValueError) as error:

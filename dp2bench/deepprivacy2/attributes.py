@@ -31,7 +31,13 @@ COLOURS = {
     "brown": (130, 90, 58), "pink": (220, 138, 162),
 }  # fmt: skip
 """The named colours of clothes; a reflectance is called by the nearest."""
-HAIR_COLOURS = {"black": (40, 30, 24), "brown": (105, 70, 40), "blond": (176, 136, 80), "grey": (128, 128, 130), "red": (130, 52, 28)}
+HAIR_COLOURS = {
+    "black": (40, 30, 24),
+    "brown": (105, 70, 40),
+    "blond": (176, 136, 80),
+    "grey": (128, 128, 130),
+    "red": (130, 52, 28),
+}
 GRID = (18, 10)
 """Rows and columns of the small picture that the network reads beside features."""
 FEWEST = 20
@@ -83,9 +89,7 @@ class AttributeNetwork:
         scale = max(1, round(144 / pictures.shape[1]))
         h, w = pictures.shape[1] * scale, pictures.shape[2] * scale
         large = np.stack([cv2.resize(p, (w, h), interpolation=cv2.INTER_CUBIC) for p in pictures])
-        small = np.stack(
-            [cv2.resize(p, (GRID[1], GRID[0]), interpolation=cv2.INTER_AREA) for p in pictures]
-        )
+        small = np.stack([cv2.resize(p, (GRID[1], GRID[0]), interpolation=cv2.INTER_AREA) for p in pictures])
         colours = small.reshape(len(small), -1).astype(np.float32) / 255
         return torch.from_numpy(np.concatenate((self.features.features(large.astype(np.uint8)), colours), 1))
 
@@ -235,4 +239,3 @@ def taken(crops: CropBatch, rows: Sequence[int]) -> CropBatch:
         tuple(crops.templates[k] for k in i) if crops.templates else (),
         None if crops.keypoints is None else crops.keypoints[i],
     )
-

@@ -114,7 +114,12 @@ def save(path: Path, direction: Tensor, *, name: str, generator: GeneratorFile, 
     from dp2bench.core.tensors import write_tensors
     from dp2bench.weights.digests import sha256
 
-    told = {"name": name, "generator": generator.name, "generator_sha256": sha256(generator.path), **described}
+    told = {
+        "name": name,
+        "generator": generator.name,
+        "generator_sha256": sha256(generator.path),
+        **described,
+    }
     path.parent.mkdir(parents=True, exist_ok=True)
     write_tensors({_KEY: direction.detach().float().cpu().contiguous()}, path, {"edit": json.dumps(told)})
 
@@ -153,7 +158,7 @@ def load(path: Path, generator: GeneratorFile, strength: float = STRENGTH) -> Ed
 
 def spherical_distance(x: Tensor, y: Tensor) -> Tensor:
     """(B,) squared great-circle distance, times 1/2, of (B, D) and (1, D) or (B, D) vectors brought to length 1."""
-    from torch.nn import functional as F  # noqa: N812
+    from torch.nn import functional as F
 
     x, y = F.normalize(x, dim=-1), F.normalize(y, dim=-1)
     return (x - y).norm(dim=-1).div(2).arcsin().square() * 2
@@ -166,7 +171,7 @@ CLIP_SIZE = 224
 
 def prepare_for_clip(images: Tensor) -> Tensor:
     """Pictures (B, 3, H, W) in -1..1, whatever their aspect, as CLIP takes them: (B, 3, 224, 224), not clipped."""
-    from torch.nn import functional as F  # noqa: N812
+    from torch.nn import functional as F
 
     mean, deviation = (images.new_tensor(v).view(1, 3, 1, 1) for v in (CLIP_MEAN, CLIP_DEVIATION))
     images = ((images + 1) / 2 - mean) / deviation
@@ -188,7 +193,9 @@ def clip_loss(encode: Callable[[Tensor], Tensor], prompts: Tensor) -> Loss:
 
     def loss(images: Tensor) -> Tensor:
         seen = encode(prepare_for_clip(images))
-        total: Tensor = sum((spherical_distance(seen, one[None]) for one in prompts), start=seen.new_zeros(()))
+        total: Tensor = sum(
+            (spherical_distance(seen, one[None]) for one in prompts), start=seen.new_zeros(())
+        )
         return total
 
     return loss
@@ -239,7 +246,9 @@ def search(
         if progress:
             progress(index + 1)
     if direction is None:
-        raise Dp2benchError("There are no crops to search a direction with.", "Check the dataset and its split.")
+        raise Dp2benchError(
+            "There are no crops to search a direction with.", "Check the dataset and its split."
+        )
     return direction.detach()
 
 

@@ -17,6 +17,7 @@ from dp2bench.core.numbers import check_range, check_whole
 from dp2bench.core.seeds import Seed, derive_seed
 from dp2bench.core.types import CropBatch
 from dp2bench.deepprivacy2.generator_weights import GeneratorFile
+from dp2bench.inpainting.crops import dilation_radius, disk
 from dp2bench.weights.digests import sha256
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class GeneratorInpainter(Inpainter):
         self.crop_size = file.crop_size
         face_crop: FaceCrop = "fdf128" if file.face_crop == "fdf128" else "fdf256"
         self.traits = InpainterTraits(
-            uses_conditions=file.role in {"body-cse", "face-keypoints"}, face_crop=face_crop
+            uses_conditions=file.role in {"body-cse", "face-keypoints", "keypoint-guided"}, face_crop=face_crop
         )
         self.needs_keypoints = file.role == "face-keypoints"
         # DeepPrivacy 1 has no styles: its published anonymizer takes z as it is.
@@ -235,7 +236,24 @@ class GeneratorInpainter(Inpainter):
         if self.file.role == "body-cse":
             embedding = torch.from_numpy(self._embedding(crops, rows, network.cse_nc)).to(self.device)
             given |= {"embedding": embedding[:, :-1], "E_mask": embedding[:, -1:]}
+        if self.file.role == "keypoint-guided":
+            person = torch.from_numpy(~_without_margin(crops.masks[rows]))[:, None]
+            given |= {
+                "keypoints": self._body_keypoints(crops, rows),
+                "person": person.to(self.device, torch.float32),
+            }
         return given
+
+    def _body_keypoints(self, crops: CropBatch, rows: NDArray[np.intp]) -> Tensor:
+        """(B, 17, 3): x and y in 0..1 of the crop, visible or not."""
+        import torch
+
+        if crops.keypoints is None:
+            raise ValueError(f"{self.file.name} needs keypoints; route people without them elsewhere")
+        points = crops.keypoints[rows].astype(np.float32)
+        points[..., :2] /= np.array(self.crop_size[::-1], np.float32)
+        points[..., 2] = points[..., 2] > 0
+        return torch.from_numpy(points).to(self.device)
 
     def _embedding(self, crops: CropBatch, rows: NDArray[np.intp], channels: int) -> NDArray[np.float32]:
         """(B, channels + 1, h, w): the embedding, 0 where there is none, and 1 where there is one."""
@@ -299,6 +317,14 @@ class GeneratorStyles:
                 made = network(**given, w=torch.from_numpy(style[None]).to(device))["img"]
                 out[i] = made.add(1).mul(127.5)[0].permute(1, 2, 0).float().cpu().numpy()
         return out
+
+
+def _without_margin(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(B, h, w): masks as they were before they were widened, about."""
+    import cv2
+
+    radius = dilation_radius((masks.shape[1], masks.shape[2]))
+    return np.stack([cv2.erode(m.astype(np.uint8), disk(radius)) for m in masks]) > 0
 
 
 def style_centres(file: GeneratorFile, *, centres: int = CENTRES, samples: int = SAMPLES) -> Tensor:

@@ -261,6 +261,46 @@ def _surface_guided(meta: MethodMeta, **given: Any) -> Any:
     return surface_guided.make(meta, **given)
 
 
+def _keypoint_guided(
+    meta: MethodMeta,
+    *,
+    weights: Source = None,
+    truncation: Truncation = "multi-modal",
+    psi: float | None = None,
+    fallback: Fallback = "mask-out",
+    pending: Pending = "masked",
+    feather: float = 0.0,
+    edit: str | Sequence[str] = (),
+    strength: float = 0.5,
+    device: str | None = None,
+    precision: Precision = "auto",
+    batch_size: int | None = None,
+    compile: bool = False,  # noqa: A002 - as torch calls it
+) -> InpaintingAnonymizer:
+    """TriA-GAN (Hukkelas and Lindseth 2024): bodies, guided by 17 keypoints. Arguments as in `deepprivacy2`.
+
+    Keypoints come from the detector, e.g. ``with-keypoints``; who has none goes to ``fallback``.
+    """
+    path = _weights.resolve(weights, "keypoint-guided")
+    settings = {
+        "truncation": truncation, "psi": psi, "device": device, "precision": precision,
+        "batch_size": batch_size, "compile": compile,
+    }  # fmt: skip
+    one = _inpainter(meta.name, path, "keypoint-guided", settings)
+    _edit([one], [edit] if isinstance(edit, str) else list(edit), strength)
+
+    def select(people: People) -> Sequence[Inpainter | None]:
+        if people.keypoints is None:
+            return [None] * len(people)
+        return [one if known else None for known in (people.keypoints[:, :, 2] > 0).any(1).tolist()]
+
+    effective = {"generators": {"keypoint-guided": one.arguments()}, **_stitching(fallback, pending, feather)}
+    declared = _declare(meta, [one], effective, pending)
+    return InpaintingAnonymizer(
+        one, meta=declared, select_inpainter=select, fallback=fallback, pending=pending, feather=feather
+    )
+
+
 def _one(given: Source, shared: Source) -> Source:
     return shared if given is None else given
 
@@ -365,6 +405,15 @@ surface_guided_gan = Method(
         description="Surface Guided GANs: bodies, each pixel styled by the vertex of the surface that it shows.",
     ),
     _surface_guided,
+)
+triagan = Method(
+    MethodMeta(
+        "triagan",
+        deterministic=False,
+        uses_masked_pixels=False,
+        description="TriA-GAN: bodies, guided by 17 keypoints.",
+    ),
+    _keypoint_guided,
 )
 deepprivacy1 = Method(
     MethodMeta(

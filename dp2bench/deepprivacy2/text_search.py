@@ -55,7 +55,8 @@ class Clip:
         used = int((tokens != 0).sum())
         if used > CONTEXT:
             raise Dp2benchError(
-                f"The text has {used} tokens, and CLIP reads {CONTEXT}.", "Say it shorter; several edits add up."
+                f"The text has {used} tokens, and CLIP reads {CONTEXT}.",
+                "Say it shorter; several edits add up.",
             )
         out: Tensor = self.model.encode_text(self.tokenizer([text]).to(self.device)).float()
         return out
@@ -90,7 +91,8 @@ def load_clip(path: Path | None, model: str = "ViT-B-16", device: str | None = N
         import open_clip  # noqa: F401
     except ImportError as error:
         raise Dp2benchError(
-            "A search by text needs open_clip, which is not installed.", "Install it: pip install 'dp2bench[text]'"
+            "A search by text needs open_clip, which is not installed.",
+            "Install it: pip install 'dp2bench[text]'",
         ) from error
     return Clip(given.expanduser(), model, device)
 
@@ -128,7 +130,8 @@ def search(
     network: Any = files.load(file)[0]
     if not hasattr(network, "styles"):
         raise Dp2benchError(
-            f"{file.name} has no table of styles, so it cannot be edited.", "Take a generator of DeepPrivacy2."
+            f"{file.name} has no table of styles, so it cannot be edited.",
+            "Take a generator of DeepPrivacy2.",
         )
     network = network.to(clip.device).eval().requires_grad_(False)
     source = dataset.crops("val")
@@ -157,7 +160,13 @@ def search(
 
 
 def _batches(
-    network: Any, file: GeneratorFile, source: Any, crops: int, size: int, seed: int | None, device: torch.device
+    network: Any,
+    file: GeneratorFile,
+    source: Any,
+    crops: int,
+    size: int,
+    seed: int | None,
+    device: torch.device,
 ) -> Iterator[dict[str, Tensor]]:
     """The network's arguments for one batch of crops after another, each with a random style of its own."""
     from dp2bench.core import templates

@@ -63,10 +63,13 @@ def anonymize(step: Step, needs: Mapping[str, Path], out: Path, progress: Progre
         (out / "dataset").symlink_to(method.root, target_is_directory=True)
     else:
         counter = _anonymize.CoverageCounter()
-        dataset.rewrite(
-            out / "dataset",
-            _anonymize.anonymized_pictures(dataset, people, method, step.payload["seed"], counter, progress),
-        )
+        with _anonymize.altering(method):
+            dataset.rewrite(
+                out / "dataset",
+                _anonymize.anonymized_pictures(
+                    dataset, people, method, step.payload["seed"], counter, progress
+                ),
+            )
     write_json(out / "coverage.json", counter.coverage().model_dump(mode="json"))
     write_json(out / "missed.json", counter.left)
     write_json(out / "unreadable.json", counter.unreadable)

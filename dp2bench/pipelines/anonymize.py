@@ -6,12 +6,14 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from dp2bench.core.altered import pictures_altered_by
 from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Progress, Scope, no_progress
 from dp2bench.core.errors import Dp2benchError, PictureError, writing
 from dp2bench.core.hashing import content_sha256
@@ -112,6 +114,14 @@ class CoverageCounter:
             undetected=self.undetected,
             unreadable=len(self.unreadable),
         )
+
+
+def altering(method: Anonymizer) -> AbstractContextManager[Any]:
+    """Pictures written within say how the method altered them; those of a method that changes nothing say nothing."""
+    meta = method.meta
+    if meta.scope == "none":
+        return nullcontext()
+    return pictures_altered_by(meta.name, synthesised=bool(meta.weights))
 
 
 class ResumeLog:
@@ -373,7 +383,8 @@ def anonymize_dataset(
         folder = out.with_name(f".{out.name}.partial")
         shutil.rmtree(folder, ignore_errors=True)
     pictures = anonymized_pictures(dataset, people, method, seed, counter, progress, journal, out)
-    dataset.rewrite(folder, pictures)
+    with altering(method):
+        dataset.rewrite(folder, pictures)
     if folder != out:
         if out.is_dir():  # empty, or it would have been refused
             out.rmdir()

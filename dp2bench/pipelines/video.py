@@ -25,6 +25,7 @@ from dp2bench.core.types import Image, People, Sample, SampleId
 from dp2bench.datasets.video import Frame, SegmentWriter, Selection, Video, VideoError, encoder_for, join
 from dp2bench.detection import tracking
 from dp2bench.detection.tracking import FrameBoxes, Tracks
+from dp2bench.pipelines.anonymize import altering
 
 CHUNK = 16
 """Frames that are stored at once: what an interruption costs at most."""
@@ -230,14 +231,15 @@ def anonymize_video(
     short = video.broken or options.selection.end < math.inf
     report = _report(source, video, detector, method, run_seed, found, notes, audio=audio)
     with writing(target):
+        with altering(method):
         join(
-            segments,
-            target,
-            video.info,
-            sound_of=source if audio and video.info.audio else None,
-            sound_from=begin,
-            sound_until=last if short else math.inf,
-        )
+                segments,
+                target,
+                video.info,
+                sound_of=source if audio and video.info.audio else None,
+                sound_from=begin,
+                sound_until=last if short else math.inf,
+            )
         _write_json(target.with_name(target.name + ".json"), report)
         # In one step, so that a run that is killed here is not taken for one that can be gone on with.
         os.replace(work, done)

@@ -11,6 +11,7 @@ NEEDS = {
     "deepprivacy2-no-cse": {"person": "body", "face": "face"},
     "deepprivacy2-face": {"face": "face"},
     "surface-guided-gan": {"weights": "surface-guided"},
+    "triagan": {"weights": "keypoint-guided"},
 }
 """Argument to kind of weights: the published ones are not on every machine, small random ones show the same wiring."""
 ELSEWHERE = {"deepprivacy1"}

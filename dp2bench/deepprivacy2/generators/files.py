@@ -18,6 +18,7 @@ from dp2bench.core.tensors import write_tensors
 from dp2bench.deepprivacy2.generator_weights import GeneratorFile
 from dp2bench.deepprivacy2.generators import networks
 from dp2bench.deepprivacy2.generators.layers import InferenceMixin
+from dp2bench.deepprivacy2.generators.triagan import TriaGAN, current_keys
 from dp2bench.weights.catalogue import Entry, folder
 from dp2bench.weights.digests import check_md5, check_sha256, sha256, write_record
 
@@ -98,6 +99,8 @@ def convert(source: Path, known: Entry, target: Path) -> None:
     check_sha256(source, known)
     state, centres = _official(source)
     network = networks.build(known.network)
+    if isinstance(network, TriaGAN):
+        state = current_keys(state)
     _fill(network, state, source)
     described = {**known.described(), "source": source.name, "source_sha256": sha256(source)}
     save(network, target, described, centres=centres)

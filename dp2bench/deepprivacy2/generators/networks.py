@@ -34,7 +34,7 @@ def build(config: str | Mapping[str, Any]) -> InferenceMixin:
     Args:
         config: a name of `catalogue`, or constructor arguments: those of `StyleUNet`, those of `Discriminator` (told by
             ``input_condition``), those of `SurfaceGuidedUNet` (told by ``style``), those of `SurfaceGuidedDiscriminator`
-            (told by ``output_fpn``), or none at all for `DeepPrivacy1`.
+            (told by ``output_fpn``), those of `TriaGAN` (told by ``dim_mults``), or none at all for `DeepPrivacy1`.
 
     Raises:
         PluginError: the name is unknown, or the arguments belong to no network.
@@ -46,6 +46,7 @@ def build(config: str | Mapping[str, Any]) -> InferenceMixin:
         SurfaceGuidedDiscriminator,
         SurfaceGuidedUNet,
     )
+    from dp2bench.deepprivacy2.generators.triagan import TriaGAN
 
     if isinstance(config, str):
         known = catalogue()
@@ -58,6 +59,7 @@ def build(config: str | Mapping[str, Any]) -> InferenceMixin:
         "input_condition": Discriminator,
         "output_fpn": SurfaceGuidedDiscriminator,
         "style": SurfaceGuidedUNet,
+        "dim_mults": TriaGAN,
     }
     kind: type[InferenceMixin] = DeepPrivacy1 if not config else StyleUNet
     kind = next((network for key, network in told_by.items() if key in config), kind)
