@@ -64,6 +64,14 @@ def anonymize(
     strength: Annotated[
         float, typer.Option(help="Of edits that bring none; negative for the opposite.")
     ] = 0.5,
+    watermark: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="Mark what is replaced invisibly; `dp2bench verify-mark` finds it with the same key. @FILE reads the key from a file.",
+            show_default=False,
+        ),
+    ] = None,
     detector: Annotated[
         str | None,
         typer.Option(
@@ -194,6 +202,11 @@ def anonymize(
     how = registry.create(
         "methods", method, {**key_values("--argument", method_argument), **_edits(method, edit, strength)}
     )
+    if watermark is not None:
+        from dp2bench.cli.arguments import secret
+        from dp2bench.inpainting.watermark import Watermarked
+
+        how = Watermarked(how, secret(watermark))
     arguments = key_values("--detector-argument", detector_argument)
     is_video = camera or (source.is_file() and is_video_name(source))
     opened = None if is_video else _opened(source, dataset, subset=subset)

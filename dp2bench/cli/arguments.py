@@ -35,6 +35,20 @@ def key_values(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:
     return out
 
 
+def secret(text: str) -> str:
+    """A key as it is, or the first line of the file that ``@FILE`` names, so that it need not stand on the command line."""
+    from dp2bench.core.errors import Dp2benchError
+
+    if not text.startswith("@"):
+        return text
+    try:
+        return Path(text[1:]).expanduser().read_text("utf-8").partition("\n")[0].strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise Dp2benchError(
+            f"The key cannot be read from {text[1:]}: {error}.", "Give the path of a text file after the @."
+        ) from error
+
+
 def saved_detections(path: Path, arguments: Mapping[str, Any]) -> Detector:
     """The detector that replays a COCO JSON or a folder of PNG masks; ``arguments`` are its further settings."""
     from dp2bench.core import registry

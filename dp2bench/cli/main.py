@@ -23,6 +23,7 @@ from dp2bench.cli import (
     report,
     run,
     train,
+    verify_mark,
     weights,
 )
 from dp2bench.core.errors import Dp2benchError, disk_error
@@ -74,6 +75,7 @@ app.add_typer(data.app, name="data")
 app.add_typer(train.app, name="train")
 app.add_typer(edits.app, name="edits")
 _command("list", list_.list_)
+_command("verify-mark", verify_mark.verify_mark)
 _command("doctor", doctor.doctor)
 
 

@@ -53,7 +53,6 @@ class Altered:
             '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
         ).encode()
 
-
     def noted(self, data: bytes, picture_format: str, size: tuple[int, int]) -> bytes:
         """A picture's file with the note, wherever its format has room; BMP and AVIF stay as they are.
 
@@ -70,7 +69,9 @@ class Altered:
             return _in_webp(data, self.xmp(), size)
         if picture_format == "GIF":
             text = self.sentence.encode()
-            parts = b"".join(bytes([len(p)]) + p for p in (text[i : i + 255] for i in range(0, len(text), 255)))
+            parts = b"".join(
+                bytes([len(p)]) + p for p in (text[i : i + 255] for i in range(0, len(text), 255))
+            )
             return data[:-1] + b"!\xfe" + parts + b"\0" + data[-1:]
         return data
 

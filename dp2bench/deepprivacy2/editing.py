@@ -221,7 +221,8 @@ def search(
         crops: batches of its arguments, ``w`` (B, w_dim) among them.
         loss: of the pictures that it makes.
         accumulate: batches a step.
-        learning_rate, weight_decay: of AdamW; the decay draws a direction to 0.
+        learning_rate: of AdamW.
+        weight_decay: of AdamW; it draws a direction to 0.
         progress: called with the number of batches done.
 
     """

@@ -95,7 +95,8 @@ class GeneratorInpainter(Inpainter):
         self.crop_size = file.crop_size
         face_crop: FaceCrop = "fdf128" if file.face_crop == "fdf128" else "fdf256"
         self.traits = InpainterTraits(
-            uses_conditions=file.role in {"body-cse", "face-keypoints", "keypoint-guided"}, face_crop=face_crop
+            uses_conditions=file.role in {"body-cse", "face-keypoints", "surface-guided", "keypoint-guided"},
+            face_crop=face_crop,
         )
         self.needs_keypoints = file.role == "face-keypoints"
         # DeepPrivacy 1 has no styles: its published anonymizer takes z as it is.

@@ -39,7 +39,10 @@ class SurfaceGuidedInpainter(GeneratorInpainter):
         if settings.get("truncation") == "multi-modal":
             raise ValueError("truncation is none or mean for a surface-guided generator, not 'multi-modal'")
         super().__init__(*args, **settings)
-        self.uses_conditions = True
+
+    @property
+    def style_space(self) -> None:  # type: ignore[override]
+        """None: a person's style is one for each vertex, no vector."""
 
     def _inputs(
         self, network: Any, crops: CropBatch, rows: NDArray[np.intp], seeds: Sequence[Seed]

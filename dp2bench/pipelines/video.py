@@ -230,16 +230,15 @@ def anonymize_video(
     last = found.times[-1] + 1 / float(video.info.rate) + (begin or 0.0)
     short = video.broken or options.selection.end < math.inf
     report = _report(source, video, detector, method, run_seed, found, notes, audio=audio)
-    with writing(target):
-        with altering(method):
+    with writing(target), altering(method):
         join(
-                segments,
-                target,
-                video.info,
-                sound_of=source if audio and video.info.audio else None,
-                sound_from=begin,
-                sound_until=last if short else math.inf,
-            )
+            segments,
+            target,
+            video.info,
+            sound_of=source if audio and video.info.audio else None,
+            sound_from=begin,
+            sound_until=last if short else math.inf,
+        )
         _write_json(target.with_name(target.name + ".json"), report)
         # In one step, so that a run that is killed here is not taken for one that can be gone on with.
         os.replace(work, done)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from xml.etree import ElementTree
+from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ def test_a_picture_says_how_it_was_altered(tmp_path: Path, suffix):
     assert np.array_equal(read_image(plain), read_image(said))
     with Pillow.open(said) as opened:  # where Pillow, which knows the formats, looks for it
         packet = opened.info.get("xmp") or opened.tag_v2[700]
-    told = ElementTree.fromstring(packet)[0][0].attrib
+    told = ET.fromstring(packet)[0][0].attrib
     iptc = "{http://iptc.org/std/Iptc4xmpExt/2008-02-29/}"
     assert told[f"{iptc}DigitalSourceType"] == altered.SOURCE_TYPES + altered.SYNTHESISED
     assert told["{http://ns.adobe.com/xap/1.0/}CreatorTool"] == 'dp2bench, blur & "co"'

@@ -56,7 +56,8 @@ def draw_limbs(keypoints: NDArray[np.floating[Any]], height: int, width: int) ->
 
     Args:
         keypoints: (17, 3) in COCO order: x and y in 0..1 of the crop, beyond it too, and visible or not.
-        height, width: of the crop, in pixels.
+        height: of the crop, in pixels.
+        width: of the crop, in pixels.
 
     """
     from PIL import Image, ImageDraw

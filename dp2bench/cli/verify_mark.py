@@ -1,0 +1,46 @@
+"""dp2bench verify-mark."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def verify_mark(
+    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Pictures to look into.")],
+    key: Annotated[
+        str, typer.Option("--key", "-k", help="Of the watermark. @FILE reads it from a file.")
+    ] = ...,  # type: ignore[assignment]
+) -> None:
+    """Say whether pictures carry the watermark of a key (`dp2bench anonymize --watermark KEY`).
+
+    The mark is found after JPEG, resizing and cropping within limits, which docs/misuse.md gives; people of few pixels carry too
+    little of it. Exit code 1 when a picture has none.
+
+    For example: dp2bench verify-mark street.jpg --key "our own secret"
+    """
+    from rich.console import Console
+
+    from dp2bench.cli.arguments import secret
+    from dp2bench.core.altered import source_type_of
+    from dp2bench.core.images import read_image
+    from dp2bench.inpainting import watermark
+
+    console = Console()
+    key = watermark.check_key(secret(key))
+    missing = 0
+    for path in pictures:
+        finding = watermark.find(read_image(path), key)
+        missing += not finding.found
+        said = source_type_of(path.read_bytes())
+        words = "[green]marked[/]" if finding.found else "[yellow]no mark found[/]"
+        console.print(
+            f"{words}  score {finding.score:.1f} (from {watermark.THRESHOLD:g}), scale {finding.scale:.2g}  {path}"
+            + (f"  says {said}" if said else ""),
+            highlight=False,
+            soft_wrap=True,
+        )
+    if missing:
+        raise typer.Exit(1)
