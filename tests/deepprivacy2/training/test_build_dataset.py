@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from dp2bench.cli.main import app
-from dp2bench.core.contracts import ComponentMeta
+from dp2bench.core.contracts import ComponentMeta, Detector
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.images import write_image
 from dp2bench.core.types import People, SurfaceMap
@@ -24,7 +24,7 @@ TEMPLATE = "passersby-13380"
 BOX = (90, 40, 150, 200)
 
 
-class Finder:
+class Finder(Detector):
     """One person a picture, a rectangle; odd pictures have no surface."""
 
     meta = ComponentMeta("finder")
@@ -124,7 +124,7 @@ def test_people_are_looked_up_in_the_annotations_of_a_dataset(pictures, tmp_path
     (root / "val2017").mkdir()
     x0, y0, x1, y1 = BOX
     (tmp_path / "in" / "0.png").rename(root / "val2017" / "0.png")
-    nothing = {"images": [], "categories": [], "annotations": []}
+    nothing = {"images": [], "categories": [{"id": 1, "name": "person"}], "annotations": []}
     (root / "annotations" / "person_keypoints_train2017.json").write_text(json.dumps(nothing))
     (root / "annotations" / "person_keypoints_val2017.json").write_text(
         json.dumps(
@@ -166,12 +166,12 @@ STUBS = '''
 
 import numpy as np
 
-from dp2bench.core.contracts import ComponentMeta
+from dp2bench.core.contracts import ComponentMeta, Detector
 from dp2bench.core.types import People
 from dp2bench.datasets.passersby.coco import PassersbyCoco
 
 
-class Known:
+class Known(Detector):
     """Masks and surfaces."""
 
     meta = ComponentMeta("known")
