@@ -629,7 +629,7 @@ KINDS = {
     for k in (CocoJson, CocoLayout, PngMasks, CityscapesLayout, MarketLayout, FdhLayout, FdfLayout, SuiteYaml)
 }
 SAMPLES = {
-    "CocoJson": 700, "CocoLayout": 200, "PngMasks": 100, "CityscapesLayout": 120, "MarketLayout": 60, "FdhLayout": 150, "FdfLayout": 60,
+    "CocoJson": 500, "CocoLayout": 120, "PngMasks": 100, "CityscapesLayout": 120, "MarketLayout": 60, "FdhLayout": 150, "FdfLayout": 60,
     "SuiteYaml": 150,
 }  # fmt: skip
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from pathlib import Path
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from PIL import Image as PILImage
 
@@ -36,12 +36,28 @@ def read_header(picture: Path | bytes) -> PictureHeader | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its size: pixels are not decoded here
-            with PILImage.open(io.BytesIO(picture) if isinstance(picture, bytes) else picture) as opened:
-                value = opened.getexif().get(_ORIENTATION, 1)
+            file = io.BytesIO(picture) if isinstance(picture, bytes) else picture.open("rb")
+            with file, PILImage.open(file) as opened:
                 width, height = opened.size
+                told = opened.format != "PNG" or _has_metadata(file)
+                value = opened.getexif().get(_ORIENTATION, 1) if told else 1
     except Exception:  # noqa: BLE001 - decoders raise anything on damaged files
         return None
     return PictureHeader(height, width, value if isinstance(value, int) and 1 <= value <= 8 else 1)
+
+
+def _has_metadata(png: BinaryIO) -> bool:
+    """Whether a PNG has a chunk that may tell an orientation; it may come last, and Pillow decodes all pixels to find it."""
+    where = png.tell()
+    png.seek(8)
+    try:
+        while len(head := png.read(8)) == 8:
+            if head[4:] in {b"eXIf", b"iTXt", b"zTXt", b"tEXt"}:
+                return True
+            png.seek(int.from_bytes(head[:4], "big") + 4, io.SEEK_CUR)
+        return False
+    finally:
+        png.seek(where)
 
 
 def check_upright(

@@ -10,11 +10,13 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from dp2bench.core.coco_file import CocoAnnotations, ImageRow, PictureNames, people_per_image
+from dp2bench.core.coco_file import CocoAnnotations, people_per_image
+from dp2bench.core.coco_schema import ImageRow
 from dp2bench.core.contracts import Dataset, DatasetMeta
 from dp2bench.core.errors import AnnotationError, DatasetError
 from dp2bench.core.images import is_picture_name, write_image
 from dp2bench.core.picture_header import read_header
+from dp2bench.core.picture_names import PictureNames
 from dp2bench.core.types import Image, People, Sample, SampleId, fill_boxes
 from dp2bench.datasets.missing import format_missing
 

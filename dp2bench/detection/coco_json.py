@@ -7,7 +7,8 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
-from dp2bench.core.coco_file import CocoAnnotations, ImageRow
+from dp2bench.core.coco_file import CocoAnnotations
+from dp2bench.core.coco_schema import ImageRow
 from dp2bench.core.contracts import ComponentMeta, Dataset, Detector
 from dp2bench.core.errors import AnnotationError, DatasetError
 from dp2bench.core.picture_header import read_header
@@ -18,7 +19,7 @@ class CocoFile(Detector):
     """Replays the people in a COCO JSON with ``images``, ``annotations`` and ``categories``.
 
     Beside COCO's own keys an annotation may have those that `export.CocoWriter` writes: ``face`` (x, y, width, height, or null),
-    ``surface`` and ``track_id``. A picture is looked up by its path; see `dp2bench.core.coco_file.PictureNames`. One that the file does
+    ``surface`` and ``track_id``. A picture is looked up by its path; see `dp2bench.core.picture_names.PictureNames`. One that the file does
     not list is an error; one that it lists without annotations shows nobody.
 
     Args:

@@ -17,12 +17,14 @@ from PIL import Image as PILImage
 from PIL.PngImagePlugin import PngInfo
 from pycocotools import mask as rle
 
-from dp2bench.core.coco_file import UPRIGHT, PictureNames, pack_surface
+from dp2bench.core.coco_file import UPRIGHT
+from dp2bench.core.coco_schema import pack_surface
 from dp2bench.core.contracts import ComponentMeta, Dataset, Detector
 from dp2bench.core.errors import AnnotationError, DatasetError
 from dp2bench.core.images import MAX_PIXELS
 from dp2bench.core.paths import twins
 from dp2bench.core.picture_header import check_upright, read_header
+from dp2bench.core.picture_names import PictureNames
 from dp2bench.core.types import Category, Image, People, Sample, SampleId
 from dp2bench.detection.matching import masks_of
 

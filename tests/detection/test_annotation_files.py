@@ -13,9 +13,10 @@ import pytest
 from PIL import Image as Pillow
 from pycocotools import mask as rle
 
-from dp2bench.core.coco_file import CocoAnnotations, PictureNames
+from dp2bench.core.coco_file import CocoAnnotations
 from dp2bench.core.errors import AnnotationError, Dp2benchError
 from dp2bench.core.paths import check_distinct, twins
+from dp2bench.core.picture_names import PictureNames
 from dp2bench.core.types import People, Sample
 from dp2bench.datasets.folder import Folder
 from dp2bench.detection.coco_json import CocoFile
