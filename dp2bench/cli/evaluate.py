@@ -25,6 +25,14 @@ def evaluate(
             help="The method's name in the table. [default: the anonymized folder's name]", show_default=False
         ),
     ] = None,
+    pattern: Annotated[
+        str | None,
+        typer.Option(
+            help="How the tool renamed its pictures, with {stem}, {suffix} or {name} of the original: '{stem}_anonymized{suffix}', "
+            "'{stem}.png'.",
+            show_default=False,
+        ),
+    ] = None,
     detector: Annotated[
         str, typer.Option(help="Who finds the people that should be anonymized, for the coverage.")
     ] = "full-image",
@@ -43,21 +51,25 @@ def evaluate(
 
     Coverage is measured by comparing the two folders inside each person: somebody whose pixels look unchanged counts as failed open.
 
+    A tool that renamed its pictures is told by --pattern.
+
     Example: dp2bench evaluate --clear Market-1501 --anonymized Market-1501-mine -a epochs=30
     """
     from dp2bench.cli.arguments import key_values
     from dp2bench.cli.run import execute_suite
     from dp2bench.engine.evaluation import suite_of_folders
+    from dp2bench.engine.suite import label_of
 
+    renamed = _by_original_names(clear, anonymized, pattern, out / "by-original-names")
     suite = suite_of_folders(
         clear,
-        anonymized,
+        renamed,
         task=task,
         arguments=key_values("--argument", argument),
         dataset=dataset,
         detector=detector,
         seeds=_seeds(seeds),
-        label=label,
+        label=label if label or renamed == anonymized else label_of(anonymized),
     )
     execute_suite(
         suite,
@@ -65,7 +77,26 @@ def evaluate(
         command=f"dp2bench evaluate --clear {clear} --anonymized {anonymized} --task {task}",
         threads=threads,
         device=device,
+        why_missed=True,
     )
+
+
+def _by_original_names(clear: Path, anonymized: Path, pattern: str | None, out: Path) -> Path:
+    """The anonymized folder under the names of the clear one; an error that names the pattern where it can be guessed."""
+    from dp2bench.core.errors import Dp2benchError
+    from dp2bench.engine.renaming import by_original_names, guessed_pattern
+
+    for folder in (clear, anonymized):
+        if not folder.is_dir():
+            raise Dp2benchError(f"The folder {folder} is not there.", "Give the dataset's folder.")
+    if pattern is not None:
+        return by_original_names(clear, anonymized, pattern, out)
+    if (guess := guessed_pattern(clear, anonymized)) is not None:
+        raise Dp2benchError(
+            f"{anonymized} has not the names of {clear}: its pictures seem to be called {guess}.",
+            f"Give --pattern '{guess}'.",
+        )
+    return anonymized
 
 
 def _seeds(text: str) -> tuple[int, ...]:

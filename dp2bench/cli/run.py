@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
+    from dp2bench.core.results import Result
     from dp2bench.engine.suite import Suite
 
 
@@ -84,8 +88,12 @@ def execute_suite(
     workers: int | None = None,
     data_root: Path | None = None,
     every_table: bool = False,
+    why_missed: bool = False,
 ) -> None:
-    """Run a suite with progress, print its overview (or every table), write its report; typer.Exit(1) when a result is missing."""
+    """Run a suite with progress, print its overview (or every table), write its report; typer.Exit(1) when a result is missing.
+
+    ``why_missed`` also prints why people count as failed open, for methods that are not the control.
+    """
     from rich.console import Console
 
     from dp2bench.cli.progress import TerminalObserver
@@ -129,6 +137,8 @@ def execute_suite(
     print_overview(finished.results, console)
     if every_table:
         print_table(finished.results, console, command)
+    if why_missed:
+        _print_reasons(console, finished.results)
     tell(console, f"Report: {write_report(folder)[0].parent}")
     if warning := record(finished.results):
         tell(console, warning, label="Not recorded in the history:", style="yellow")
@@ -138,3 +148,22 @@ def execute_suite(
                 where = f"{result.spec.method} / {result.spec.dataset} / {result.spec.task}"
                 tell(console, result.error.message, label=f"{where}:", style="red")
         raise typer.Exit(1)
+
+
+def _print_reasons(console: Console, results: Sequence[Result]) -> None:
+    """Why people count as failed open, once for each method and dataset."""
+    from dp2bench.cli.terminal import tell
+
+    said: set[tuple[str, str, str]] = set()
+    for result in results:
+        reasons = result.coverage.missed_reasons if result.coverage else {}
+        for reason, count in reasons.items():
+            key = (result.spec.method, result.spec.dataset, reason)
+            if result.spec.method != "identity" and key not in said:
+                said.add(key)
+                tell(
+                    console,
+                    f"{count} people of {key[1]}: {reason}",
+                    label=f"{key[0]}, failed open:",
+                    style="red",
+                )

@@ -111,3 +111,48 @@ tasks: [detection-coverage, {{name: runtime, arguments: {{people: [12], repeats:
     assert a["scores"] == b["scores"]
     assert a["coverage"] == b["coverage"]
     assert a["spec"]["method_arguments"] == {"folder": str(out)}
+
+
+def _said(result):
+    return " ".join((result.output + str(result.exception or "")).split())
+
+
+@pytest.mark.parametrize(
+    ("rename", "pattern"),
+    [
+        (lambda name: name.replace(".jpg", "_anonymized.jpg"), "{stem}_anonymized{suffix}"),
+        (lambda name: name.replace(".jpg", ".png"), "{stem}.png"),
+        (lambda name: f"anon-{name}", "anon-{name}"),
+    ],
+)
+def test_pictures_that_the_tool_renamed(folders, tmp_path, rename, pattern):
+    clear, out = folders
+    for path in list(out.rglob("*.jpg")):
+        with Pillow.open(path) as picture:
+            grey = Pillow.new("RGB", picture.size, (127, 127, 127))
+        path.unlink()
+        grey.save(path.with_name(rename(path.name)))
+    without = evaluate(clear, out, "-t", "detection-coverage", "--out", str(tmp_path / "run"))
+    assert without.exit_code != 0
+    guess = pattern.replace("{name}", "{stem}{suffix}")
+    assert f"--pattern '{guess}'" in _said(without)
+    told = evaluate(
+        clear, out, "-t", "detection-coverage", "--out", str(tmp_path / "run"), "--pattern", pattern
+    )
+    assert told.exit_code == 0, told.output
+    assert (tmp_path / "run" / "results" / "out").is_dir()
+    for wrong, word in (
+        ("{stem}_x{suffix}", "fits no picture"),
+        ("{stm}", "cannot be used"),
+        ("a/{name}", "no name of a file"),
+    ):
+        result = evaluate(clear, out, "--out", str(tmp_path / "run2"), "--pattern", wrong)
+        assert word in _said(result)
+
+
+def test_why_people_of_a_resized_folder_failed_open_is_said(folders, tmp_path):
+    clear, out = folders
+    for path in out.rglob("*.jpg"):
+        Pillow.open(path).resize((32, 64)).save(path)
+    result = evaluate(clear, out, "-t", "detection-coverage", "--out", str(tmp_path / "run"))
+    assert "another size" in _said(result), result.output

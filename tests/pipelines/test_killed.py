@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import random
 import runpy
@@ -10,7 +11,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,34 +22,89 @@ pytestmark = pytest.mark.e2e
 ENVIRONMENT = os.environ | {"COLUMNS": "80", "OMP_NUM_THREADS": "1"}
 PICTURES = 14
 
-# Kills itself at the nth call of one of the operations that change the disk, before or after it: no clock is that exact.
-KILLED_AT = """
-import builtins, os, pathlib, signal, sys
-at, after = int(sys.argv[1]), int(sys.argv[2])
-del sys.argv[1:3]
-count = 0
-def counted(function):
-    def call(*args, **kwargs):
-        global count
-        count += 1
-        if count == at and not after:
-            os.kill(os.getpid(), signal.SIGKILL)
-        out = function(*args, **kwargs)
-        if count == at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return out
-    return call
-from dp2bench.cli.main import main
-import dp2bench.core.images, shutil, json
-for owner, names in ((os, ("replace", "rename", "unlink", "mkdir")), (pathlib.Path, ("write_bytes", "write_text", "replace")),
-                     (shutil, ("rmtree", "copyfile"))):
-    for name in names:
-        setattr(owner, name, counted(getattr(owner, name)))
-try:
-    main()
-finally:
-    print("operations", count, file=sys.stderr)
+# Starts commands as children that have imported everything already, and kills them: at the nth call of one of the operations that change
+# the disk, before or after it (no clock is that exact), or after so many seconds.
+STARTER = """
+import json, os, pathlib, shutil, signal, sys, time
+import av, cv2, numpy, PIL.Image
+import dp2bench.cli.main, dp2bench.core.images, dp2bench.datasets.folder, dp2bench.datasets.market1501, dp2bench.pipelines.anonymize
+import dp2bench.pipelines.video, dp2bench.baselines.blur, dp2bench.detection.full_image
+def run(command, at, after):
+    count = 0
+    def counted(function):
+        def call(*args, **kwargs):
+            nonlocal count
+            count += 1
+            if count == at and not after:
+                os.kill(os.getpid(), signal.SIGKILL)
+            out = function(*args, **kwargs)
+            if count == at:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return out
+        return call
+    for owner, names in ((os, ("replace", "rename", "unlink", "mkdir")), (pathlib.Path, ("write_bytes", "write_text", "replace")),
+                         (shutil, ("rmtree", "copyfile"))):
+        for name in names:
+            setattr(owner, name, counted(getattr(owner, name)))
+    sys.argv = ["dp2bench", *command]
+    code = 0
+    try:
+        dp2bench.cli.main.main()
+    except SystemExit as error:
+        code = error.code or 0
+    pathlib.Path("../operations").open("w").write(str(count))
+    os._exit(code)
+for line in sys.stdin:
+    job = json.loads(line)
+    child = os.fork()
+    if not child:
+        os.chdir(job["cwd"])
+        log = os.open("../log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(log, 1); os.dup2(log, 2)
+        run(job["command"], job.get("at", -1), job.get("after", 0))
+    if "seconds" in job:
+        time.sleep(job["seconds"])
+        os.kill(child, signal.SIGKILL)
+    begun = time.perf_counter()
+    status = os.waitpid(child, 0)[1]
+    print(json.dumps([os.waitstatus_to_exitcode(status), time.perf_counter() - begun]), flush=True)
 """
+
+
+class Starter:
+    """Runs `dp2bench` again and again in processes of their own."""
+
+    def __init__(self, folder: Path) -> None:
+        script = folder / "starter.py"
+        script.write_text(STARTER)
+        self._process = subprocess.Popen(
+            [sys.executable, str(script)],
+            env=ENVIRONMENT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, command: list[str], cwd: Path, **kill: float) -> tuple[int, float]:
+        """Exit code (negative for a signal) and seconds; ``kill`` is ``at`` and ``after``, or ``seconds``."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"command": command, "cwd": str(cwd), **kill}) + "\n")
+        self._process.stdin.flush()
+        code, seconds = json.loads(self._process.stdout.readline())
+        return code, seconds
+
+    def close(self) -> None:
+        """Wait until it has ended."""
+        self._process.communicate()
+
+
+@pytest.fixture
+def starter(tmp_path):
+    pytest.importorskip("av", reason='videos need `pip install "dp2bench[video]"`')
+    started = Starter(tmp_path)
+    yield started
+    started.close()
 
 
 def _pictures(root: Path) -> list[str]:
@@ -88,17 +143,6 @@ def _video(root: Path) -> list[str]:
 KINDS: dict[str, Callable[[Path], list[str]]] = {"folder": _pictures, "dataset": _dataset, "video": _video}
 
 
-def _start(command: list[str], cwd: Path, *prefix: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, *prefix, *command],
-        cwd=cwd,
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
 def _bytes(root: Path) -> dict[str, str]:
     """Digest of every file under OUT and of every hidden one beside it."""
     return {
@@ -121,72 +165,53 @@ def _whole(path: Path) -> None:
         assert len(list(Video(path))) == 40
 
 
-def _undisturbed(kind: str, root: Path) -> tuple[dict[str, str], list[str], float]:
-    if kind == "video":
-        pytest.importorskip("av")
-    made = root.with_name("input")
-    made.mkdir()
+def _undisturbed(starter: Starter, kind: str, folder: Path) -> tuple[dict[str, str], list[str], int, float]:
+    """Digests, command, operations on the disk and seconds of a run that nobody disturbs."""
+    made, root = folder / "input", folder / "whole" / "root"
+    made.mkdir(parents=True)
     command = KINDS[kind](made)
     shutil.copytree(made, root)
-    begun = time.perf_counter()
-    done = _start(command, root, "-m", "dp2bench")
-    out, err = done.communicate(timeout=300)
-    assert done.returncode == 0, out + err
-    return _bytes(root), command, time.perf_counter() - begun
+    code, seconds = starter.run(command, root)
+    assert code == 0, (folder / "whole" / "log").read_text()
+    return _bytes(root), command, int((folder / "whole" / "operations").read_text()), seconds
 
 
-def _finish(command: list[str], root: Path, expected: dict[str, str]) -> None:
+def _finish(starter: Starter, command: list[str], root: Path, expected: dict[str, str]) -> None:
     if _bytes(root) == expected:  # it was killed after the last thing it does
         return
     for path in root.rglob("*"):
         if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts):
             _whole(path)
-    done = _start(command, root, "-m", "dp2bench")
-    out, err = done.communicate(timeout=300)
-    assert done.returncode == 0, out + err
+    code, _ = starter.run(command, root)
+    assert code == 0, (root.parent / "log").read_text()
     assert _bytes(root) == expected
 
 
-def _killed_at_operations(kind: str, tmp_path: Path, count: int, seed: int) -> None:
-    expected, command, _ = _undisturbed(kind, tmp_path / "whole")
-    counted = tmp_path / "counted"
-    shutil.copytree(tmp_path / "input", counted)
-    script = tmp_path / "killed_at.py"
-    script.write_text(KILLED_AT)
-    done = _start(command, counted, str(script), "-1", "0")
-    _, err = done.communicate(timeout=300)
-    operations = int(err.rsplit("operations", 1)[1])
+def _killed(
+    starter: Starter, kind: str, folder: Path, at_operations: int, by_the_clock: int, seed: int
+) -> None:
+    expected, command, operations, seconds = _undisturbed(starter, kind, folder)
     assert operations > 10
     rng = random.Random(seed)
-    for k in range(count):
-        root = tmp_path / f"killed{k}"
-        shutil.copytree(tmp_path / "input", root)
+    for k in range(at_operations + by_the_clock):
+        root = folder / f"killed{k}" / "root"
+        shutil.copytree(folder / "input", root)
         for _ in range(rng.choice((1, 1, 2))):
-            at, after = rng.randint(1, operations), rng.randint(0, 1)
-            process = _start(command, root, str(script), str(at), str(after))
-            process.communicate(timeout=300)
-            assert process.returncode in {-signal.SIGKILL, 0}
-        _finish(command, root, expected)
+            at = {"at": rng.randint(1, operations), "after": rng.randint(0, 1)}
+            kill = at if k < at_operations else {"seconds": rng.uniform(0, 1) * seconds}
+            code, _ = starter.run(command, root, **kill)
+            assert code in {-signal.SIGKILL, 0, 2}  # 2: it was whole already, and the folder is not empty
+        _finish(starter, command, root, expected)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_killed_and_gone_on_with(kind, tmp_path):
-    _killed_at_operations(kind, tmp_path, 1, seed=0)
+def test_killed_and_gone_on_with(starter, kind, tmp_path):
+    _killed(starter, kind, tmp_path / "runs", 3, 1, seed=0)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", KINDS)
-def test_killed_a_hundred_times(kind, tmp_path):
-    """By kind: 24 times at an operation on the disk, 10 times by the clock; with a second kill now and then, over a hundred."""
-    _killed_at_operations(kind, tmp_path, 24, seed=1)
-    (tmp_path / "clock").mkdir()
-    expected, command, seconds = _undisturbed(kind, tmp_path / "clock" / "whole")
-    rng = random.Random(2)
-    for k in range(10):
-        root = tmp_path / f"clock{k}"
-        shutil.copytree(tmp_path / "clock" / "input", root)
-        process = _start(command, root, "-m", "dp2bench")
-        time.sleep(rng.uniform(0.3, 1) * seconds)
-        process.kill()
-        process.communicate(timeout=300)
-        _finish(command, root, expected)
+def test_killed_a_hundred_times(starter, kind, tmp_path):
+    """Over the three kinds: 105 runs are killed, every third of them twice."""
+    _killed(starter, kind, tmp_path / "runs", 28, 7, seed=1)
