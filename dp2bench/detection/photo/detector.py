@@ -43,7 +43,7 @@ class PhotoDetector(Detector):
         person_score: boxes that score lower are not looked at.
         certain_score: above it, a box is a person whatever the pose network says.
         careful: also covers the box of everything doubtful, down to a score of 0.15; more of the background goes, and fewer people stay.
-        face_score: faces score higher.
+        face_score: faces of nobody's body score higher.
         surfaces: whether the body is fitted to the pose, so that generators know which pixel shows which part of it.
         device: torch device; None takes a GPU if there is one.
 
@@ -55,7 +55,7 @@ class PhotoDetector(Detector):
         person_score: float = 0.25,
         certain_score: float = 0.45,
         careful: bool = False,
-        face_score: float = 0.5,
+        face_score: float = 0.55,
         surfaces: bool = True,
         device: str | None = None,
     ) -> None:
