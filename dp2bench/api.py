@@ -75,7 +75,7 @@ def anonymize(
     Args:
         image: path of a picture, (H, W, 3) uint8 RGB or (H, W) uint8 grey values, or a Pillow image.
         method: name of a method (`list_methods`), ``package.module:Class``, or an instance.
-        detector: who finds the people (`list_detectors`), or an instance. None takes the method's own, else the embedded one.
+        detector: who finds the people (`list_detectors`), or an instance; a method's own goes first. None takes ``photo``, for photographs.
         people: who is in the picture, where you know; nobody is looked for then.
         seed: of random methods.
         method_arguments: settings of a method that is named.
@@ -92,7 +92,7 @@ def anonymize(
     pixels, name = _pixels(image)
     how = _made("methods", method, method_arguments)
     if people is None:
-        who = _made("detectors", detector or how.meta.detector or "deepprivacy2", detector_arguments)
+        who = _made("detectors", how.meta.detector or detector or "photo", detector_arguments)
         (people,) = who.detect([pixels], [Sample(SampleId(name), Path(name))])
     made: Anonymized = how.anonymize(pixels, people, seed=derive_seed(seed, "all", name))
     return made

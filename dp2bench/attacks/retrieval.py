@@ -113,7 +113,9 @@ class RetrievalAttack(Attack):
 
     def _seen(self, split: Split, version: Version) -> Rows:
         """What is described, without the cameras' means."""
-        return centred(self.describe(split, version), split.view(version).cameras)
+        view = split.view(version)
+        described = view.rows(f"{self.meta.name} {version}", lambda: self.describe(split, version))
+        return centred(described, view.cameras)
 
     def fit(self, train: Split, context: RunContext) -> None:
         """One LDA for each kind of train split that a scenario names, the control's among them."""

@@ -49,14 +49,17 @@ class View:
         return len(self.names)
 
     def features(self, network: str) -> NDArray[np.float32]:
-        """(N, D) features of a network, computed once for every attack."""
-        if network not in self._kept:
-            if self._whole is None:
-                self._kept[network] = self.extract(network, self.pictures)
-            else:
-                whole, rows = self._whole
-                self._kept[network] = whole.features(network)[rows]
-        return self._kept[network]
+        """(N, D) features of a network, computed once for every attack; whoever needs those of a part gets them from the whole."""
+        if network not in self._kept and self._whole is not None:
+            self._whole[0].features(network)
+        return self.rows(network, lambda: self.extract(network, self.pictures))
+
+    def rows(self, name: str, compute: Callable[[], NDArray[np.float32]]) -> NDArray[np.float32]:
+        """What ``compute`` says of each picture, (N, ...); kept under its name, with what is known of the whole view made use of."""
+        if name not in self._kept:
+            known = None if self._whole is None else self._whole[0]._kept.get(name)
+            self._kept[name] = compute() if known is None or self._whole is None else known[self._whole[1]]
+        return self._kept[name]
 
     def take(self, rows: NDArray[np.intp] | NDArray[np.bool_]) -> View:
         """The view of some pictures."""

@@ -200,7 +200,7 @@ class GeneratorInpainter(Inpainter):
     ) -> dict[str, Tensor]:
         from dp2bench.deepprivacy2.generators.mapping import sample_latents
 
-        given = self.conditions(network, crops, rows)
+        given = self._conditions(network, crops, rows)
         z = sample_latents(seeds, network.z_channels).to(self.device)
         if self.truncation == "none" and not self.edits:
             return given | {"z": z}
@@ -225,7 +225,7 @@ class GeneratorInpainter(Inpainter):
         drawn = [derive_seed(seed, "centre") % len(style.w_centers) for seed in seeds]
         return torch.tensor(drawn, device=self.device)
 
-    def conditions(self, network: Any, crops: CropBatch, rows: NDArray[np.intp]) -> dict[str, Tensor]:
+    def _conditions(self, network: Any, crops: CropBatch, rows: NDArray[np.intp]) -> dict[str, Tensor]:
         """What the network is told of these rows, all but the style."""
         import torch
 
@@ -314,7 +314,7 @@ class GeneratorStyles:
         out = np.empty(crops.images.shape, np.float32)
         with torch.inference_mode():
             for i, style in enumerate(styles):
-                given = self.inpainter.conditions(network, crops, np.array([i]))
+                given = self.inpainter._conditions(network, crops, np.array([i]))
                 made = network(**given, w=torch.from_numpy(style[None]).to(device))["img"]
                 out[i] = made.add(1).mul(127.5)[0].permute(1, 2, 0).float().cpu().numpy()
         return out

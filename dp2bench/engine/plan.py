@@ -264,9 +264,17 @@ def _cells(
     seeds = [s for s in suite.seeds if any(t.seeds is None or s in t.seeds for t, _ in asked)]
     if not seeds:
         return []
-    splits = _read_splits(data.dataset, [task.made for _, task in asked])
     people = planner.detect(data, detector, detected_splits)
-    anonymized = {seed: planner.anonymize(data, method, people, splits, seed) for seed in seeds}
+    anonymized = {}
+    for seed in seeds:
+        # what no task reads under a seed is not anonymized for it; one that the seed does not change is made once, for all
+        reading = [
+            task.made
+            for choice, task in asked
+            if method.made.meta.deterministic or choice.seeds is None or seed in choice.seeds
+        ]
+        splits = _read_splits(data.dataset, reading)
+        anonymized[seed] = planner.anonymize(data, method, people, splits, seed)
     cells = []
     for choice, task in asked:
         evaluations: dict[int, str] = {}

@@ -30,7 +30,7 @@ ATTACKS = ("silhouette", "inside", "rim", "swap")
 
 @pytest.fixture(scope="module")
 def clear() -> dict[str, Split]:
-    return world(train=48, test=32)
+    return world(train=40, test=32)
 
 
 def noise(split: Split, random: np.random.Generator, share: float = 0.0, grow: int = 2) -> Split:
@@ -115,7 +115,7 @@ def _kept(result: Result, context: RunContext, folder: Path) -> Run:
     return load_run(folder)
 
 
-@pytest.mark.parametrize("times", [2, pytest.param(10, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.slow)])
 def test_other_seeds_pass(clear, tmp_path, times):
     for i in range(times):
         base, head = (run(clear, noise, seed, tmp_path) for seed in (2 * i, 2 * i + 1))
