@@ -43,8 +43,7 @@ class Projection:
 
     def __call__(self, rows: Rows) -> Rows:
         """(N, K) of (N, D)."""
-        out: Rows = (rows - self.mean) @ self.directions
-        return out
+        return np.asarray((rows - self.mean) @ self.directions, np.float32)
 
 
 def discriminant(rows: Rows, labels: NDArray[np.int64], shrinkage: float = 0.3) -> Projection:

@@ -39,7 +39,7 @@ def extractor(
         kept = None
         if cache is not None:
             digest = hashlib.sha256(f"{network} {_sha256(network)} {pictures.shape} {device} 1\0".encode())
-            digest.update(np.ascontiguousarray(pictures))
+            digest.update(np.ascontiguousarray(pictures).data)
             kept = cache / f"features-{digest.hexdigest()}.npy"
             if kept.is_file():
                 loaded: NDArray[np.float32] = np.load(kept, allow_pickle=False)

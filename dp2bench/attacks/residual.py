@@ -64,9 +64,10 @@ class _Colours(RetrievalAttack):
         masks = split.clear.masks
         assert masks is not None
         pictures = split.view(version).pictures
-        return np.stack(
+        rows: Rows = np.stack(
             [banded_colours(p, m, self.bands) for p, m in zip(pictures, masks, strict=True)]
-        ) / np.float32(255)
+        )
+        return rows / np.float32(255)
 
 
 class Rim(_Colours):

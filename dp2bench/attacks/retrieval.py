@@ -25,16 +25,17 @@ ADAPTED = (
     Scenario("anonymized", "clear", "anonymized"),
 )
 """The two main scenarios of an attacker who learned from the method's output."""
+_SIDES: tuple[tuple[Version, Version], ...] = (
+    ("anonymized", "anonymized"),
+    ("clear", "anonymized"),
+    ("anonymized", "clear"),
+)
 GRID = (
     *ADAPTED,
     *(
         Scenario(train, query, gallery)
         for train in ("anonymized", "both", "clear")
-        for query, gallery in (
-            ("anonymized", "anonymized"),
-            ("clear", "anonymized"),
-            ("anonymized", "clear"),
-        )
+        for query, gallery in _SIDES
         if (train, gallery) != ("anonymized", "anonymized")
     ),
 )

@@ -111,13 +111,13 @@ class AttributeNetwork:
             torch.manual_seed(self.seed)
             self.hidden.train()
             for _ in range(epochs):
-                for rows in torch.from_numpy(draws.permutation(len(x))).split(64):
+                for rows in torch.from_numpy(draws.permutation(len(x))).split(64):  # type: ignore[no-untyped-call]
                     optimizer.zero_grad()
                     hidden = self.hidden(x[rows])
                     loss = torch.stack(
                         [F.cross_entropy(self.heads[a](hidden), labels[a][rows]) for a in VALUES]
                     ).sum()
-                    loss.backward()
+                    loss.backward()  # type: ignore[no-untyped-call]
                     optimizer.step()
         self.hidden.eval()
 
@@ -164,7 +164,7 @@ def as_batch(crops: Sequence[Any], template: str | None, size: tuple[int, int]) 
         images,
         masks,
         np.zeros_like(masks),
-        np.stack([crop.vertices for crop in sized]) if known else None,
+        np.stack([crop.vertices for crop in sized if crop.vertices is not None]) if known else None,
         (template if known else None,) * len(sized),
     )
 

@@ -161,7 +161,8 @@ def spherical_distance(x: Tensor, y: Tensor) -> Tensor:
     from torch.nn import functional as F
 
     x, y = F.normalize(x, dim=-1), F.normalize(y, dim=-1)
-    return (x - y).norm(dim=-1).div(2).arcsin().square() * 2
+    distance: Tensor = (x - y).norm(dim=-1).div(2).arcsin().square() * 2
+    return distance
 
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -240,7 +241,7 @@ def search(
             optimizer = torch.optim.AdamW(
                 [direction], lr=learning_rate, betas=BETAS, weight_decay=weight_decay
             )
-        loss(network(**arguments, styles=styles + direction)["img"]).sum().backward()
+        loss(network(**arguments, styles=styles + direction)["img"]).sum().backward()  # type: ignore[no-untyped-call]
         if index % accumulate == 0:
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

@@ -292,7 +292,8 @@ def _keypoint_guided(
     def select(people: People) -> Sequence[Inpainter | None]:
         if people.keypoints is None:
             return [None] * len(people)
-        return [one if known else None for known in (people.keypoints[:, :, 2] > 0).any(1).tolist()]
+        known = np.asarray((people.keypoints[:, :, 2] > 0).any(1))
+        return [one if has else None for has in known.tolist()]
 
     effective = {"generators": {"keypoint-guided": one.arguments()}, **_stitching(fallback, pending, feather)}
     declared = _declare(meta, [one], effective, pending)

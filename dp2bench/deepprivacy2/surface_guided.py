@@ -41,7 +41,7 @@ class SurfaceGuidedInpainter(GeneratorInpainter):
         super().__init__(*args, **settings)
 
     @property
-    def style_space(self) -> None:  # type: ignore[override]
+    def style_space(self) -> None:
         """None: a person's style is one for each vertex, no vector."""
 
     def _inputs(
@@ -277,7 +277,7 @@ def make(
         compile=compile,
     )
     seen = pipeline == "published" or pending == "visible"
-    arguments = {
+    arguments: dict[str, Any] = {
         "pipeline": pipeline,
         "generators": {"surface-guided": one.arguments()},
         "fallback": fallback,

@@ -104,7 +104,7 @@ def embed(image: Image, where: NDArray[np.bool_], key: str) -> Image:
     mark[~where[top : top + len(part), left : left + part.shape[1]]] = 0
     out = image.copy()
     out[top : top + len(part), left : left + part.shape[1]] = np.rint(part + mark[..., None]).clip(0, 255)
-    return out
+    return np.asarray(out, np.uint8)
 
 
 def find(image: Image, key: str, *, scales: Sequence[float] = SCALES) -> Finding:

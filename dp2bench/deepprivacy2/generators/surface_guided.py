@@ -71,7 +71,7 @@ class GuidedConv2d(EqualConv2d):
     Arguments as in `EqualConv2d`, without ``w_dim``.
     """
 
-    def forward(self, x: Tensor, gamma: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, gamma: Tensor | None = None) -> Tensor:  # type: ignore[override]
         """(B, in, H, W) and scales that broadcast to it, to (B, out, H', W')."""
         if gamma is not None:
             x = x * gamma.to(x.dtype)
@@ -213,7 +213,7 @@ class VertexMapping(nn.Module):
                 x = getattr(self, f"fc{i}")(x)
                 if i % 2:
                     x = skipped = (x + getattr(self, f"residual{i}")(skipped)) * SQRT_HALF
-            return x
+            return torch.as_tensor(x)
 
     def truncate(self, w: Tensor, ids: Tensor, psi: float) -> Tensor:
         """Interpolate each vertex's style (n, w_dim) from its mean: psi 0 gives everybody the mean."""
@@ -230,7 +230,8 @@ class VertexMapping(nn.Module):
     def estimate_average(self, *, n_samples: int = 200, seed: int = 0) -> Tensor:
         """Replace w_avg (n_vertices, w_dim) by each vertex's mean style over random z."""
         generator = np.random.Generator(np.random.PCG64(seed))
-        z_channels = self.fromZ0.weight.shape[1] if self.input_z else 1
+        first: Any = getattr(self, "fromZ0", None)
+        z_channels = int(first.weight.shape[1]) if self.input_z else 1
         total = torch.zeros_like(self.w_avg, dtype=torch.float64)
         for _ in range(n_samples if self.input_z else 1):
             z = torch.from_numpy(generator.standard_normal((1, z_channels), dtype=np.float32))
@@ -312,7 +313,7 @@ class SurfaceStyles(nn.Module):
         index = torch.empty(known.shape, dtype=torch.long, device=known.device)
         tables = []
         for i in range(len(known)):
-            ids, rows = given.vertices[i, 0][surface[i]].long().unique(return_inverse=True)
+            ids, rows = given.vertices[i, 0][surface[i]].long().unique(return_inverse=True)  # type: ignore[no-untyped-call]
             w = self.E_map(None if given.z is None else given.z[i : i + 1], ids)
             if update_average:
                 self.E_map.update_average(w, ids)

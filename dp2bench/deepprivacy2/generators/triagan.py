@@ -67,7 +67,7 @@ def draw_limbs(keypoints: NDArray[np.floating[Any]], height: int, width: int) ->
     points = np.concatenate((points, np.stack(middle)))
     known = points[:, 2] > 0
     known[NECK], known[PELVIS] = known[5] and known[6], known[11] and known[12]
-    places = np.rint(points[:, :2] * np.float32([width, height])).astype(int)
+    places = np.rint(points[:, :2] * np.array([width, height], np.float32)).astype(int)
     sheet = Image.new("L", (width, height))
     pen = ImageDraw.Draw(sheet)
     for first, second, category in LIMBS:
@@ -142,7 +142,8 @@ class PreActivatedConv2d(nn.Module):
         x = F.leaky_relu(torch.addcmul(shift, x, scale), LEAK)
         x = F.conv2d(x, self.weight * (self.weight_gain * math.sqrt(2) * self.gain), padding=1)
         x = x + self.bias.view(-1, 1, 1) * self.gain
-        return x + self.noise_const * self.noise_strength if self.has_noise else x
+        noise: Tensor = self.noise_const  # type: ignore[assignment]
+        return x + noise * self.noise_strength if self.has_noise else x
 
 
 class PreActivatedBlock(nn.Module):
@@ -323,8 +324,12 @@ class TriaGAN(InferenceMixin):
 
     def modulated_layers(self) -> list[PreActivatedConv2d]:
         """The modulated layers in order of execution."""
-        blocks = [block for level in reversed(self.encoder.layers) for block in level]
-        blocks += [*self.decoder.middle_blocks, *(block for level in self.decoder.layers for block in level)]
+        levels: list[Any] = [
+            *reversed(list(self.encoder.layers)),
+            self.decoder.middle_blocks,
+            *self.decoder.layers,
+        ]
+        blocks = [block for level in levels for block in level]
         return [layer for block in blocks for layer in (block.conv0, block.conv1)]
 
     def styles(self, w: Tensor) -> Tensor:
@@ -397,14 +402,16 @@ class TriaGAN(InferenceMixin):
             x: Tensor = self.from_rgb(self._arrange(self.inputs(condition, mask, keypoints, person)))
             features: list[Tensor] = []
             kernel = self.encoder.downsample.resample_filter
-            for level in reversed(self.encoder.layers):
+            down: list[Any] = list(self.encoder.layers)
+            up: list[Any] = list(self.decoder.layers)
+            for level in reversed(down):
                 x = x if not features else fir_filter(x, kernel, padding=1, stride=2)
                 for block in level:
                     x = block(x, next(pairs))
                 features.append(x)
             for block in self.decoder.middle_blocks:
                 x = block(x, next(pairs))
-            for i, level in enumerate(self.decoder.layers):
+            for i, level in enumerate(up):
                 if i > 0:
                     x = fir_upsample(x, kernel) + self.decoder.unet_layers[str(i)](features[-1 - i])
                 for block in level:

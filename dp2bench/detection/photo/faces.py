@@ -132,7 +132,7 @@ def _clipped(
     """Boxes within the picture; those outside go, or become NaN where every row has to stay (``keep``)."""
     limit = np.array([image.shape[1], image.shape[0]] * 2, np.float32)
     boxes = np.clip(boxes, 0, limit).astype(np.float32)
-    solid: NDArray[np.bool_] = (boxes[:, 2:] - boxes[:, :2] >= 1).all(1)
+    solid = np.asarray((boxes[:, 2:] - boxes[:, :2] >= 1).all(1), np.bool_)
     if keep:
         return np.where(solid[:, None], boxes, np.nan).astype(np.float32), scores
     return boxes[solid], scores[solid]
