@@ -10,7 +10,7 @@ from PIL import Image as PILImage
 
 from dp2bench.core.errors import DatasetError
 from dp2bench.datasets.cityscapes import Cityscapes
-from dp2bench.datasets.coco import FOLDERS, Coco, decode_mask
+from dp2bench.datasets.coco import FOLDERS, Coco
 from dp2bench.datasets.passersby import coco_builder
 from dp2bench.datasets.passersby.cityscapes import PassersbyCityscapes
 from dp2bench.datasets.passersby.cityscapes_builder import CityscapesBuilder
@@ -111,11 +111,12 @@ def test_pycocotools_scores_the_ground_truth_as_perfect(scenes):
 
 
 def test_the_json_and_the_exact_people_agree(scenes):
+    file = scenes.file("val")
     for sample in scenes.samples("val"):
         exact, drawn = scenes.people(sample), Coco.people(scenes, sample)
-        rows = scenes._people["val"][sample.labels["image_id"]]
+        rows = file.rows(file.by_id(sample.labels["image_id"]))
         for mask, row, points in zip(drawn.masks, rows, drawn.keypoints, strict=True):
-            if row["iscrowd"] or mask.sum() < 400:
+            if row.iscrowd or mask.sum() < 400:
                 continue
             overlap = (exact.masks & mask).sum((1, 2)) / (exact.masks | mask).sum((1, 2))
             # Polygons fill holes, e.g. between arm and body.
@@ -138,6 +139,8 @@ def test_the_plan_names_every_picture_once_and_a_chunk_shares_its_pool():
 
 
 def test_a_crowd_becomes_one_region():
+    from pycocotools import mask as mask_utils
+
     spec = CocoBuilder().plan("smoke")[0][1]
     view, _, crowd = coco_builder.render_sample(spec, CocoBuilder().pool(spec))
     assert len(view.people) > 3
@@ -147,7 +150,8 @@ def test_a_crowd_becomes_one_region():
     assert not [row for row in rows if row["category_id"] == 1 and not row["iscrowd"]]
     assert sum(crowds[0]["segmentation"]["counts"]) == coco_builder.WIDTH * coco_builder.HEIGHT
     assert sum(crowds[0]["segmentation"]["counts"][1::2]) == crowds[0]["area"]
-    region = decode_mask(crowds[0]["segmentation"], coco_builder.HEIGHT, coco_builder.WIDTH)
+    size = coco_builder.HEIGHT, coco_builder.WIDTH
+    region = mask_utils.decode(mask_utils.frPyObjects(crowds[0]["segmentation"], *size)).astype(bool)
     assert region[(view.things >= 0) & (view.things < 1000)].all()
 
 
