@@ -224,6 +224,12 @@ def template(
     weights: Annotated[
         Path | None, typer.Option("--weights", help="A CSE checkpoint that holds its embeddings; once.")
     ] = None,
+    symmetry: Annotated[
+        Path | None,
+        typer.Option(
+            help="DensePose's symmetry_smpl_27554.pkl: which vertex mirrors which, for flips; once."
+        ),
+    ] = None,
 ) -> None:
     """Show a surface template, or take its embeddings out of a checkpoint so that it is known from then on.
 
@@ -238,6 +244,12 @@ def template(
         from dp2bench.detection.rcnn.template import register_smpl
 
         register_smpl(weights)
+    if symmetry is not None:
+        if name != "smpl-27554":
+            raise Dp2benchError(f"The template {name!r} knows its sides.", "Leave out --symmetry.")
+        from dp2bench.detection.rcnn.template import add_symmetry
+
+        add_symmetry(symmetry)
     found = templates.get(name)
     mirrored = "known" if found.mirrored is not None else "unknown"
     typer.echo(

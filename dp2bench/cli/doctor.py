@@ -10,7 +10,7 @@ FURTHER: dict[str, dict[str, str]] = {
     },
     "image-quality": {
         "inception_weights": "a file you bring, for fid and kid",
-        "lpips_backbone": "a file you bring, and the extra lpips, for lpips",
+        "lpips_backbone": "lpips-alexnet (`dp2bench weights convert`), or a file you bring and the extra lpips, for lpips",
         "ppl_backbone": "a file you bring, and the extra lpips, for ppl",
     },
     "coco-keypoints": {

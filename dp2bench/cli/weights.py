@@ -31,7 +31,7 @@ def list_(
 
     from dp2bench.cli.terminal import tell
     from dp2bench.weights import catalogue as weights
-    from dp2bench.weights import embedded
+    from dp2bench.weights import embedded, packages
 
     console = Console()
     table = Table("name", "for", "trained on", "here", box=None, pad_edge=False)
@@ -39,8 +39,13 @@ def list_(
         table.add_row(name, told["use"], told["trained_on"], "embedded")
     for name, known in weights.catalogue().items():
         table.add_row(name, known.use, known.trained_on, "yes" if weights.installed(name) else "no")
+    for name, source in packages.sources().items():
+        if name not in embedded.manifest():
+            there = (weights.folder() / f"{name}.safetensors").is_file()
+            table.add_row(name, source.use, source.package, "yes" if there else "convert")
     console.print(table)
-    tell(console, f"\nfolder: {weights.folder()}")
+    console.print()
+    tell(console, f"folder: {weights.folder()}")
     if not places:
         return
     for name, known in weights.catalogue().items():

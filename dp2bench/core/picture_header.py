@@ -32,17 +32,31 @@ class PictureHeader(NamedTuple):
 
 
 def read_header(picture: Path | bytes) -> PictureHeader | None:
-    """The header of a picture's file, or of its content; None where that is no picture: whoever reads the pixels says why."""
+    """The header of a picture's file, or of its content.
+
+    None where that is no picture, or one of pages of several sizes: whoever reads the pixels knows more. Of pages that are turned in
+    several ways, one that is turned.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of its size: pixels are not decoded here
             file = io.BytesIO(picture) if isinstance(picture, bytes) else picture.open("rb")
             with file, PILImage.open(file) as opened:
-                width, height = opened.size
-                told = opened.format != "PNG" or _has_metadata(file)
-                value = opened.getexif().get(_ORIENTATION, 1) if told else 1
+                headers = {_header(opened, file)}
+                for page in range(1, getattr(opened, "n_frames", 1) if opened.format == "TIFF" else 1):
+                    opened.seek(page)
+                    headers.add(_header(opened, file))
     except Exception:  # noqa: BLE001 - decoders raise anything on damaged files
         return None
+    if len(headers) == 1:
+        return headers.pop()
+    return next((header for header in headers if header.orientation != 1), None)
+
+
+def _header(picture: PILImage.Image, file: BinaryIO) -> PictureHeader:
+    width, height = picture.size
+    told = picture.format != "PNG" or _has_metadata(file)
+    value = picture.getexif().get(_ORIENTATION, 1) if told else 1
     return PictureHeader(height, width, value if isinstance(value, int) and 1 <= value <= 8 else 1)
 
 

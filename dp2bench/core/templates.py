@@ -81,7 +81,8 @@ class Template:
     def mirror(self, vertices: NDArray[np.int32]) -> NDArray[np.int32]:
         """(..., w) vertex ids of the picture flipped left to right; sides are swapped where the template knows them.
 
-        Without ``mirrored`` ids keep their vertex, as the published training does for SMPL.
+        Without ``mirrored`` ids keep their vertex; the published training swaps them by a table of its own
+        (`detection.rcnn.template.add_symmetry`).
         """
         flipped: NDArray[np.int32] = vertices[..., ::-1]
         known = self.mirrored

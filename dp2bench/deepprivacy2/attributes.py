@@ -156,7 +156,7 @@ def as_batch(crops: Sequence[Any], template: str | None, size: tuple[int, int]) 
     from dp2bench.inpainting.crops import GREY
 
     sized = [resize(crop, size) for crop in crops]
-    masks = np.stack([crop.hole for crop in sized])
+    masks = np.stack([crop.mask for crop in sized])
     images = np.stack([crop.image for crop in sized])
     images[masks] = GREY
     known = all(crop.vertices is not None for crop in sized)
@@ -202,7 +202,8 @@ def find_directions(
             chosen = shown == k
             if int(chosen.sum()) < FEWEST or int((~chosen).sum()) < FEWEST:
                 continue
-            out[f"{attribute}={value}"] = table[chosen].mean(0) - table[~chosen].mean(0)
+            # Twice the difference, so that the usual strength of one half moves people from the others' mean to this one.
+            out[f"{attribute}={value}"] = 2 * (table[chosen].mean(0) - table[~chosen].mean(0))
     return out
 
 
@@ -224,6 +225,25 @@ def _made(
             z = sample_latents(seeds, network.z_channels).to(inpainter.device)
             table = network.styles(network.style_net(z)).cpu()
         yield inpainter.inpaint(taken(crops, rows), seeds=seeds), table
+
+
+def target_rates(
+    inpainter: GeneratorInpainter,
+    network: AttributeNetwork,
+    crops: CropBatch,
+    names: Sequence[str],
+    *,
+    seed: int = 0,
+) -> dict[str, float]:
+    """Share of people, as the network reads them, who show each ``attribute=value``, when each crop is filled once."""
+    seeds = [derive_seed(seed, "rate", i) for i in range(len(crops))]
+    read = network.probabilities(network.describe(inpainter.inpaint(crops, seeds=seeds)))
+    out = {}
+    for name in names:
+        attribute, _, value = name.partition("=")
+        shown = read[attribute].argmax(1) == VALUES[attribute].index(value)
+        out[name] = float(shown.float().mean())
+    return out
 
 
 def taken(crops: CropBatch, rows: Sequence[int]) -> CropBatch:

@@ -188,6 +188,12 @@ class ResumeLog:
         with writing(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
+    def withdraw(self) -> None:
+        """Leave nothing behind where nothing was written."""
+        if not self._lines and {p.name for p in self._folder.iterdir()} == {self.NAME}:
+            self._path.unlink()
+            self._folder.rmdir()
+
     def close(self) -> None:
         """The folder is whole."""
         self._path.unlink(missing_ok=True)
@@ -383,8 +389,13 @@ def anonymize_dataset(
         folder = out.with_name(f".{out.name}.partial")
         shutil.rmtree(folder, ignore_errors=True)
     pictures = anonymized_pictures(dataset, people, method, seed, counter, progress, journal, out)
-    with altering(method):
-        dataset.rewrite(folder, pictures)
+    try:
+        with altering(method):
+            dataset.rewrite(folder, pictures)
+    except Dp2benchError:
+        if journal is not None:
+            journal.withdraw()
+        raise
     if folder != out:
         if out.is_dir():  # empty, or it would have been refused
             out.rmdir()

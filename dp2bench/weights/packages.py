@@ -33,6 +33,7 @@ class Source:
         converter: ``module:function`` from that file's path to a state dict.
         licence: and whose.
         terms: what whoever converts them should know; empty where the licence says all.
+        use: one line, of weights that are not shipped.
         dtype: of the converted numbers.
 
     """
@@ -43,6 +44,7 @@ class Source:
     converter: str
     licence: str
     terms: str
+    use: str = ""
     dtype: Literal["float16", "float32"] = "float16"
 
 

@@ -111,7 +111,7 @@ def test_detect_edit_replay(tmp_path, photos, out):
     else:
         data = json.loads((tmp_path / out).read_text())
         del data["annotations"][0]["segmentation"]
-        data["annotations"][0]["bbox"] = [0, 0, 40, 60]
+        data["annotations"][0] |= {"bbox": [0, 0, 40, 60], "area": 2400}
         (tmp_path / out).write_text(json.dumps(data))
     run("anonymize", "in", "edited", "-m", "mask-out", "--detections", out, cwd=tmp_path)
     before, after = (np.asarray(Pillow.open(tmp_path / x / "a.png")).astype(int) for x in ("in", "edited"))
@@ -137,7 +137,7 @@ def test_a_bad_picture_is_left_out_and_said(tmp_path, photos):
         (["anonymize", "in", "a", "--out", "b", "-m", "blur"], "given twice"),
         (["anonymize", "in", "out", "-m", "blur", "--detections", "none.json"], "no detections at none.json"),
         (["anonymize", "in", "out", "-m", "blur", "-d", "oops"], "key=value"),
-        (["anonymize", "in", "out", "-m", "blur", "-d", "size=3"], "deepprivacy2"),
+        (["anonymize", "in", "out", "-m", "blur", "-d", "size=3"], "photo"),
         (["anonymize", "empty.mp4", "out.mp4", "-m", "blur"], "empty (0 bytes)"),
         (["anonymize", "text.mp4", "out.mp4", "-m", "blur"], "text.mp4 cannot be opened as a video"),
         (["anonymize", "text.mp4", "out.gif", "-m", "blur"], "ends in .mp4"),
@@ -301,5 +301,5 @@ def test_who_finds_the_people_where_nobody_says(tmp_path):
     done = run("anonymize", scene, "safe.png", "-m", "mask-out", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     said = " ".join(done.stdout.split())
-    assert "found by deepprivacy2" in said
+    assert "found by photo" in said
     assert "0 missed; 0 pictures without anybody found" in said

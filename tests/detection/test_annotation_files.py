@@ -16,6 +16,7 @@ from pycocotools import mask as rle
 from dp2bench.core.coco_file import CocoAnnotations
 from dp2bench.core.errors import AnnotationError, Dp2benchError
 from dp2bench.core.paths import check_distinct, twins
+from dp2bench.core.picture_header import read_header
 from dp2bench.core.picture_names import PictureNames
 from dp2bench.core.types import People, Sample
 from dp2bench.datasets.folder import Folder
@@ -286,6 +287,23 @@ def test_what_was_detected_in_turned_pictures_is_replayed(tmp_path, orientation,
             else contextlib.nullcontext()
         ):
             IdMasks(path=tmp_path / "masks").for_dataset(folder)
+
+
+def test_headers(tmp_path):
+    exif = Pillow.Exif()
+    exif[0x0112] = 6
+    picture = Pillow.fromarray(P["picture"]())
+    for suffix in ("png", "jpg", "webp", "tif"):
+        picture.save(tmp_path / f"a.{suffix}")
+        picture.save(tmp_path / f"b.{suffix}", exif=exif)
+        assert read_header(tmp_path / f"a.{suffix}") == (60, 80, 1)
+        assert read_header((tmp_path / f"b.{suffix}").read_bytes()) == (60, 80, 6)
+        assert read_header(tmp_path / f"b.{suffix}").upright == (80, 60)
+    picture.save(tmp_path / "c.tif", save_all=True, append_images=[picture.rotate(90, expand=True)])
+    assert read_header(tmp_path / "c.tif") is None
+    (tmp_path / "d.png").write_bytes((tmp_path / "a.png").read_bytes()[:40])
+    assert read_header(tmp_path / "d.png") in (None, (60, 80, 1))
+    assert read_header(tmp_path / "people.json") is None
 
 
 def test_which_category_was_taken_is_said(tmp_path):

@@ -184,3 +184,29 @@ def test_torch_and_safetensors_files(tmp_path):
         (tmp_path / name).write_bytes(b"nonsense")
         with pytest.raises(Dp2benchError, match=name):
             read_state(tmp_path / name)
+
+
+def test_which_vertices_mirror_which_comes_from_the_published_file(tmp_path, monkeypatch):
+    """The table is a pickle of an array; vertices without an exact partner keep their id, and other files are refused."""
+    import pickle
+
+    from dp2bench.core.templates import Template
+    from dp2bench.detection.rcnn import template
+
+    monkeypatch.setattr(template, "smpl_file", lambda: tmp_path / "smpl.npz")
+    Template(template.rcnn.TEMPLATE, np.zeros((6, 16), np.float32)).save(tmp_path / "smpl.npz")
+    table = tmp_path / "symmetry.pkl"
+    table.write_bytes(pickle.dumps({"vertex_transforms": np.array([1, 0, 2, 4, 3, 0])}))
+    made = template.add_symmetry(table)
+    assert made.mirrored.tolist() == [1, 0, 2, 4, 3, 5]
+    assert Template.read(tmp_path / "smpl.npz").mirror(np.array([[0, 3, -1]], np.int32)).tolist() == [
+        [-1, 4, 1]
+    ]
+    for wrong in (
+        {"vertex_transforms": np.arange(5)},
+        {"other": np.arange(6)},
+        {"vertex_transforms": np.full(6, 9)},
+    ):
+        table.write_bytes(pickle.dumps(wrong))
+        with pytest.raises(Dp2benchError, match="mirrors which"):
+            template.add_symmetry(table)
