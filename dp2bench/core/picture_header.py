@@ -11,6 +11,7 @@ from PIL import Image as PILImage
 
 from dp2bench.core.errors import AnnotationError
 
+_TIFF_WIDTH, _TIFF_HEIGHT = 0x0100, 0x0101
 _ORIENTATION = 0x0112
 _REMEDY = (
     "Turn the pixels and remove the tag (e.g. `mogrify -auto-orient`) if the annotations are of the picture as it is seen; "
@@ -55,6 +56,9 @@ def read_header(picture: Path | bytes) -> PictureHeader | None:
 
 def _header(picture: PILImage.Image, file: BinaryIO) -> PictureHeader:
     width, height = picture.size
+    if picture.format == "TIFF":  # Pillow turns its size already; these are the stored rows and columns
+        tags = picture.tag_v2  # type: ignore[attr-defined]
+        width, height = int(tags[_TIFF_WIDTH]), int(tags[_TIFF_HEIGHT])
     told = picture.format != "PNG" or _has_metadata(file)
     value = picture.getexif().get(_ORIENTATION, 1) if told else 1
     return PictureHeader(height, width, value if isinstance(value, int) and 1 <= value <= 8 else 1)
