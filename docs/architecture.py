@@ -34,7 +34,7 @@ ROOMS = {
 }
 ARROWS = {
     "core": set(),
-    "networks": {"core"},
+    "networks": {"core", "weights"},
     "weights": {"core"},
     "inpainting": {"core"},
     "metrics": {"core", "networks", "weights"},
@@ -51,7 +51,7 @@ ARROWS = {
 }
 """What each room may import, wherever the import stands."""
 ARROWS["tasks"] = {*ARROWS} - {"engine", "baselines", "reports", "suites"}
-ARROWS["api"] = {*ARROWS} - {"api"}
+ARROWS["api"] = {*ARROWS, "cli"} - {"api"}
 ARROWS["cli"] = {*ARROWS}
 LEVELS = (
     ("core",),

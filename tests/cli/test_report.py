@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
+import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from typer.testing import CliRunner
@@ -16,12 +18,10 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def write_many():
-    path = Path(__file__).parents[1] / "reports" / "synthetic.py"
-    module = importlib.util.module_from_spec(
-        spec := importlib.util.spec_from_file_location("synthetic", path)
-    )
-    spec.loader.exec_module(module)
-    return module.write_many
+    package = ModuleType("tests_of_reports")
+    package.__path__ = [str(Path(__file__).parents[1] / "reports")]
+    sys.modules[package.__name__] = package
+    return importlib.import_module("tests_of_reports.synthetic").write_many
 
 
 def test_formats_are_chosen_and_several_runs_compared(tmp_path, write_many):

@@ -9,7 +9,6 @@ from torchvision.models import detection
 
 from dp2bench.core.contracts import Detector
 from dp2bench.core.errors import Dp2benchError, PluginError
-from dp2bench.detection import checkpoints
 from dp2bench.detection import third_party as alternatives
 from dp2bench.detection.third_party import (
     Detectron2MaskRCNN,
@@ -45,7 +44,7 @@ def test_torchvisions_network_answers_as_torchvision_does(fake, monkeypatch):
         reference.roi_heads.box_predictor.cls_score.bias[1] += 4
         reference.roi_heads.mask_predictor.mask_fcn_logits.bias += 0.05
     reference.rpn._post_nms_top_n = reference.rpn._pre_nms_top_n = {"training": 60, "testing": 60}
-    monkeypatch.setattr(checkpoints, "read_state", lambda path: reference.state_dict())
+    monkeypatch.setattr(alternatives, "read_state", lambda path: reference.state_dict())
     detector = TorchvisionMaskRCNN(weights=fake, score_threshold=0.02, device="cpu")
     assert isinstance(detector, Detector)
     detector.network().transform.min_size, detector.network().transform.max_size = (160,), 240

@@ -209,7 +209,7 @@ def test_a_bridged_person_has_the_mask_of_both_ends_carried_along():
     assert got.track_ids.tolist() == [0]
     assert got.categories.tolist() == [Category.PERSON]
     assert got.scores.tolist() == [0]
-    with pytest.raises(ValueError, match="bridge"):
+    with pytest.raises(ValueError, match="max_gap"):
         track([], (1, 1), max_gap=-1)
 
 

@@ -15,7 +15,7 @@ from dp2bench.engine.store import Store
 PLUGINS = """
 import os, time
 from pathlib import Path
-from dp2bench.core.contracts import MethodMeta, TaskMeta
+from dp2bench.core.contracts import MethodMeta, Task, TaskMeta
 from dp2bench.core.results import Metric
 
 LOG = Path(__file__).with_name("log")
@@ -30,7 +30,9 @@ class Dying:
     def anonymize(self, image, people, *, seed):
         os._exit(3)
 
-class Timed:
+class Timed(Task):
+    meta = None
+    arguments = {}
     def __init__(self, alone=False):
         self.meta = TaskMeta("timed", "1", "cost", "s", ("market1501",), {"s": Metric(higher_is_better=False, unit="s")}, exclusive=alone)
         self.arguments = {"alone": alone}

@@ -122,7 +122,7 @@ def test_a_changed_line_of_an_own_module_is_another_key(outsider):
         ("detectors", "deepprivacy2", "dp2bench.networks.frozen_backbone"),
         ("detectors", "embedded-mask", "dp2bench.networks.efficientnet"),
         ("detectors", "with-keypoints", "dp2bench.core.boxes"),
-        ("detectors", "embedded-surface", "dp2bench.datasets.passersby.template"),  # made by name
+        ("detectors", "embedded-surface", "dp2bench.datasets.passersby.rendering.template"),  # made by name
         ("methods", "blur", "dp2bench.inpainting.stitching"),
         ("methods", "deepprivacy2", "dp2bench.deepprivacy2.generators.style_unet"),
         ("tasks", "market1501-reid", "dp2bench.attacks.reid"),

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dp2bench.core.contracts import ComponentMeta, MethodMeta
+from dp2bench.core.contracts import ComponentMeta, Detector, MethodMeta
 from dp2bench.core.images import write_image
 from dp2bench.core.types import Anonymized, People
 from dp2bench.datasets.market1501 import Market1501
@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "attacks"))
 from world import draw
 
 
-class _Masks:
+class _Masks(Detector):
     meta = ComponentMeta("drawn")
 
     def detect(self, images, samples):

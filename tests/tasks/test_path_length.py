@@ -102,11 +102,12 @@ def test_a_third_partys_generator_has_one(folder, told):
     context.method = lambda: InpaintingAnonymizer(ThirdPartys())
     (score,) = lengths(folder, context)
     space, expected = Ramp(), []
-    for name in context.units["length"]:
+    (lengths_of,) = context.units.values()
+    for name in lengths_of:
         seed = derive_seed(0, "path", name)
         start, end = (space.styles([derive_seed(seed, which)])[0].sum() for which in ("from", "to"))
         expected.append((100 * (end - start)) ** 2)
-    assert list(context.units["length"].values()) == pytest.approx(expected, rel=0.01)
+    assert list(lengths_of.values()) == pytest.approx(expected, rel=0.01)
     assert score.n == 12
 
 

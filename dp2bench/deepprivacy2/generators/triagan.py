@@ -142,8 +142,10 @@ class PreActivatedConv2d(nn.Module):
         x = F.leaky_relu(torch.addcmul(shift, x, scale), LEAK)
         x = F.conv2d(x, self.weight * (self.weight_gain * math.sqrt(2) * self.gain), padding=1)
         x = x + self.bias.view(-1, 1, 1) * self.gain
+        if not self.has_noise:
+            return x
         noise: Tensor = self.noise_const  # type: ignore[assignment]
-        return x + noise * self.noise_strength if self.has_noise else x
+        return x + noise * self.noise_strength
 
 
 class PreActivatedBlock(nn.Module):
