@@ -67,7 +67,7 @@ class _Colours(RetrievalAttack):
         rows: Rows = np.stack(
             [banded_colours(p, m, self.bands) for p, m in zip(pictures, masks, strict=True)]
         )
-        return rows / np.float32(255)
+        return np.asarray(rows / np.float32(255), np.float32)
 
 
 class Rim(_Colours):

@@ -205,6 +205,7 @@ def test_a_videos_detections_are_replayed_with_their_tracks(tmp_path, clip):
     assert json.loads((tmp_path / "safe.mp4.json").read_text())["anonymized"] == 40
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_video_and_on_again(tmp_path):
     pytest.importorskip("av")
     clips = runpy.run_path(str(Path(__file__).parents[1] / "datasets" / "clips.py"))
@@ -221,6 +222,7 @@ def test_ctrl_c_in_a_video_and_on_again(tmp_path):
     assert json.loads((tmp_path / "safe.mp4.json").read_text())["frames"] == 200
 
 
+@pytest.mark.slow
 def test_a_stopped_folder_goes_on(tmp_path):
     rng = np.random.default_rng(1)
     (tmp_path / "in" / "deep").mkdir(parents=True)

@@ -51,6 +51,7 @@ def test_every_folder_has_a_name_for_the_table(tmp_path, name, label):
     assert suite_of_folders(tmp_path, tmp_path / name).methods[1].label == label
 
 
+@pytest.mark.slow
 def test_folders_of_strange_names_are_evaluated(folders, tmp_path):
     clear, out = folders
     for name, label in (("out (1)+,", "out-1"), ("identity", "identity-anonymized")):

@@ -166,6 +166,7 @@ def test_one_pixel(tmp_path):
         assert read_image(tmp_path / f"1{suffix}").shape == (1, 1, 3)
 
 
+@pytest.mark.slow
 def test_20000_pixels_wide(tmp_path):
     for suffix in [".jpg", ".png"]:
         write_image(tmp_path / f"wide{suffix}", np.zeros((10_000, 20_000, 3), np.uint8))

@@ -69,6 +69,7 @@ def test_layout_and_names_are_those_of_market1501(dataset):
     )
 
 
+@pytest.mark.slow
 def test_the_size_is_that_of_the_dataset_at_the_root(dataset, tmp_path):
     assert PassersbyReID().size == "mini"
     given = PassersbyReID(root=dataset.root)

@@ -275,6 +275,7 @@ class _Few:
         return self.whole.read(sample)
 
 
+@pytest.mark.slow
 def test_a_killed_training_ends_in_the_same_weights(tmp_path):
     def stop(done, total):
         if done == 3:

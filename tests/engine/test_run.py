@@ -100,6 +100,7 @@ def test_a_suite_gives_a_result_for_every_cell(tiny_suite, tmp_path):
     assert result_bytes(tmp_path / "run") == result_bytes(tmp_path / "again")
 
 
+@pytest.mark.slow
 def test_what_no_task_reads_is_not_anonymized(tiny_suite, tmp_path):
     def folders(out: Path) -> set[str]:
         run = go(tiny_suite, out)
@@ -345,6 +346,7 @@ def test_killed_anywhere_the_run_goes_on_to_the_same_bytes(tiny_suite, tmp_path)
     assert resumed == reference
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_exit_code_and_message_for_a_failed_result(tiny_suite, tmp_path):
     text = tiny_suite.read_text().replace("epochs: 2", "epochs: 2, learning_rate: 1.0e+20")

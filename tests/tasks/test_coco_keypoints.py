@@ -143,6 +143,7 @@ def test_errors(tmp_path):
         _ = CocoKeypoints(predictions=str(tmp_path / "none.json")).arguments
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_a_file_of_predictions_through_the_command_line(coco, tmp_path):
     (tmp_path / "mine.json").write_text(json.dumps(perfect(coco)))

@@ -351,6 +351,7 @@ def test_a_diverging_training_stops_and_keeps_its_checkpoint(tmp_path):
     assert not (tmp_path / "run" / "generator.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_a_generator_learns_the_colour_of_its_surroundings(tmp_path):
     """The holes of these crops are green: after a few hundred crops so are the fillings."""
 
@@ -431,6 +432,7 @@ def environment() -> dict[str, str]:
     return os.environ | {"OMP_NUM_THREADS": "1", "COLUMNS": "200"}
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_two_processes_learn_what_one_learns(tmp_path):
     write_fdh(tmp_path / "fdh")
