@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp2bench.attacks.adaptive import ensemble_features
-from dp2bench.attacks.learning import Projection, Rows, centred, cosine_distances, discriminant
-from dp2bench.core.attacks import Attack, AttackMeta, Measurement, Split, Version, View
+from dp2bench.attacks.learning import Projection, Rows, cosine_distances, discriminant
+from dp2bench.core.attacks import Attack, AttackMeta, Measurement, Split, View
 from dp2bench.core.contracts import RunContext
 
 RARE = 0.01
@@ -37,7 +37,8 @@ class Swap(Attack):
 
     def fit(self, train: Split, context: RunContext) -> None:
         """Learn to tell people apart on clear pictures."""
-        rows = centred(ensemble_features(train, "clear"), train.clear.cameras)
+        # with the cameras' colours: a picture that was taken from another camera is itself under any name
+        rows = ensemble_features(train, "clear")
         known = train.clear.identities > 0
         self.project: Projection = discriminant(rows[known], train.clear.identities[known])
         self.train_rows: Rows = self.project(rows)
@@ -68,8 +69,8 @@ class Swap(Attack):
         ]
 
     def _seen(self, split: Split, view: View) -> Rows:
-        version: Version = "clear" if view is split.clear else "anonymized"
-        return self.project(centred(ensemble_features(split, version), view.cameras))
+        version = "clear" if view is split.clear else "anonymized"
+        return self.project(ensemble_features(split, version))
 
 
 def _nearest_other(
