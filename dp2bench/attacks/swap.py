@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dp2bench.attacks.adaptive import ensemble_features
 from dp2bench.attacks.learning import Projection, Rows, cosine_distances, discriminant
-from dp2bench.core.attacks import Attack, AttackMeta, Measurement, Split, View
+from dp2bench.core.attacks import Attack, AttackMeta, Measurement, Split, Version, View
 from dp2bench.core.contracts import RunContext
 
 RARE = 0.01
@@ -69,7 +69,7 @@ class Swap(Attack):
         ]
 
     def _seen(self, split: Split, view: View) -> Rows:
-        version = "clear" if view is split.clear else "anonymized"
+        version: Version = "clear" if view is split.clear else "anonymized"
         return self.project(ensemble_features(split, version))
 
 
