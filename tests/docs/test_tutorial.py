@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
 import subprocess
@@ -44,7 +43,7 @@ def test_the_tutorials_method_dataset_and_task_run_together(tmp_path):
     command = shlex.split(blocks("add-a-task.md", "console")[0])
     done = subprocess.run(
         [str(Path(sys.executable).with_name(command[0])), *command[1:]],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, timeout=300,
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     results = tmp_path / "dp2bench-runs" / "tutorial" / "results"
