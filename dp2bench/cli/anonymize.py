@@ -462,11 +462,17 @@ def _print_remarks(work: _Work, who: Detector) -> bool:
 
 
 def _nobody_found(work: _Work, people: int) -> bool:
-    """Whether annotations that name people found nobody, which is said."""
-    named = 0 if people else getattr(work.who, "people_named", 0)
-    if named:
-        work.say(f"the annotations name {named} people, and none of them here.", "nobody found:", "red")
-    return bool(named)
+    """Whether annotations found nobody at all, which is said: they may be of other pictures."""
+    named: int | None = getattr(work.who, "people_named", None)
+    if people or named is None:
+        return False
+    who = f"{named} people, and none of them here" if named else "nobody"
+    work.say(
+        f"the annotations name {who}. Check that they are of these pictures; a detector looks for itself (--detector).",
+        "nobody found:",
+        "red",
+    )
+    return True
 
 
 def _by_certainty(counter: CoverageCounter) -> str:
@@ -643,7 +649,7 @@ class _RecordingDetector:
     def __init__(self, detector: Detector, noted: list[Sample]) -> None:
         self._detector, self._noted = detector, noted
         self.meta: ComponentMeta = detector.meta
-        self.people_named = getattr(detector, "people_named", 0)
+        self.people_named = getattr(detector, "people_named", None)
 
     @property
     def uses_annotations(self) -> bool:

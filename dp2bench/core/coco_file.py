@@ -186,6 +186,10 @@ class CocoAnnotations:
         """The annotations of people in a picture, in the file's order."""
         return self._rows.get(image.id, ())
 
+    def annotated(self) -> list[ImageRow]:
+        """The pictures in which the file names somebody."""
+        return [self.by_id(number) for number in self._rows]
+
     def check(self, image: ImageRow, header: PictureHeader | None) -> None:
         """Whether the annotations of a picture fit it and each other; nothing is decoded.
 

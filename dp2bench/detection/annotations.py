@@ -14,6 +14,8 @@ class Annotations(Detector):
 
     meta = ComponentMeta(name="annotations")
     uses_annotations = True
+    people_named = 0
+    """How many people are known to be annotated, in whatever picture."""
 
     def __init__(self, dataset: Dataset | None = None) -> None:
         self.dataset = dataset

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from dp2bench.core.contracts import ComponentMeta, Dataset, Detector
 from dp2bench.core.errors import AnnotationError, DatasetError
 from dp2bench.core.picture_header import read_header
 from dp2bench.core.types import Image, People, Sample, SampleId
+
+_FRAME = re.compile(r"/\d{8}$")
 
 
 class CocoFile(Detector):
@@ -30,6 +33,8 @@ class CocoFile(Detector):
         crowds: whether a region of several people (``iscrowd``) counts, as one person.
 
     """
+
+    uses_annotations = True
 
     def __init__(
         self,
@@ -87,7 +92,9 @@ class CocoFile(Detector):
                 taken[entry.file_name] = sample.id
                 self.annotations.check(entry, read_header(sample.path))
                 people += len(self.annotations.rows(entry))
-        if self.people_named and taken and not people:
+        # Frames of a video within a folder are looked up later.
+        frames = any(_FRAME.search(entry.file_name) for entry in self.annotations.annotated())
+        if self.people_named and taken and not people and not frames:
             raise AnnotationError(
                 f"{self.path} names {self.people_named} people, and none of them in these {len(taken)} pictures.",
                 "Use the annotations of these pictures.",

@@ -171,6 +171,10 @@ class IdMasks(Detector):
 
     """
 
+    uses_annotations = True
+    people_named = 0
+    """How many people are known to be in masks, of whatever picture."""
+
     def __init__(self, *, path: str | Path | None = None, faces: bool = False) -> None:
         if path is None or not Path(path).expanduser().is_dir():
             raise DatasetError(

@@ -150,6 +150,21 @@ def test_a_box_under_a_pixel_is_missed(tmp_path):
     assert "a box smaller than a pixel" in said(done)
 
 
+@pytest.mark.parametrize("form", ["json", "masks"])
+def test_annotations_that_name_nobody_at_all(tmp_path, form):
+    """An export that lost its annotations looks like this."""
+    data = listed("a.png", "b.png")
+    data["annotations"] = []
+    detections(tmp_path, data)
+    (tmp_path / "masks").mkdir()
+    for name in ("a.png", "b.png"):
+        Pillow.fromarray(np.zeros(SIZE, np.uint8)).save(tmp_path / "masks" / name)
+    file = "people.json" if form == "json" else "masks"
+    done = run("anonymize", "in", "out", "-m", "mask-out", "--detections", file, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "nobody found: the annotations name nobody" in said(done)
+
+
 def test_which_category_was_taken_is_said(tmp_path):
     data = listed("a.png", "b.png")
     data["categories"] = [{"id": 1, "name": "Pedestrian"}]
