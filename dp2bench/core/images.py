@@ -74,6 +74,7 @@ _BY_NAME = {"TGA", "PCX"}
 
 _ORIENTATION = 0x0112
 _BITS_PER_SAMPLE, _NEW_SUBFILE_TYPE, _DNG_VERSION = 258, 254, 50706
+_PHOTOMETRIC, _COLOUR_MAP, _WHITE_IS_ZERO = 262, 320, 0
 _INTEROPERABILITY = 0xA005
 _DECODE_ERRORS = (
     OSError,
@@ -336,7 +337,8 @@ class PictureFile:
         if self.format == "DIB":
             self.format = "BMP"
         if self.format == "PNG" and getattr(self._picture, "default_image", False):
-            return list(range(1, count))  # the still picture for programs that know no animation
+            self.left_behind.append("previews")  # the still picture for programs that know no animation
+            return list(range(1, count))
         if self.format != "TIFF":
             return list(range(count))
         pages: list[int] = []
@@ -421,7 +423,11 @@ class PictureFile:
             return deep, profile if profile is not None and colour.space_of(profile) == "RGB" else None
         if picture.mode.startswith("I;16"):
             grey = np.asarray(picture).astype(np.uint16)
+            if self._tag(_PHOTOMETRIC) == _WHITE_IS_ZERO:  # Pillow turns 8 bits around, and not these
+                grey = 65535 - grey
             return np.repeat(grey[..., None], 3, axis=2), None
+        if (table := self._narrow_colour_map()) is not None:
+            return table[np.asarray(picture)], None
         if picture.mode in {"I", "F"}:
             raise PictureError(
                 f"The picture {self.name} holds 32-bit values, whose white is not defined.",
@@ -447,6 +453,17 @@ class PictureFile:
         rgb = picture if picture.mode == "RGB" else picture.convert("RGB")
         return np.array(rgb), profile if space == "RGB" else None
 
+    def _tag(self, number: int) -> Any:
+        """A tag of a TIFF; None where there is none."""
+        return getattr(self._picture, "tag_v2", {}).get(number)
+
+    def _narrow_colour_map(self) -> NDArray[np.uint8] | None:
+        """(N, 3) colours of a TIFF that counts them in 8 bits, where the format says 16 and Pillow would see black."""
+        colours = self._tag(_COLOUR_MAP) if self._picture.mode == "P" else None
+        if not colours or max(colours) > 255:
+            return None
+        return np.ascontiguousarray(np.array(colours, np.uint8).reshape(3, -1).T)
+
     def _deep(self) -> NDArray[np.uint16] | None:
         """(H, W, 3) uint16 of a PNG or TIFF of 16 bits a channel in colour, of which Pillow keeps only the high byte."""
         picture, encoded = self._picture, np.frombuffer(self._data, np.uint8)
@@ -455,7 +472,7 @@ class PictureFile:
         if picture.format == "PNG" and self._data[24] == 16 and self.pages == 1:
             deep = cv2.imdecode(encoded, flags)
         elif picture.format == "TIFF" and picture.mode in {"RGB", "RGBA", "RGBX"}:
-            bits: Any = getattr(picture, "tag_v2", {}).get(_BITS_PER_SAMPLE, ())
+            bits = self._tag(_BITS_PER_SAMPLE)
             if isinstance(bits, tuple) and set(bits) == {16}:
                 at = picture.tell()
                 ok, found = cv2.imdecodemulti(encoded, flags, range=(at, at + 1))

@@ -341,7 +341,7 @@ class Video:
             Fraction(stream.time_base),
             self._count(int(stream.frames or 0)),
             end,
-            1 / aspect if _quarter_turns(first) % 2 else aspect,
+            1 / aspect if _turn(first)[0] else aspect,
             tuple(a.codec_context.name for a in container.streams.audio),
             primaries if known else _BT709,
             transfer if known and transfer != _UNSPECIFIED else _BT709,
@@ -405,13 +405,14 @@ class Video:
                 f"{self.path} changes its size from {self._shape[1]}x{self._shape[0]} to {frame.width}x{frame.height} pixels.",
                 f"Make it of one size first: `ffmpeg -i {self.path.name} -s {self._shape[1]}x{self._shape[0]} even.mp4`.",
             )
-        turns = _quarter_turns(frame)
-        h, w = (self.info.height, self.info.width) if turns % 2 == 0 else (self.info.width, self.info.height)
+        turned, mirror_x, mirror_y = _turn(frame)
+        h, w = (self.info.width, self.info.height) if turned else (self.info.height, self.info.width)
         form = "rgb24" if self._dynamic is None else "rgb48le"
         rgb = frame.reformat(width=w, height=h, format=form, src_colorspace=self._matrix).to_ndarray()
         if self._dynamic is not None:
             rgb = colour.tone_mapped(rgb, *self._dynamic)
-        return np.ascontiguousarray(np.rot90(rgb, turns))
+        upright = rgb.swapaxes(0, 1) if turned else rgb
+        return np.ascontiguousarray(upright[:: -1 if mirror_y else 1, :: -1 if mirror_x else 1])
 
     def _broken(self, index: int, what: str) -> _BrokenError:
         if not index:
@@ -611,14 +612,18 @@ def _sound(container: Any, tracks: dict[int, Any], begin: float, until: float) -
         return
 
 
-def _quarter_turns(frame: Any) -> int:
-    """Counter-clockwise quarter turns that set a frame upright."""
-    return round(float(getattr(frame, "rotation", 0) or 0) / 90) % 4
+def _turn(frame: Any) -> tuple[bool, bool, bool]:
+    """What sets a frame upright, in this order: whether rows become columns, left right, and top bottom."""
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return False, False, False
+    a, b, _, c, d = np.frombuffer(bytes(matrix), "<i4", 5).tolist()  # x' = a x + c y, y' = b x + d y
+    turned = abs(b) + abs(c) > abs(a) + abs(d)
+    return (turned, c < 0, b < 0) if turned else (False, a < 0, d < 0)
 
 
 def _rotated_shape(frame: Any) -> tuple[int, int]:
-    upright = _quarter_turns(frame) % 2 == 0
-    return (frame.height, frame.width) if upright else (frame.width, frame.height)
+    return (frame.width, frame.height) if _turn(frame)[0] else (frame.height, frame.width)
 
 
 def _is_cover(stream: Any) -> bool:

@@ -158,7 +158,7 @@ class ResumeLog:
                 except ValueError:  # so was this one, when the machine lost its power
                     continue
                 self._lines[row["id"]] = row
-        elif folder.is_dir() and any(folder.iterdir()):
+        elif folder.is_dir() and any(not path.name.startswith(TEMPORARY) for path in folder.iterdir()):
             raise Dp2benchError(
                 f"The folder {folder} is not empty.",
                 "Choose a new folder, so that nothing of an earlier run is mixed in.",

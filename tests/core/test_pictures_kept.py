@@ -419,3 +419,41 @@ def test_raw_data_under_the_name_of_a_tiff():
     PILImage.fromarray(smooth()).save(out, "TIFF", tiffinfo={50706: b"\1\4\0\0"})
     with pytest.raises(PictureError, match="raw data of a camera"):
         decode_image(out.getvalue(), "a.tif")
+
+
+def test_tiffs_in_which_white_is_0(tmp_path):
+    """image-rs/image-tiff#297."""
+    tifffile = pytest.importorskip("tifffile")
+    ramp = np.linspace(0, 65535, 48 * 64).reshape(48, 64).astype(np.uint16)
+    for name, values in (("8.tif", (ramp >> 8).astype(np.uint8)), ("16.tif", ramp)):
+        tifffile.imwrite(tmp_path / name, values, photometric="miniswhite")
+        got = read_image(tmp_path / name)
+        assert (got[0, 0].tolist(), got[-1, -1].tolist()) == ([255] * 3, [0] * 3)
+        rewritten(tmp_path / name, tmp_path / f"b{name}")
+        assert np.abs(read_image(tmp_path / f"b{name}").astype(int) - got).max() <= 1
+
+
+def test_a_tiff_that_counts_its_palette_in_8_bits(tmp_path):
+    """python-pillow/Pillow#2157."""
+    tifffile = pytest.importorskip("tifffile")
+    values = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    palette = np.stack([np.arange(256), np.arange(256)[::-1], np.full(256, 9)])
+    for scale in (1, 257):
+        tifffile.imwrite(
+            tmp_path / "a.tif", values, photometric="palette", colormap=(palette * scale).astype(np.uint16)
+        )
+        got = read_image(tmp_path / "a.tif").reshape(256, 3)
+        assert np.abs(got.astype(int) - palette.T).max() <= 1
+
+
+def test_the_still_picture_of_an_animation_is_left_behind(tmp_path):
+    """python-pillow/Pillow#4243."""
+    frames = [PILImage.fromarray(np.roll(smooth(), 7 * i, 0)) for i in range(3)]
+    frames[0].save(
+        tmp_path / "a.png", save_all=True, append_images=frames[1:], default_image=True, duration=100
+    )
+    pages, lost = rewritten(tmp_path / "a.png", tmp_path / "b.png")
+    assert lost == ("previews",)
+    assert [
+        np.abs(p.image().astype(int) - np.asarray(f)).max() for p, f in zip(pages, frames[1:], strict=True)
+    ] == [0, 0]

@@ -223,6 +223,33 @@ def test_anamorphic_pixels_are_kept(tmp_path):
     assert after.info.aspect == Fraction(4, 3)
 
 
+@pytest.mark.parametrize(
+    ("matrix", "corner"),
+    [((-1, 0, 0, 1), "top right"), ((1, 0, 0, -1), "bottom left"), ((0, 1, 1, 0), "top left, turned")],
+)
+def test_mirrored_pictures_are_set_right(tmp_path, matrix, corner):
+    """FFMS/ffms2#317, mpv-player/mpv#16090: a front camera mirrors, and the angle alone does not say so."""
+    a, b, c, d = (65536 * v for v in matrix)
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as out:
+        stream = out.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 160, 96, "yuv420p"
+        stream.set_display_matrix([a, b, 0, c, d, 0, 0, 0, 1 << 30])
+        for i in range(3):
+            frame = av.VideoFrame.from_ndarray(picture(i), format="rgb24")
+            frame.pts = i
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode())
+    before, after = again(path, tmp_path / "b.mp4")
+    for video in (before, after):
+        image = next(iter(video)).image.astype(int)
+        assert image.shape == ((160, 96, 3) if "turned" in corner else (96, 160, 3))
+        y = -6 if "bottom" in corner else 6
+        x = -6 if "right" in corner else 6
+        assert image[y, x, 1] > 150
+        assert image[y, x, 0] < 110
+
+
 def test_a_part_of_a_video(tmp_path):
     source = make(tmp_path / "a.mp4", 60)
     whole = [f.image for f in Video(source)]
