@@ -16,8 +16,8 @@ def verify_mark(
 ) -> None:
     """Say whether pictures carry the watermark of a key (`dp2bench anonymize --watermark KEY`).
 
-    The mark is found after JPEG, resizing and cropping within limits, which docs/misuse.md gives; people of few pixels carry too
-    little of it. Exit code 1 when a picture has none.
+    On a large region the mark was found again after JPEG, halving and cropping. People of few pixels (about 90x200 and less) carry too
+    little of it, and its share of false alarms was not measured. Exit code 1 when a picture has none.
 
     For example: dp2bench verify-mark street.jpg --key "our own secret"
     """

@@ -5,8 +5,8 @@ coordinates and added inside what was replaced, stronger where the picture is bu
 by its local contrast, adds up cells of the tile's size over windows, and looks for the tile at every shift: the crop need not be
 known. Several sizes are tried: the scale need not be known. Without the key the mark is noise.
 
-Spread-spectrum watermarking: Cox et al., IEEE Trans. Image Processing 1997. Packages were tried first: `invisible-watermark`
-(DWT-DCT) loses its grid when a picture is cropped or resized, and `trustmark` needs weights from the network.
+Spread-spectrum watermarking: Cox et al., IEEE Trans. Image Processing 1997. Of the packages, `trustmark` needs weights
+from the network, and `invisible-watermark` keeps its bits on a grid that cropping and resizing move; neither was measured beside this.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ STRENGTH = 0.4
 WEAKEST, STRONGEST = 1.8, 5.0
 """Limits of the mark's deviation, in grey levels."""
 THRESHOLD = 7.5
-"""Deviations above the mean of all shifts from which a mark counts as found; see `benchmarks/watermark.py` for its false alarms."""
+"""Deviations above the mean of all shifts from which a mark counts as found. Its false alarms were not measured."""
 SCALES = (1.0, 0.5, 0.75, 2 / 3, 0.9, 0.8, 0.6, 1.25, 1.5, 2.0)
 """Sizes that are tried, as shares of the size in which the mark was made."""
 WINDOWS = ((2, 1), (2, 2), (3, 2), (4, 2), (4, 3), (6, 4), (8, 8))
