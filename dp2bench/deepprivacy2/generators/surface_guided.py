@@ -6,7 +6,8 @@ code, to a style of its own. A pixel takes the style of the vertex it shows, so 
 the published code maps all of them for each person.
 
 The paper's ablations are configurations of `SurfaceGuidedUNet`: ``style`` is ``none`` (A, B), ``surface`` (C, D, E),
-``stylegan``, ``spade``, ``clade`` or ``inade``. State dicts have the published keys.
+``stylegan``, ``spade``, ``clade`` or ``inade``. State dicts have the published keys; outputs
+equal the published ones but for ``inade``, whose formula was not found.
 """
 
 from __future__ import annotations
