@@ -112,6 +112,7 @@ def random_generators(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Pat
         "body": blind,
         "face": {**blind, "imsize": [64, 64]},
         "surface-guided": guided,
+        "keypoint-guided": {**catalogue()["triagan_fdh_im72"], "dim": 16},
     }
     paths = {}
     with torch.random.fork_rng():
