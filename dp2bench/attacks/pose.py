@@ -56,7 +56,12 @@ class Pose(RetrievalAttack):
         headline=False,
     )
     scenarios = (Scenario("anonymized", "anonymized", "anonymized"),)
-    shrinkage = 0.03  # few numbers, all of them told exactly
+    shrinkages = (
+        0.01,
+        0.03,
+        0.1,
+        0.3,
+    )  # few numbers, all of them told exactly: which is right is asked of train identities
 
     def describe(self, split: Split, version: Version) -> Rows:
         """See `RetrievalAttack.describe`."""

@@ -15,12 +15,13 @@ class What(str, Enum):
     tasks = "tasks"
     datasets = "datasets"
     detectors = "detectors"
+    attacks = "attacks"
     templates = "templates"
     suites = "suites"
 
 
 def list_(what: Annotated[What, typer.Argument(help="What to list.")]) -> None:
-    """List the methods, tasks, datasets, detectors, surface templates or suites that are installed."""
+    """List the methods, tasks, datasets, detectors, attacks, surface templates or suites that are installed."""
     from rich.console import Console
     from rich.markup import escape
     from rich.table import Table

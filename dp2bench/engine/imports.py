@@ -51,7 +51,7 @@ def closure(modules: Iterable[str], packages: Iterable[str]) -> set[str]:
 
     Plug-ins that a module makes by name (``registry.create("templates", ...)``) count: all that are registered of that kind.
     """
-    inside = tuple(packages)
+    inside = set(packages)
     found: set[str] = set()
     waiting = list(modules)
     while waiting:
@@ -62,7 +62,9 @@ def closure(modules: Iterable[str], packages: Iterable[str]) -> set[str]:
         waiting += _parents(module)
         waiting += [i.module for i in imports_of(module) if i.moment != "typing"]
         for kind in _kinds_made_by(module):
-            waiting += [registry.module_of(kind, name) for name in registry.names(kind)]
+            made = [registry.module_of(kind, name) for name in registry.names(kind)]
+            inside.update(name.partition(".")[0] for name in made)
+            waiting += made
     return found
 
 

@@ -14,12 +14,25 @@ from dp2bench.core.errors import DatasetError, SuiteError
 from dp2bench.core.provenance import package_versions
 from dp2bench.core.results import content_key
 from dp2bench.engine.folder_source import FolderSource
-from dp2bench.engine.imports import code_version
+from dp2bench.engine.imports import code_version, file_of
 from dp2bench.engine.step import Cell, Plan, Step, make_dataset, make_method
 from dp2bench.engine.suite import Component, MethodChoice, Suite, TaskChoice
 
 RUNNER = "dp2bench.engine.steps"
 """The module that carries steps out: its code is part of every step's key."""
+
+
+def _modules_named_in(arguments: Any) -> tuple[str, ...]:
+    """Modules of plug-ins that arguments name as ``package.module:Class``, however deep: a step may run them."""
+    if isinstance(arguments, str):
+        module, colon, attribute = arguments.partition(":")
+        named = bool(colon) and attribute.isidentifier() and all(p.isidentifier() for p in module.split("."))
+        return (module,) if named and file_of(module) is not None else ()
+    if isinstance(arguments, Mapping):
+        arguments = arguments.values()
+    elif not isinstance(arguments, (list, tuple)):
+        return ()
+    return tuple(module for value in arguments for module in _modules_named_in(value))
 
 
 @dataclass(frozen=True)
@@ -29,18 +42,19 @@ class _PlugIn:
     Attributes:
         component: name, arguments and label.
         made: the method, detector or task.
-        module: where its factory is defined.
+        modules: where its factory is defined, and whatever its arguments name as ``package.module:Class``.
 
     """
 
     component: Component
     made: Any
-    module: str
+    modules: tuple[str, ...]
 
     @staticmethod
     def make(kind: registry.Kind, component: Component) -> _PlugIn:
         made = registry.create(kind, component.name, component.arguments)
-        return _PlugIn(component, made, registry.module_of(kind, component.name))
+        named = _modules_named_in(component.arguments)
+        return _PlugIn(component, made, (registry.module_of(kind, component.name), *named))
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -66,10 +80,10 @@ class _Method(_PlugIn):
     @staticmethod
     def of(choice: MethodChoice) -> _Method:
         made = make_method(choice)
-        folder = isinstance(made, FolderSource)
-        return _Method(
-            choice, made, FolderSource.__module__ if folder else registry.module_of("methods", choice.name)
-        )
+        if isinstance(made, FolderSource):
+            return _Method(choice, made, (FolderSource.__module__,))
+        module = registry.module_of("methods", choice.name)
+        return _Method(choice, made, (module, *_modules_named_in(choice.arguments)))
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -135,7 +149,7 @@ class _Planner:
             {},
             {"splits": splits, "detector": detector.spec},
             {"splits": splits, "detector": detector.identity},
-            detector.module,
+            *detector.modules,
         )
 
     def anonymize(self, data: _Data, method: _Method, people: str, splits: Sequence[str], seed: int) -> str:
@@ -149,7 +163,7 @@ class _Planner:
             {"people": people},
             {"splits": splits, "method": method.spec, "seed": used},
             {"splits": splits, "method": method.identity, "seed": used},
-            method.module,
+            *method.modules,
         )
 
     def train(
@@ -173,7 +187,7 @@ class _Planner:
                 "seed": seed,
                 **self.hardware,
             },
-            task.module,
+            *task.modules,
         )
 
     def evaluate(
@@ -196,9 +210,9 @@ class _Planner:
                 "seed": seed,
                 **self.hardware,
             },
-            task.module,
-            method.module,
-            detector.module,
+            *task.modules,
+            *method.modules,
+            *detector.modules,
             exclusive=task.made.meta.exclusive,
         )
 

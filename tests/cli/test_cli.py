@@ -90,7 +90,7 @@ def test_help_imports_nothing_heavy(tmp_path):
     assert "HEAVY []" in done.stdout, done.stdout[-300:] + done.stderr
 
 
-@pytest.mark.parametrize("what", ["methods", "tasks", "datasets", "detectors", "suites"])
+@pytest.mark.parametrize("what", ["methods", "tasks", "datasets", "detectors", "attacks", "suites"])
 def test_list_shows_what_is_there(what):
     done = run("list", what)
     assert done.returncode == 0, done.stderr
@@ -101,6 +101,7 @@ def test_list_shows_what_is_there(what):
         "datasets": "passersby-reid",
         "detectors": "full-image",
         "suites": "mini",
+        "attacks": "silhouette",
     }
     assert expected[what] in done.stdout
 

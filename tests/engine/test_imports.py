@@ -133,6 +133,29 @@ def test_what_a_plug_in_runs_is_followed(kind, name, ran):
     assert ran in imports.closure([registry.module_of(kind, name)], ["dp2bench"])
 
 
+def test_a_plug_in_that_arguments_name_is_in_the_key(outsider):
+    named = {
+        "detector": "embedded-mask",
+        "parts": [{"use": "outsider.method:Painted"}, "C:\\\\x", "no.such:Thing"],
+    }
+    assert plan._modules_named_in(named) == ("outsider.method",)
+    before = imports.code_version(("dp2bench.detection.ensemble", "outsider.method"))
+    (outsider / "colour.py").write_text("VALUE = 91\n")
+    imports.code_version.cache_clear()
+    assert imports.code_version(("dp2bench.detection.ensemble", "outsider.method")) != before
+
+
+def test_attacks_of_third_parties_are_in_the_key_of_their_task(outsider, monkeypatch):
+    names, module_of = registry.names, registry.module_of
+    monkeypatch.setattr(registry, "names", lambda kind: names(kind) + ["mine"] * (kind == "attacks"))
+    monkeypatch.setattr(
+        registry,
+        "module_of",
+        lambda kind, name: "outsider.method" if name == "mine" else module_of(kind, name),
+    )
+    assert "outsider.colour" in imports.closure([module_of("tasks", "privacy-attacks")], ["dp2bench"])
+
+
 def test_a_baseline_does_not_depend_on_generators():
     covered = imports.closure([registry.module_of("methods", "blur"), plan.RUNNER], ["dp2bench"])
     assert not any(m.startswith(("dp2bench.deepprivacy2", "dp2bench.tasks")) for m in covered)
