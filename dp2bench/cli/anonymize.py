@@ -14,9 +14,8 @@ import typer
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from dp2bench.core.contracts import Anonymizer, ComponentMeta, Dataset, Detector
-    from dp2bench.core.seeds import Seed
-    from dp2bench.core.types import Anonymized, Image, People, Sample
+    from dp2bench.core.contracts import Anonymizer, Dataset, Detector
+    from dp2bench.core.types import Sample
     from dp2bench.datasets.folder import Folder
     from dp2bench.pipelines.anonymize import CoverageCounter, ResumeLog
     from dp2bench.pipelines.video import VideoOptions
@@ -340,8 +339,10 @@ def _pictures(work: _Work, opened: Dataset, source: Path, target: Path, settings
     doubtful = _print_remarks(work, who)
     how = work.how
     if work.preview is not None:
+        from dp2bench.cli.previews import Previewing, RecordingDetector
+
         shared: list[Sample] = []
-        who, how = _RecordingDetector(who, shared), _Previewing(how, shared, work.preview)
+        who, how = RecordingDetector(who, shared), Previewing(how, shared, work.preview)
     films = _Films()
     with TerminalObserver(work.console) as observer:
         try:
@@ -407,7 +408,9 @@ def _videos_of_folder(
         if journal is not None:
             journal.finish(f"video/{name}", source, report=report)
         if work.preview is not None:
-            _video_preview(work, source, made, work.preview / name)
+            from dp2bench.cli.previews import video_preview
+
+            video_preview(source, made, work.preview / name, work.options.selection)
     return films
 
 
@@ -453,17 +456,16 @@ def _told(work: _Work, counter: CoverageCounter, folder: Folder | None, films: _
 
 def _print_remarks(work: _Work, who: Detector) -> bool:
     """Say what annotations say of themselves: which category is people, and what is not as it should be; whether there is any of that."""
-    doubts: tuple[str, ...] = getattr(who, "doubts", ())
-    for remark in getattr(who, "remarks", ()):
+    for remark in who.remarks:
         work.say(remark)
-    for doubt in doubts:
+    for doubt in who.doubts:
         work.say(doubt, "check this:", "yellow")
-    return bool(doubts)
+    return bool(who.doubts)
 
 
 def _nobody_found(work: _Work, people: int) -> bool:
     """Whether annotations found nobody at all, which is said: they may be of other pictures."""
-    named: int | None = getattr(work.who, "people_named", None)
+    named = work.who.people_named
     if people or named is None:
         return False
     who = f"{named} people, and none of them here" if named else "nobody"
@@ -545,7 +547,9 @@ def _video(work: _Work, source: Path, target: Path) -> bool:
     if report["broken"]:
         work.say(f"What follows is not in {target}.")
     if work.preview is not None:
-        _video_preview(work, source, target, work.preview)
+        from dp2bench.cli.previews import video_preview
+
+        video_preview(source, target, work.preview, work.options.selection)
     return whole
 
 
@@ -624,58 +628,3 @@ def _camera(work: _Work, camera: Path, target: Path) -> bool:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(target.with_name(f".{target.name}.work"), ignore_errors=True)
-
-
-def _video_preview(work: _Work, source: Path, target: Path, folder: Path) -> None:
-    """Frames at even distances, before beside after."""
-    import numpy as np
-
-    from dp2bench.core.images import write_image
-    from dp2bench.datasets.video import Video
-    from dp2bench.detection.preview import bounded
-
-    before, after = Video(source, selection=work.options.selection), Video(target)
-    every = max(1, after.info.expected_frames // _SHOWN)
-    for b, a in zip(after, before, strict=False):  # the source may be broken after the last frame
-        if a.index % every == 0:
-            write_image(
-                folder / f"{a.index:08d}.jpg", np.concatenate((bounded(a.image), bounded(b.image)), 1)
-            )
-
-
-class _RecordingDetector:
-    """A detector that says which picture it was asked about last."""
-
-    def __init__(self, detector: Detector, noted: list[Sample]) -> None:
-        self._detector, self._noted = detector, noted
-        self.meta: ComponentMeta = detector.meta
-        self.people_named = getattr(detector, "people_named", None)
-
-    @property
-    def uses_annotations(self) -> bool:
-        return self._detector.uses_annotations
-
-    def for_dataset(self, dataset: Dataset) -> _RecordingDetector:
-        return _RecordingDetector(self._detector.for_dataset(dataset), self._noted)
-
-    def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
-        self._noted[:] = samples
-        return self._detector.detect(images, samples)
-
-
-class _Previewing:
-    """A method that also writes a picture of what it got and what it made of it."""
-
-    def __init__(self, method: Anonymizer, noted: list[Sample], folder: Path) -> None:
-        self._method, self._noted, self._folder = method, noted, folder
-        self.meta = method.meta
-
-    def anonymize(self, image: Image, people: People, *, seed: Seed) -> Anonymized:
-        from dp2bench.core.images import write_image
-        from dp2bench.detection.preview import before_and_after, preview_path
-
-        result = self._method.anonymize(image, people, seed=seed)
-        missed = {m.person: m.reason for m in result.missed}
-        shown = before_and_after(image, people, result.image, missed)
-        write_image(preview_path(self._folder, self._noted[-1].id), shown)
-        return result

@@ -267,6 +267,8 @@ class Detector(Protocol):
     """
 
     meta: ComponentMeta
+    people_named: int | None = None
+    """How many people annotations name, in whatever picture; None for who looks at pixels."""
 
     @abstractmethod
     def detect(self, images: Sequence[Image], samples: Sequence[Sample]) -> list[People]:
@@ -276,6 +278,16 @@ class Detector(Protocol):
     def uses_annotations(self) -> bool:
         """Whether people are looked up in a dataset's annotations, so that the time it takes says nothing."""
         return False
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What a user should know of the annotations, in sentences: which category was taken for people."""
+        return ()
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What a user should check in the annotations, in sentences; the command line then ends with exit code 1."""
+        return ()
 
     def for_dataset(self, dataset: Dataset) -> Detector:
         """The detector for one dataset. One that looks people up there returns another; the others stay as they are."""
@@ -422,6 +434,11 @@ class Dataset(ABC):
                 digest.update(name_bytes(f"{split}/{sample.id}\0"))
                 digest.update(hashlib.sha256(sample.path.read_bytes()).digest())
         return digest.hexdigest()
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What a user should check in the annotations, in sentences."""
+        return ()
 
     def people(self, sample: Sample) -> People | None:
         """The annotated people of a picture, or None where the dataset has no such annotation."""

@@ -23,8 +23,7 @@ class Annotations(Detector):
     @property
     def doubts(self) -> tuple[str, ...]:
         """What the dataset is not sure of."""
-        found: tuple[str, ...] = getattr(self.dataset, "doubts", ())
-        return found
+        return () if self.dataset is None else self.dataset.doubts
 
     def for_dataset(self, dataset: Dataset) -> Annotations:
         """The same detector for one dataset."""

@@ -69,12 +69,23 @@ class WithKeypoints(Detector):
 
     def __init__(self, detector: Detector, keypoints: Detector) -> None:
         self.detector, self.keypoints = detector, keypoints
+        self.people_named = detector.people_named
         metas = (detector.meta, keypoints.meta)
         self.meta = ComponentMeta(
             "with-keypoints",
             "+".join(["1", *(f"{m.name}:{m.revision}" for m in metas)]),
             tuple(w for m in metas for w in m.weights),
         )
+
+    @property
+    def remarks(self) -> tuple[str, ...]:
+        """What the parts say of their annotations."""
+        return self.detector.remarks + self.keypoints.remarks
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What should be checked in the annotations of the parts."""
+        return self.detector.doubts + self.keypoints.doubts
 
     @property
     def uses_annotations(self) -> bool:

@@ -292,7 +292,7 @@ def _anonymize_sample(
             "A method must keep size and type; `anonymize` has a defect.",
         )
     annotated = dataset.people(sample)
-    missed = [(m.person, m.reason) for m in _all_missed(image, result, found, method.meta.scope)]
+    missed = [(m.person, m.reason) for m in all_missed(image, result, found, method.meta.scope)]
     undetected = None if annotated is None else unfound_people(annotated, found)
     row = {"found": len(found), "missed": missed, "undetected": undetected, "scores": found.scores.tolist()}
     return _Page(result.image, row)
@@ -307,7 +307,7 @@ def _count(counter: CoverageCounter, split: str, sample: Sample, row: Mapping[st
         counter.undetected = (counter.undetected or 0) + row["undetected"]
 
 
-def _all_missed(image: Image, result: Anonymized, people: People, scope: Scope) -> list[Missed]:
+def all_missed(image: Image, result: Anonymized, people: People, scope: Scope) -> list[Missed]:
     """Whom the method says it left, and whoever looks as before whatever it says: coverage is measured, not believed."""
     said = {m.person: m for m in result.missed}
     seen = {m.person: m for m in unchanged_people(image, result.image, people, faces=scope == "face")}

@@ -11,7 +11,7 @@ from PIL import Image as PILImage
 from dp2bench.core.errors import DatasetError
 from dp2bench.datasets.cityscapes import Cityscapes
 from dp2bench.datasets.coco import FOLDERS, Coco
-from dp2bench.datasets.passersby import coco_builder
+from dp2bench.datasets.passersby import cityscapes_builder, coco_builder
 from dp2bench.datasets.passersby.cityscapes import PassersbyCityscapes
 from dp2bench.datasets.passersby.cityscapes_builder import CityscapesBuilder
 from dp2bench.datasets.passersby.coco import PassersbyCoco
@@ -20,6 +20,7 @@ from dp2bench.datasets.passersby.generation import truth
 from dp2bench.datasets.passersby.generation.chunks import split_columns
 from dp2bench.datasets.passersby.reid import PassersbyReID
 from dp2bench.datasets.passersby.rendering.body import SKIN_VERTICES
+from dp2bench.datasets.passersby.rendering.townscape import Label
 
 
 @pytest.fixture(autouse=True)
@@ -231,6 +232,20 @@ def test_the_four_files_of_gtfine_agree(streets):
             exact = [mask for box, mask in zip(b.boxes, b.masks, strict=True) if mask.sum() >= 16]
             assert len(exact) == len(a)
             np.testing.assert_array_equal(a.masks.any(0), np.any(exact, 0) if exact else a.masks.any(0))
+
+
+@pytest.mark.parametrize(("split", "number"), [("train", 11), ("val", 36)])
+def test_painting_the_polygons_in_turn_gives_the_labels_of_interlocked_things(split, number):
+    """A rider stands before and behind their bicycle, so that neither's polygon may simply be painted last."""
+    builder = CityscapesBuilder()
+    spec = next(s for chunk in builder.plan("mini") for s in chunk if (s.split, s.number) == (split, number))
+    view, _ = cityscapes_builder.render_sample(spec, builder.pool(spec))
+    assert Label.RIDER in view.labels
+    painted = np.zeros(view.labels.shape, np.uint8)
+    for thing in cityscapes_builder.polygons(view):
+        label = Label[thing["label"].removesuffix("group").upper().replace(" ", "_")]
+        cv2.fillPoly(painted, [np.array(thing["polygon"], np.int32)], int(label))
+    np.testing.assert_array_equal(painted, view.labels)
 
 
 def test_an_anonymised_copy_knows_its_people(scenes, streets, tmp_path):
