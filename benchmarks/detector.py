@@ -1,10 +1,12 @@
-"""What the embedded detector finds on rendered scenes: AP, recall by size, faces, and what people are found as.
+"""What a detector finds on rendered scenes: AP, recall by size, faces, what people are found as, and what of them is covered.
 
-Run: python benchmarks/detector.py [--weights FILE] [--dataset passersby-coco] [--size mini] [--pictures N] [--preview FOLDER]
+Run: python benchmarks/detector.py [--detector photo] [--option pose=heavy] [--weights FILE] [--dataset passersby-coco] [--size mini]
+     [--pictures N] [--preview FOLDER]
 
 AP is pycocotools' on the person class of the val split, crowds ignored; it needs passersby-coco. Everything else is of everybody
 in the pictures, members of crowds too, at the thresholds of the detector: a box counts as found from an overlap of 0.5, a face
-from 0.4. "Covered" is the share of people's pixels that lie in anybody's mask or face box: what is not may stay visible.
+from 0.4. "Covered" is the share of people's pixels that lie in anybody's mask or face box, and what `mask-out` replaces with it, which
+widens masks as every body method does: what is not covered may stay visible.
 """
 
 from __future__ import annotations
@@ -20,17 +22,23 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from dp2bench.core import registry, templates
 from dp2bench.core.images import write_image
+from dp2bench.core.seeds import Seed
 from dp2bench.core.types import Category, People
+from dp2bench.datasets.passersby.rendering.body import kit
 from dp2bench.detection.compact.networks import TEMPLATE
 from dp2bench.detection.ensemble import deepprivacy2
 from dp2bench.detection.preview import draw_people
 from dp2bench.metrics.coverage import SIZES, match, size_of
+
+AT_REST = kit().template
+"""(V, 3) metres of the body at rest: how far apart on it two vertices are."""
 
 
 def average_precision(
@@ -58,11 +66,12 @@ class CoverageCounter:
         self.found: Counter[str] = Counter()
         self.share: Counter[str] = Counter()
         self.faces = self.faces_found = self.faces_alone = self.nobody = self.detections = 0
-        self.pixels = self.covered = 0
+        self.pixels = self.covered = self.replaced = self.background = self.everything = 0
+        self.distances: list[NDArray[np.float64]] = []
         self.parts: Counter[bool] = Counter()
 
-    def add(self, truth: People, got: People) -> None:
-        """One picture."""
+    def add(self, truth: People, got: People, replaced: NDArray[np.bool_]) -> None:
+        """One picture, and the pixels that a body method replaces in it."""
         assert truth.masks is not None
         assert got.masks is not None
         persons = np.flatnonzero(got.categories != Category.FACE)
@@ -72,6 +81,9 @@ class CoverageCounter:
         everything = got.masks.any(0) if len(got) else np.zeros(truth.masks.shape[1:], bool)
         self.pixels += int(truth.masks.sum())
         self.covered += int((truth.masks & everything).sum())
+        self.replaced += int((truth.masks & replaced).sum())
+        self.background += int((replaced & ~truth.masks.any(0)).sum())
+        self.everything += int(replaced.sum())
         faces = np.full((len(got), 4), np.nan) if got.faces is None else got.faces
         seen = np.isfinite(faces).all(1)
         assert truth.faces is not None
@@ -110,12 +122,15 @@ class CoverageCounter:
         right_part = parts[left[both]] == parts[right[both]]
         self.parts[True] += int(right_part.sum())
         self.parts[False] += int((~right_part).sum())
+        self.distances.append(np.linalg.norm(AT_REST[left[both]] - AT_REST[right[both]], axis=1))
 
 
 def main() -> None:
     """Detect, score, print."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--detector", default="deepprivacy2")
+    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="of --detector")
+    parser.add_argument("--weights", type=Path, help="of the embedded detector")
     parser.add_argument("--dataset", default="passersby-coco")
     parser.add_argument("--size", default="mini")
     parser.add_argument("--split", default="val")
@@ -126,7 +141,15 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     dataset = registry.create("datasets", given.dataset, {"size": given.size})
     dataset.prepare()
-    detector = deepprivacy2(weights=given.weights)
+    embedded = given.detector == "deepprivacy2"
+    detector = (
+        deepprivacy2(weights=given.weights)
+        if embedded
+        else registry.create(
+            "detectors", given.detector, dict(option.split("=", 1) for option in given.option)
+        )
+    )
+    mask_out = registry.create("methods", "mask-out", {})
     counter, rows, ids = CoverageCounter(), [], []
     samples = dataset.samples(given.split)[: given.pictures]
     spent = 0.0
@@ -135,7 +158,7 @@ def main() -> None:
         start = time.perf_counter()
         got = detector.detect([image], [sample])[0]
         spent += time.perf_counter() - start
-        counter.add(dataset.people(sample), got)
+        counter.add(dataset.people(sample), got, mask_out.anonymize(image, got, seed=Seed(0)).changed)
         if given.preview is not None:
             write_image(given.preview / f"{Path(sample.id).name}.jpg", draw_people(image, got))
         if "image_id" not in sample.labels:
@@ -170,6 +193,8 @@ def main() -> None:
     total = sum(counter.people.values())
     print(f"{'recall':22} {_percent(sum(counter.found.values()), total)}")
     print(f"{'pixels covered':22} {_percent(counter.covered, counter.pixels)}")
+    print(f"{'· with what widens':22} {_percent(counter.replaced, counter.pixels)}")
+    print(f"{'· background in that':22} {_percent(counter.background, counter.everything)}")
     print(f"{'face recall':22} {_percent(counter.faces_found, counter.faces)}")
     print(
         f"faces without a face   {_percent(counter.faces_alone, counter.faces_alone + counter.faces_found)} of the boxes"
@@ -178,6 +203,10 @@ def main() -> None:
     print(
         f"surfaces: right part   {_percent(counter.parts[True], sum(counter.parts.values()))} of the pixels with a vertex"
     )
+    if counter.distances:
+        print(
+            f"surfaces: off by       {100 * np.median(np.concatenate(counter.distances)):6.1f} cm (median pixel)"
+        )
     for name in ("surface", "mask only", "face only", "missed"):
         print(f"share {name:16} {_percent(counter.share[name], total)}")
     print(f"seconds a picture      {spent / max(1, len(samples)):6.2f}")

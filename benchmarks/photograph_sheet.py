@@ -15,7 +15,7 @@ from skimage import data
 from dp2bench.core import registry
 from dp2bench.core.images import write_image
 from dp2bench.core.seeds import derive_seed
-from dp2bench.detection.export import overlay
+from dp2bench.detection.preview import draw_people
 
 METHODS = ("blur-face", "blur", "pixelate-16", "mask-out", "deepprivacy2-face", "deepprivacy2")
 
@@ -30,7 +30,7 @@ def titled(image: np.ndarray, text: str) -> np.ndarray:
 def main() -> None:
     image = data.astronaut()
     (people,) = registry.create("detectors", "photo", {}).detect([image], [None])
-    shown = [titled(image, "as it is"), titled(overlay(image, people), "photo (detector)")]
+    shown = [titled(image, "as it is"), titled(draw_people(image, people), "photo (detector)")]
     for name in METHODS:
         method = registry.create("methods", name, {})
         shown.append(titled(method.anonymize(image, people, seed=derive_seed(0, "astronaut")).image, name))

@@ -1,6 +1,6 @@
 """What a detector finds on photographs that registry packages and Debian carry: recall of people and faces, false ones, time.
 
-Run: python benchmarks/photographs.py FOLDER [--detector photo] [--preview FOLDER]
+Run: python benchmarks/photographs.py FOLDER [--detector photo] [--option pose=heavy] [--preview FOLDER]
 
 FOLDER holds the photographs of photographs.json beside this file, which says where each comes from and where people and faces are in it, as
 labelled by hand. What is not there is left out and said. Clear people are those whom anybody would point at; others (mostly hidden, or
@@ -22,7 +22,7 @@ from dp2bench.core import registry
 from dp2bench.core.boxes import box_iou
 from dp2bench.core.images import read_image, write_image
 from dp2bench.core.types import Category
-from dp2bench.detection.export import overlay
+from dp2bench.detection.preview import draw_people
 from dp2bench.metrics.coverage import match
 
 LABELS = Path(__file__).with_suffix(".json")
@@ -44,10 +44,13 @@ def main() -> None:
     )
     parser.add_argument("folder", type=Path)
     parser.add_argument("--detector", default="photo")
+    parser.add_argument("--option", action="append", default=[], metavar="KEY=VALUE", help="of the detector")
     parser.add_argument("--preview", type=Path)
     given = parser.parse_args()
     cv2.setNumThreads(1)
-    detector = registry.create("detectors", given.detector, {})
+    detector = registry.create(
+        "detectors", given.detector, dict(option.split("=", 1) for option in given.option)
+    )
     labels = json.loads(LABELS.read_text())
     counts = dict.fromkeys(
         (
@@ -101,7 +104,7 @@ def main() -> None:
         said = [f"missed {true[i].astype(int).tolist()}" for i in np.flatnonzero(clear & (partner < 0))]
         print(f"{name:26} {len(persons):3} found, {false} false {'; '.join(said)}")
         if given.preview:
-            write_image(given.preview / f"{Path(name).stem}.jpg", overlay(image, people))
+            write_image(given.preview / f"{Path(name).stem}.jpg", draw_people(image, people))
     for row in absent:
         print(f"not there: {row}")
     print(

@@ -16,20 +16,10 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from .program import run
+
 pytestmark = pytest.mark.e2e
 PROGRAM = str(Path(sys.executable).with_name("dp2bench"))
-
-
-def run(*arguments: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [PROGRAM, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=os.environ | {"COLUMNS": "80"},
-        timeout=300,
-        check=False,
-    )
 
 
 def picture(path: Path, size=(40, 60), **save) -> Path:

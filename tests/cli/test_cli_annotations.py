@@ -16,6 +16,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from .program import run
+
 pytestmark = pytest.mark.e2e
 PROGRAM = str(Path(sys.executable).with_name("dp2bench"))
 ENVIRONMENT = os.environ | {"COLUMNS": "80", "OMP_NUM_THREADS": "1"}
@@ -23,18 +25,6 @@ SIZE = (240, 320)
 PERSON = np.s_[40:200, 100:180]
 BICYCLE = np.s_[10:50, 10:50]
 SHARED = Path(__file__).parents[3] / "shared" / "trials" / "2026-11"
-
-
-def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [PROGRAM, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=ENVIRONMENT,
-        timeout=300,
-        check=False,
-    )
 
 
 def said(done: subprocess.CompletedProcess[str]) -> str:

@@ -18,21 +18,11 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from .program import run
+
 pytestmark = pytest.mark.e2e
 PROGRAM = str(Path(sys.executable).with_name("dp2bench"))
 ENVIRONMENT = os.environ | {"COLUMNS": "80", "OMP_NUM_THREADS": "1"}
-
-
-def run(*arguments: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [PROGRAM, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=ENVIRONMENT,
-        timeout=300,
-        check=False,
-    )
 
 
 def stopped(command: list[str], cwd: Path, far_enough: Callable[[], bool]) -> None:

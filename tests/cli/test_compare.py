@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
 
+from .program import run
+
 pytestmark = pytest.mark.e2e
 PROGRAM = str(Path(sys.executable).with_name("dp2bench"))
 SAMPLE = Path(__file__).resolve().parents[1] / "data" / "results" / "v1-with-task.json"
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [PROGRAM, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"COLUMNS": "80"},
-        timeout=120,
-    )
 
 
 def write(folder: Path, shift: float = 0.0) -> Path:

@@ -11,19 +11,15 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from . import program
+
 pytestmark = pytest.mark.e2e
 PROGRAM = str(Path(sys.executable).with_name("dp2bench"))
 SAMPLES = sorted((Path(__file__).resolve().parents[1] / "data" / "results").glob("*.json"))
 
 
 def run(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [PROGRAM, "history", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=os.environ | {"COLUMNS": "80"} | environment,
-        timeout=120,
-    )
+    return program.run("history", *arguments, **environment)
 
 
 def test_import_print_plot_export(tmp_path):

@@ -1,4 +1,4 @@
-"""Mask, landmarks and presence of one person in a square region: the landmark network of BlazePose, variant "heavy".
+"""Mask, landmarks and presence of one person in a square region: the landmark network of BlazePose, variants "full" and "heavy".
 
 Bazarevsky et al., arXiv 2006.10204; weights of Google's MediaPipe, Apache-2.0. Batch norms are folded into the convolutions.
 """
@@ -28,16 +28,56 @@ BODY = 33
 COCO = (0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28)
 """COCO's 17 keypoints among the landmarks."""
 
-_WIDTH, _LAST, _FUSED, _POSE = 24, 1632, 48, 288
-# Each stage halves the map: (expanded width, kernel, output width) of each block; the first block has stride 2.
-_STAGES: tuple[tuple[tuple[int, int, int], ...], ...] = (
-    ((96, 3, 32), (128, 3, 32), *((192, 3, 32),) * 2),
-    ((192, 5, 56), *((336, 5, 56),) * 3),
-    ((336, 3, 112), *((672, 3, 112),) * 5, (672, 5, 160), *((960, 5, 160),) * 5),
-    ((960, 5, 272), *((1632, 5, 272),) * 7),
-)
-# The pose is read from the fused map down: (inputs, outputs, blocks of stride 1, the backbone's map that is added).
-_DOWN = ((_FUSED, 96, 6, 2), (96, 192, 7, 3), (192, _POSE, 7, 4))
+_FUSED, _POSE = 48, 288
+
+
+class _Variant(NamedTuple):
+    """Widths of a variant.
+
+    Attributes:
+        first: width of the first map.
+        stages: each halves the map: (expanded width, kernel, output width) of each block; the first block has stride 2.
+        last: width of the last map.
+        down: how the pose is read from the fused map: (outputs, the backbone's map that is added) of each stage; it is read from
+            the last map where there is none.
+        blocks: blocks of stride 1 in each stage of the pose, those of ``down`` first.
+
+    """
+
+    first: int
+    stages: tuple[tuple[tuple[int, int, int], ...], ...]
+    last: int
+    down: tuple[tuple[int, int], ...]
+    blocks: tuple[int, ...]
+
+
+_VARIANTS = {
+    "full": _Variant(
+        16,
+        (
+            ((64, 3, 24), (144, 3, 24)),
+            ((144, 5, 32), (192, 5, 32)),
+            ((192, 3, 64), *((384, 3, 64),) * 2, (384, 5, 88), *((528, 5, 88),) * 2),
+            ((528, 5, 144), *((864, 5, 144),) * 3),
+        ),
+        864,
+        (),
+        (4, 5),
+    ),
+    "heavy": _Variant(
+        24,
+        (
+            ((96, 3, 32), (128, 3, 32), *((192, 3, 32),) * 2),
+            ((192, 5, 56), *((336, 5, 56),) * 3),
+            ((336, 3, 112), *((672, 3, 112),) * 5, (672, 5, 160), *((960, 5, 160),) * 5),
+            ((960, 5, 272), *((1632, 5, 272),) * 7),
+        ),
+        1632,
+        ((96, 2), (192, 3), (_POSE, 4)),
+        (6, 7, 7, 7, 7),
+    ),
+}
+VARIANTS = tuple(_VARIANTS)
 
 
 class _Conv(nn.Conv2d):
@@ -134,28 +174,34 @@ class Output(NamedTuple):
 
 
 class BlazePose(nn.Module):
-    """(B, 3, 256, 256) RGB in 0..1 -> `Output`."""
+    """(B, 3, 256, 256) RGB in 0..1 -> `Output`; ``variant`` is full or heavy."""
 
-    def __init__(self) -> None:
+    def __init__(self, variant: str = "full") -> None:
         super().__init__()
+        plan = _VARIANTS[variant]
         self.stem = _Conv(3, 24, 3, 2)
-        self.first = nn.Sequential(_depthwise(24), _Conv(24, _WIDTH, linear=True))
+        self.first = nn.Sequential(_depthwise(24), _Conv(24, plan.first, linear=True))
         self.stages = nn.ModuleList()
-        widths, inputs = [_WIDTH], _WIDTH
-        for blocks in _STAGES:
+        widths, inputs = [plan.first], plan.first
+        for blocks in plan.stages:
             stage = []
             for i, (expanded, kernel, outputs) in enumerate(blocks):
                 stage.append(_InvertedResidual(inputs, expanded, kernel, outputs, 2 if i == 0 else 1))
                 inputs = outputs
             self.stages.append(nn.Sequential(*stage))
             widths.append(inputs)
-        self.last = nn.Sequential(_Conv(inputs, _LAST), _depthwise(_LAST))
-        widths[-1] = _LAST
+        self.last = nn.Sequential(_Conv(inputs, plan.last), _depthwise(plan.last))
+        widths[-1] = plan.last
         self.laterals = nn.ModuleList(_Separable(widths[i], _FUSED) for i in (4, 3, 2, 1))
-        self.regression = nn.ModuleList(_residuals(i, o, n) for i, o, n, _ in _DOWN)
-        self.regression.extend((_residuals(_POSE, _POSE, 7), _residuals(_POSE, _POSE, 7)))
-        self.bridges = nn.ModuleList(_Separable(widths[level], o) for _, o, _, level in _DOWN)
-        self.mask_laterals = nn.ModuleList((_Separable(_WIDTH, 8), _Separable(_FUSED, 8)))
+        self.down = plan.down
+        added = plan.down or ((_POSE, 4),)
+        self.bridges = nn.ModuleList(_Separable(widths[level], outputs) for outputs, level in added)
+        pose = (_FUSED, *(outputs for outputs, _ in plan.down)) if plan.down else (_POSE,)
+        pose += (_POSE,) * (len(plan.blocks) + 1 - len(pose))
+        self.regression = nn.ModuleList(
+            _residuals(i, o, n) for i, o, n in zip(pose[:-1], pose[1:], plan.blocks, strict=True)
+        )
+        self.mask_laterals = nn.ModuleList((_Separable(plan.first, 8), _Separable(_FUSED, 8)))
         self.mask_blocks = nn.ModuleList(nn.Sequential(_Residual(8, 8), _Residual(8, 8)) for _ in range(2))
         self.heatmap = nn.Conv2d(_FUSED, LANDMARKS, 1)
         self.mask = nn.Conv2d(8, 1, 3, padding=1)
@@ -175,11 +221,11 @@ class BlazePose(nn.Module):
         y = F.interpolate(self.mask_laterals[1](fused), scale_factor=2, mode="bilinear")
         y = self.mask_blocks[0](y + self.mask_laterals[0](maps[0]))
         y = self.mask_blocks[1](F.interpolate(y, scale_factor=2, mode="bilinear"))
-        pose = fused
+        pose = fused if self.down else self.bridges[0](maps[4])
         for i, blocks in enumerate(self.regression):
             pose = blocks(pose)
-            if i < len(self.bridges):
-                pose = pose + self.bridges[i](maps[i + 2])
+            if i < len(self.down):
+                pose = pose + self.bridges[i](maps[self.down[i][1]])
         return Output(
             self.landmarks(pose).reshape(-1, LANDMARKS, 5),
             self.flag(pose).flatten(1).sigmoid(),
@@ -224,8 +270,17 @@ def face_box(points: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.array([middle - wide / 2, eyes[1] - 1.1 * unit, middle + wide / 2, mouth[1] + 0.9 * unit])
 
 
-def convert(manifest: Path) -> dict[str, Tensor]:
-    """The state dict of `BlazePose` from the package's TensorFlow.js graph."""
+def convert_full(manifest: Path) -> dict[str, Tensor]:
+    """The state dict of `BlazePose` "full" from the package's TensorFlow.js graph."""
+    return _convert(manifest, "full")
+
+
+def convert_heavy(manifest: Path) -> dict[str, Tensor]:
+    """The state dict of `BlazePose` "heavy" from the package's TensorFlow.js graph."""
+    return _convert(manifest, "heavy")
+
+
+def _convert(manifest: Path, variant: str) -> dict[str, Tensor]:
     raw = tfjs.read(manifest)
     prefix = "StatefulPartitionedCall/model/"
     heads = {
@@ -235,18 +290,11 @@ def convert(manifest: Path) -> dict[str, Tensor]:
         "flag": "conv_poseflag",
         "world": "convworld_3d",
     }
-    pose = (
-        "regression.0",
-        "bridges.0",
-        "regression.1",
-        "bridges.1",
-        "regression.2",
-        "bridges.2",
-        "regression.3",
-        "regression.4",
-    )
+    down = len(_VARIANTS[variant].down)
+    pose = [f"{part}.{i}" for i in range(down) for part in ("regression", "bridges")] or ["bridges.0"]
+    pose += [f"regression.{i}" for i in range(down, len(_VARIANTS[variant].blocks))]
     order = ("stem", "first", "stages", "last", "laterals", *pose, "mask_laterals", "mask_blocks")
-    layers = {name: m for name, m in BlazePose().named_modules() if isinstance(m, nn.Conv2d)}
+    layers = {name: m for name, m in BlazePose(variant).named_modules() if isinstance(m, nn.Conv2d)}
     body = [name for part in order for name in layers if name == part or name.startswith(part + ".")]
     out: dict[str, Tensor] = {}
     counts = {"depthwise_conv2d": 0, "conv2d": 0}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -18,9 +18,9 @@ from dp2bench.detection.photo.faces import FaceFinder
 from dp2bench.detection.photo.masks import mask_of
 from dp2bench.detection.photo.networks import BoxNetwork, Pose, PoseNetwork
 from dp2bench.detection.photo.surfaces import surface_of
-from dp2bench.weights import embedded
+from dp2bench.weights import embedded, packages
 
-BOX_WEIGHTS, POSE_WEIGHTS = "nanodet-g", "blazepose-heavy"
+BOX_WEIGHTS, POSE_WEIGHTS = "nanodet-g", "blazepose-full"
 PRESENT = 0.5
 """Flag of the pose network from which a person is there."""
 _SMALL, _WIDE = 64, 2
@@ -44,6 +44,8 @@ class PhotoDetector(Detector):
         certain_score: above it, a box is a person whatever the pose network says.
         careful: also covers the box of everything doubtful, down to a score of 0.15; more of the background goes, and fewer people stay.
         face_score: faces of nobody's body score higher.
+        pose: the pose network's variant. ``full`` comes with the package; ``heavy`` takes twice the time, and `dp2bench weights convert
+            blazepose-heavy` brings it.
         surfaces: whether the body is fitted to the pose, so that generators know which pixel shows which part of it.
         device: torch device; None takes a GPU if there is one.
 
@@ -56,6 +58,7 @@ class PhotoDetector(Detector):
         certain_score: float = 0.45,
         careful: bool = False,
         face_score: float = 0.55,
+        pose: Literal["full", "heavy"] = "full",
         surfaces: bool = True,
         device: str | None = None,
     ) -> None:
@@ -65,14 +68,15 @@ class PhotoDetector(Detector):
             )
         self.certain_score, self.careful, self.surfaces = certain_score, careful, surfaces
         where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-        weights = []
-        for name in (BOX_WEIGHTS, POSE_WEIGHTS):
-            embedded.verify(name)
-            weights.append(checkpoints.describe(embedded.path(name), "Apache-2.0"))
-        self.boxes = BoxNetwork(
-            embedded.path(BOX_WEIGHTS), where, min(person_score, 0.15) if careful else person_score
-        )
-        self.poses = PoseNetwork(embedded.path(POSE_WEIGHTS), where)
+        box_file, pose_file = embedded.path(BOX_WEIGHTS), embedded.path(POSE_WEIGHTS)
+        embedded.verify(BOX_WEIGHTS)
+        if pose == "heavy":
+            pose_file = packages.installed("blazepose-heavy")
+        else:
+            embedded.verify(POSE_WEIGHTS)
+        weights = [checkpoints.describe(file, "Apache-2.0") for file in (box_file, pose_file)]
+        self.boxes = BoxNetwork(box_file, where, min(person_score, 0.15) if careful else person_score)
+        self.poses = PoseNetwork(pose, pose_file, where)
         self.faces = FaceFinder(face_score, where)
         self.meta = ComponentMeta(
             "photo", "1-careful" if careful else "1", (*weights, *self.faces.meta.weights)
@@ -87,6 +91,8 @@ class PhotoDetector(Detector):
         size = (image.shape[0], image.shape[1])
         boxes, scores = self.boxes(image)
         poses = self.poses(image, boxes)
+        sure = int((scores > self.certain_score).sum())  # best first
+        poses[sure:] = self.poses.look_again(image, boxes[sure:], poses[sure:])
         judged = judge(boxes, scores, poses, self.certain_score)
         who = np.flatnonzero(judged.person | self.careful)
         who = who[np.argsort(-judged.scores[who], kind="stable")]
