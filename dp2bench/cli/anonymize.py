@@ -406,7 +406,7 @@ def _videos_of_folder(
             continue
         films.reports.append(report)
         if journal is not None:
-            journal.finish(f"video/{name}", source, report=report)
+            journal.finish(f"video/{name}", source, made, report=report)
         if work.preview is not None:
             from dp2bench.cli.previews import video_preview
 

@@ -218,8 +218,8 @@ class CocoAnnotations:
     def people(self, image: ImageRow, size: tuple[int, int]) -> People:
         """The people of a picture of (H, W) pixels, in the file's order.
 
-        Where a mask and its box overlap by less than half, or the mask has not the ``area`` that is stated, both count: nobody knows
-        which of them is right.
+        Where the box around a mask is not the stated one, or the mask has not the ``area`` that is stated, mask and box both count: nobody
+        knows which of them is right.
 
         Raises:
             AnnotationError: names file, picture and annotation.

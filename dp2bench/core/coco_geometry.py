@@ -13,6 +13,9 @@ from dp2bench.core.types import fill_boxes
 
 _LONGEST_OUTLINE = 2000
 """Times the sum of the picture's sides: a polygon that is longer is no outline, and would fill the memory."""
+_SAME_BOX = 0.8
+"""Intersection over union from which on the box around a mask and the stated box are one: a single corner of a polygon that is wrong
+can leave half of a person bare."""
 
 
 def check_row(row: AnnotationRow, size: tuple[int, int], where: str) -> None:
@@ -156,7 +159,7 @@ def _agree(row: AnnotationRow, pixels: int, extent: Corners) -> bool:
     # Some write the box's area, which says nothing of the mask.
     stated = None if row.area is None or abs(row.area - w * h) <= 0.01 * w * h + 1 else row.area
     same_area = stated is None or abs(stated - pixels) <= 0.25 * max(stated, pixels) + 16
-    return same_area and _slack_iou(extent, row.corners) >= 0.5
+    return same_area and _slack_iou(extent, row.corners) >= _SAME_BOX
 
 
 def _extent(row: AnnotationRow, size: tuple[int, int], where: str) -> Corners | None:

@@ -59,6 +59,10 @@ _NO_SPACE = ("no space is left", "Free space on that disk, or choose another fol
 _DISK_PROBLEMS = {
     errno.ENOSPC: _NO_SPACE,
     errno.EDQUOT: _NO_SPACE,
+    errno.EFBIG: (
+        "it would be larger than the file system or a limit of this machine allows",
+        "Choose a folder on another file system (FAT32 holds no file of 4 GB), or raise the limit (`ulimit -f`).",
+    ),
     errno.EACCES: _NO_PERMISSION,
     errno.EPERM: _NO_PERMISSION,
     errno.EROFS: ("the file system is read-only", "Choose a folder on another file system."),

@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 import struct
 import threading
-import uuid
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +22,8 @@ from PIL import Image as PILImage
 from PIL import UnidentifiedImageError, features
 
 from dp2bench.core import altered, animations, colour
-from dp2bench.core.errors import Dp2benchError, PictureError, writing
+from dp2bench.core.errors import Dp2benchError, PictureError
+from dp2bench.core.files import write_bytes
 from dp2bench.core.types import Image
 
 MAX_PIXELS = 400_000_000
@@ -598,7 +598,8 @@ def write_image(path: str | Path, image: Image, *, quality: int = 95) -> None:
             f"The picture {path} cannot be written: no known format ends in {path.suffix!r}.",
             f"Use one of {', '.join(FORMATS)}.",
         )
-    write_bytes(path, _encoded(path, _Written([Pixels(image)], picture_format, quality)))
+    data = _encoded(path, _Written([Pixels(image)], picture_format, quality))
+    write_bytes(path, data, f"The picture {path}")
 
 
 def rewrite_pages(file: PictureFile, target: Path, images: Sequence[Image]) -> tuple[str, ...]:
@@ -636,7 +637,8 @@ def rewrite_pages(file: PictureFile, target: Path, images: Sequence[Image]) -> t
             pixels = replace(pixels, values=image, profile=None)
             lost.append("16 bits")
         pages.append(pixels.replaced(image))
-    write_bytes(target, _encoded(target, _Written(pages, picture_format, loop=file.loop)))
+    data = _encoded(target, _Written(pages, picture_format, loop=file.loop))
+    write_bytes(target, data, f"The picture {target}")
     return tuple(dict.fromkeys((*lost, *file.left_behind)))
 
 
@@ -780,26 +782,3 @@ def _deep_tiff(pages: Sequence[Pixels]) -> bytes:
         link = len(out) + len(table)
         out += table + bytes(4)
     return bytes(out)
-
-
-TEMPORARY = ".dp2b"
-"""How the names of files that are being written begin; what a killed run leaves of them can be deleted."""
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a whole file: a reader sees the old one or the new one, never a part. Missing folders are made.
-
-    Raises:
-        Dp2benchError: it cannot be written; the old file is then still there.
-
-    """
-    # As long as the shortest hidden name gets: the temporary name is never the one that is too long.
-    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex[:8]}"
-    with writing(f"The picture {path}"):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            temporary.write_bytes(data)
-            temporary.replace(path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise

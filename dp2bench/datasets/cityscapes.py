@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import re
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,6 +16,7 @@ from pydantic import BaseModel, Field, FiniteFloat, ValidationError
 
 from dp2bench.core.contracts import Dataset, DatasetMeta
 from dp2bench.core.errors import AnnotationError, DatasetError
+from dp2bench.core.files import link_or_copy
 from dp2bench.core.images import is_picture_name, write_image
 from dp2bench.core.picture_header import check_upright, read_header
 from dp2bench.core.types import Image, People, Sample, SampleId
@@ -257,7 +255,7 @@ class Cityscapes(Dataset):
             for kind in GROUND_TRUTH:
                 source = self.ground_truth(known[split][sample_id], kind)
                 if source.is_file():
-                    _link(source, out / source.relative_to(self.labels.parent))
+                    link_or_copy(source, out / source.relative_to(self.labels.parent))
             handed[split].add(sample_id)
         copy = self.open(out)
         for split in SPLITS:
@@ -367,15 +365,6 @@ def _solid(mask: NDArray[np.bool_], side: int) -> NDArray[np.intp]:
     if not cv2.countNonZero(eroded):  # many times as fast as looking where
         return np.zeros((0, 2), np.intp)
     return np.argwhere(eroded)
-
-
-def _link(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    target.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):
-        os.link(source, target)
-        return
-    shutil.copyfile(source, target)
 
 
 def _sample(path: Path, folder: Path) -> Sample:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -14,6 +13,7 @@ from dp2bench.core.coco_file import CocoAnnotations, people_per_image
 from dp2bench.core.coco_schema import ImageRow
 from dp2bench.core.contracts import Dataset, DatasetMeta
 from dp2bench.core.errors import AnnotationError, DatasetError
+from dp2bench.core.files import copy_file
 from dp2bench.core.images import is_picture_name, write_image
 from dp2bench.core.picture_header import read_header
 from dp2bench.core.picture_names import PictureNames
@@ -272,7 +272,7 @@ class Coco(Dataset):
             for kind in ("person_keypoints", "instances"):
                 source = self._json(kind, split)
                 if source.is_file():
-                    shutil.copyfile(source, out / "annotations" / source.name)
+                    copy_file(source, out / "annotations" / source.name)
         for split, sample_id, image in images:
             if split not in known:
                 known[split] = {sample.id for sample in self.samples(split)}

@@ -10,6 +10,7 @@ Row i belongs to the picture with the i-th smallest number. Landmarks are nose, 
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -20,10 +21,12 @@ from numpy.typing import NDArray
 
 from dp2bench.core.contracts import Dataset, DatasetMeta
 from dp2bench.core.errors import AnnotationError, DatasetError
+from dp2bench.core.files import write_bytes
 from dp2bench.core.images import write_image
 from dp2bench.core.picture_header import check_upright, read_header
 from dp2bench.core.types import Category, Image, People, Sample, SampleId
 from dp2bench.datasets.crops import Crop, CropDataset, Crops, relative_keypoints
+from dp2bench.datasets.shards import npy
 
 SPLITS = ("train", "val")
 LANDMARKS = 7
@@ -106,7 +109,8 @@ class FDF256(CropDataset):
                     f"{folder} holds {n} pictures, boxes of shape {boxes.shape} and landmarks of shape {landmarks.shape}.",
                     f"There must be one row a picture. {_GET_IT}",
                 )
-            bad = ~np.isfinite(boxes).all(1) | (boxes[:, 2:] - boxes[:, :2] < 1).any(1)
+            with np.errstate(invalid="ignore"):
+                bad = ~np.isfinite(boxes).all(1) | (boxes[:, 2:] - boxes[:, :2] < 1).any(1)
             bad |= (boxes[:, 2:] < 1).any(1) | (boxes[:, :2] > self.resolution - 1).any(1)
             if bad.any():
                 i = int(np.flatnonzero(bad)[0])
@@ -254,15 +258,16 @@ def read_boxes(path: Path) -> NDArray[np.float32]:
 def write_arrays(folder: Path, boxes_name: str, boxes: NDArray[Any], landmarks: NDArray[Any]) -> None:
     """The two files beside a split's pictures: (n, 4) boxes as whole pixels, (n, 7, 2) landmarks."""
     path = folder / boxes_name
-    path.parent.mkdir(parents=True, exist_ok=True)
     whole = np.asarray(boxes).astype(np.int64)
     if path.suffix == ".torch":
         import torch
 
-        torch.save(torch.from_numpy(whole), path)
+        out = io.BytesIO()
+        torch.save(torch.from_numpy(whole), out)
+        write_bytes(path, out.getvalue())
     else:
-        np.save(path, whole, allow_pickle=False)
-    np.save(folder / "landmarks.npy", np.asarray(landmarks, np.float32), allow_pickle=False)
+        write_bytes(path, npy(whole))
+    write_bytes(folder / "landmarks.npy", npy(np.asarray(landmarks, np.float32)))
 
 
 def _load(path: Path) -> NDArray[np.float32]:

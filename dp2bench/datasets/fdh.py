@@ -26,6 +26,7 @@ from PIL import Image as PILImage
 
 from dp2bench.core.contracts import Dataset, DatasetMeta
 from dp2bench.core.errors import AnnotationError, DatasetError
+from dp2bench.core.files import write_bytes
 from dp2bench.core.images import decode_image
 from dp2bench.core.picture_header import check_upright, read_header
 from dp2bench.core.types import Image, People, Sample, SampleId, SurfaceMap
@@ -147,7 +148,7 @@ class FDH(CropDataset):
                     e: png(image) if e.lower() == "image.png" else m for e, m in shards.members(place).items()
                 }
                 archives.write(out / split / shards.file(place).name, sample_id, members)
-        (out / TEMPLATE_FILE).write_text(self.template)
+        write_bytes(out / TEMPLATE_FILE, self.template.encode())
         return self.open(out)
 
     def open(self, root: Path) -> Dataset:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.core.errors import AnnotationError, DatasetError
+from dp2bench.core.errors import AnnotationError, DatasetError, writing
 
 PATTERN = "out-{:06d}.tar"
 
@@ -205,20 +205,23 @@ class Archives:
 
     def write(self, path: Path, key: str, members: Mapping[str, bytes]) -> None:
         """Add a sample to the end of a file, which is made where it is not there."""
-        if self._archive is None or path != self._path:
+        if path != self._path:
             self.close()
-            self._path, self._archive = path, tarfile.open(path, "a:")  # noqa: SIM115 - closed by `close`
-        for ending, data in members.items():
-            info = tarfile.TarInfo(f"{key}.{ending}")
-            info.size = len(data)
-            self._archive.addfile(info, io.BytesIO(data))
+        with writing(path):
+            if self._archive is None:
+                self._path, self._archive = path, tarfile.open(path, "a:")  # noqa: SIM115 - closed by `close`
+            for ending, data in members.items():
+                info = tarfile.TarInfo(f"{key}.{ending}")
+                info.size = len(data)
+                self._archive.addfile(info, io.BytesIO(data))
         self._archive.members = []  # type: ignore[attr-defined]  # or it keeps every header in memory
 
     def close(self) -> None:
         """Finish the file that is open."""
         if self._archive is not None:
-            self._archive.close()
-            self._archive = None
+            archive, self._archive = self._archive, None
+            with writing(self._path or ""):
+                archive.close()
 
     def __enter__(self) -> Archives:
         return self

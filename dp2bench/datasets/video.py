@@ -89,7 +89,7 @@ def record(camera: str, target: Path, seconds: float, progress: Progress = no_pr
             "Check its name, and that no other program uses it.",
         ) from error
     frames = 0
-    with source, av.open(str(target), "w", format="matroska") as out:
+    with source, _Output(target) as file, av.open(file, "w", format="matroska") as out:
         rate = next(
             (r for r in (stream.average_rate, stream.guessed_rate) if r and r <= _FASTEST), Fraction(25)
         )
@@ -424,6 +424,52 @@ class Video:
         )
 
 
+class _Output:
+    """A file for FFmpeg's libraries, which go on after a write that failed and may not say so; leaving the context does.
+
+    Raises:
+        OSError: of the first write that failed.
+
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb")
+        self._error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        """As of any file; so are the others."""
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            self._error = self._error or error
+            raise
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def __enter__(self) -> _Output:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Wait until everything is on the disk."""
+        try:
+            with self._file:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+        except OSError as error:
+            self._error = self._error or error
+        if self._error is not None:
+            raise self._error
+
+
 class SegmentWriter:
     """Encodes some frames of a video into a file of their own, which `join` then strings together.
 
@@ -441,7 +487,8 @@ class SegmentWriter:
         self.path, self.info = path, info
         self.partial = path.with_name(path.name + ".partial")
         av = _av()
-        self._container = av.open(str(self.partial), "w", format="nut")
+        self._file = _Output(self.partial)
+        self._container = av.open(self._file, "w", format="nut")
         options = _OPTIONS[encoder] | ({} if quality is None else {"crf": str(quality)})
         stream = self._container.add_stream(encoder, rate=info.rate, options=options)
         stream.width, stream.height = info.width, info.height
@@ -474,14 +521,13 @@ class SegmentWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         try:
+            with self._file, self._container:
+                if kind is None:
+                    for packet in self._stream.encode():
+                        self._container.mux(packet)
             if kind is None:
-                for packet in self._stream.encode():
-                    self._container.mux(packet)
+                os.replace(self.partial, self.path)
         finally:
-            self._container.close()
-        if kind is None:
-            os.replace(self.partial, self.path)
-        else:
             self.partial.unlink(missing_ok=True)
 
 
@@ -535,7 +581,8 @@ def join(
     try:
         with (
             av.open(str(segments[0])) as first,
-            av.open(str(partial), "w", format=_MUXERS[target.suffix.lower()]) as out,
+            _Output(partial) as file,
+            av.open(file, "w", format=_MUXERS[target.suffix.lower()]) as out,
         ):
             template = first.streams.video[0]
             picture = out.add_stream_from_template(template)

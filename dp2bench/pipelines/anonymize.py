@@ -16,8 +16,8 @@ import numpy as np
 from dp2bench.core.altered import pictures_altered_by
 from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Progress, Scope, no_progress
 from dp2bench.core.errors import Dp2benchError, PictureError, writing
+from dp2bench.core.files import TEMPORARY, flush_to_disk, write_bytes
 from dp2bench.core.hashing import content_sha256
-from dp2bench.core.images import TEMPORARY, write_bytes
 from dp2bench.core.paths import check_distinct
 from dp2bench.core.people_io import save_people
 from dp2bench.core.results import Coverage
@@ -182,8 +182,10 @@ class ResumeLog:
             return None
         return row
 
-    def finish(self, name: str, original: Path, **noted: Any) -> None:
-        """Note that the anonymized version of a file is written."""
+    def finish(self, name: str, original: Path, target: Path | None, **noted: Any) -> None:
+        """Note that the anonymized version of a file is written; what is noted is on the disk, also after a loss of power."""
+        if target is not None:
+            flush_to_disk(target)
         row = {"id": name, "sha256": content_sha256(original), **noted}
         with writing(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
@@ -257,7 +259,8 @@ def anonymized_pictures(
                 _count(counter, split, sample, page.row)
                 yield split, sample.id, page.image
             if journal is not None:  # whoever asks for the next picture has written this one
-                journal.finish(name, file[0].path, pages=[page.row for page in pages])
+                target = None if out is None else dataset.written(out, split, file[0])
+                journal.finish(name, file[0].path, target, pages=[page.row for page in pages])
 
 
 class _Page(NamedTuple):

@@ -127,6 +127,11 @@ REPLACED = {
     "no sizes": {"images__0__width": ..., "images__0__height": ...},
     "sizes of -1, as the VGG Image Annotator exports them": {"images__0__width": -1, "images__0__height": -1},
     "a relative path of Windows": {"images__0__file_name": "..\\photos\\a.png"},
+    "a corner of a polygon at 0": {
+        A + "segmentation": [[28, 8, 34, 12, 37, 24, 0, 40, 33, 52, 23, 52, 20, 40, 19, 24, 22, 12]],
+        A + "area": 632,
+        A + "bbox": [19, 8, 18, 44],
+    },
     "an empty segmentation": {A + "segmentation": []},
     "a segmentation of nothing": {A + "segmentation": [[]]},
     "a point among polygons": {A + "segmentation": [[30, 30], [20, 10, 36, 10, 36, 50, 20, 50]]},

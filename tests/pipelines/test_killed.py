@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import random
@@ -11,16 +10,14 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image as Pillow
 
 pytestmark = pytest.mark.e2e
+INPUTS = runpy.run_path(str(Path(__file__).with_name("inputs.py")))
+KINDS, digests, check_whole = INPUTS["KINDS"], INPUTS["digests"], INPUTS["check_whole"]
 ENVIRONMENT = os.environ | {"COLUMNS": "80", "OMP_NUM_THREADS": "1"}
-PICTURES = 14
 
 # Starts commands as children that have imported everything already, and kills them: at the nth call of one of the operations that change
 # the disk, before or after it (no clock is that exact), or after so many seconds.
@@ -28,6 +25,7 @@ STARTER = """
 import json, os, pathlib, shutil, signal, sys, time
 import av, cv2, numpy, PIL.Image
 import dp2bench.cli.main, dp2bench.core.images, dp2bench.datasets.folder, dp2bench.datasets.market1501, dp2bench.pipelines.anonymize
+import dp2bench.datasets.coco, dp2bench.datasets.fdh, dp2bench.detection.annotations, dp2bench.baselines.mask_out, pycocotools.mask
 import dp2bench.pipelines.video, dp2bench.baselines.blur, dp2bench.detection.full_image
 def run(command, at, after):
     count = 0
@@ -42,7 +40,7 @@ def run(command, at, after):
                 os.kill(os.getpid(), signal.SIGKILL)
             return out
         return call
-    for owner, names in ((os, ("replace", "rename", "unlink", "mkdir")), (pathlib.Path, ("write_bytes", "write_text", "replace")),
+    for owner, names in ((os, ("replace", "rename", "unlink", "mkdir", "link")), (pathlib.Path, ("write_bytes", "write_text", "replace")),
                          (shutil, ("rmtree", "copyfile"))):
         for name in names:
             setattr(owner, name, counted(getattr(owner, name)))
@@ -99,70 +97,12 @@ class Starter:
         self._process.communicate()
 
 
-@pytest.fixture
-def starter(tmp_path):
+@pytest.fixture(scope="module")
+def starter(tmp_path_factory):
     pytest.importorskip("av", reason='videos need `pip install "dp2bench[video]"`')
-    started = Starter(tmp_path)
+    started = Starter(tmp_path_factory.mktemp("starter"))
     yield started
     started.close()
-
-
-def _pictures(root: Path) -> list[str]:
-    rng = np.random.default_rng(0)
-    (root / "in" / "deep").mkdir(parents=True)
-    for i in range(PICTURES):
-        Pillow.fromarray(rng.integers(0, 255, (60, 80, 3), dtype=np.uint8)).save(
-            root / "in" / "deep" / f"{i:02d}.png"
-        )
-    frames = [Pillow.fromarray(rng.integers(0, 255, (20, 30, 3), dtype=np.uint8)) for _ in range(3)]
-    frames[0].save(root / "in" / "pages.tif", save_all=True, append_images=frames[1:])
-    return ["anonymize", "in", "out", "-m", "blur", "--detector", "full-image"]
-
-
-def _dataset(root: Path) -> list[str]:
-    rng = np.random.default_rng(0)
-    for folder, people in (("bounding_box_train", (1, 2)), ("bounding_box_test", (3, 4)), ("query", (3, 4))):
-        (root / "in" / folder).mkdir(parents=True)
-        for person in people:
-            for camera in (1, 2):
-                picture = Pillow.fromarray(rng.integers(0, 255, (128, 64, 3), dtype=np.uint8))
-                picture.save(root / "in" / folder / f"{person:04d}_c{camera}s1_000001_01.jpg")
-    return [
-        *("anonymize", "in", "out", "--dataset", "market1501", "--subset"),
-        *("-m", "blur", "--detector", "full-image"),
-    ]
-
-
-def _video(root: Path) -> list[str]:
-    clips = runpy.run_path(str(Path(__file__).parents[1] / "datasets" / "clips.py"))
-    clips["make"](root / "in.mp4", 40)
-    (root / "out").mkdir()
-    return ["anonymize", "in.mp4", "out/out.mp4", "-m", "blur", "--detector", "full-image"]
-
-
-KINDS: dict[str, Callable[[Path], list[str]]] = {"folder": _pictures, "dataset": _dataset, "video": _video}
-
-
-def _bytes(root: Path) -> dict[str, str]:
-    """Digest of every file under OUT and of every hidden one beside it."""
-    return {
-        p.relative_to(root).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest()
-        for p in sorted(root.rglob("*"))
-        if p.is_file() and not p.is_relative_to(root / "in") and p != root / "in.mp4"
-    }
-
-
-def _whole(path: Path) -> None:
-    """A file under its own name can be read to its end."""
-    if path.suffix in {".png", ".jpg", ".tif"}:
-        with Pillow.open(path) as picture:
-            for page in range(getattr(picture, "n_frames", 1)):
-                picture.seek(page)
-                picture.load()
-    elif path.suffix == ".mp4":
-        from dp2bench.datasets.video import Video
-
-        assert len(list(Video(path))) == 40
 
 
 def _undisturbed(starter: Starter, kind: str, folder: Path) -> tuple[dict[str, str], list[str], int, float]:
@@ -173,18 +113,16 @@ def _undisturbed(starter: Starter, kind: str, folder: Path) -> tuple[dict[str, s
     shutil.copytree(made, root)
     code, seconds = starter.run(command, root)
     assert code == 0, (folder / "whole" / "log").read_text()
-    return _bytes(root), command, int((folder / "whole" / "operations").read_text()), seconds
+    return digests(root), command, int((folder / "whole" / "operations").read_text()), seconds
 
 
 def _finish(starter: Starter, command: list[str], root: Path, expected: dict[str, str]) -> None:
-    if _bytes(root) == expected:  # it was killed after the last thing it does
+    if digests(root) == expected:  # it was killed after the last thing it does
         return
-    for path in root.rglob("*"):
-        if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts):
-            _whole(path)
+    check_whole(root / "out")
     code, _ = starter.run(command, root)
     assert code == 0, (root.parent / "log").read_text()
-    assert _bytes(root) == expected
+    assert digests(root) == expected
 
 
 def _killed(
@@ -213,5 +151,5 @@ def test_killed_and_gone_on_with(starter, kind, tmp_path):
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_a_hundred_times(starter, kind, tmp_path):
-    """Over the three kinds: 105 runs are killed, every third of them twice."""
+    """Over the five kinds: 175 runs are killed, every third of them twice."""
     _killed(starter, kind, tmp_path / "runs", 28, 7, seed=1)
