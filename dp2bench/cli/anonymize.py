@@ -450,6 +450,11 @@ def _told(work: _Work, counter: CoverageCounter, folder: Folder | None, films: _
         work.say(
             f"Neither pictures nor videos, and not copied: {said_of_others(folder.listing.others)} files."
         )
+        if folder.listing.describing:
+            work.say(
+                f"{said_of_others(folder.listing.describing)} of them lie beside pictures and may say who is in them: "
+                "faces, names, places. Do not publish them with the others."
+            )
     people = coverage.found + sum(report["people_in_frames"] for report in films.reports)
     return whole and not left_out and not coverage.missed and not _nobody_found(work, people)
 

@@ -36,7 +36,7 @@ def gif(frames: Sequence[PILImage.Image], durations: Sequence[int], loop: int | 
 
 def apng(frames: Sequence[bytes], durations: Sequence[int], loop: int) -> bytes:
     """An animated PNG of PNG files of one size and kind. Arguments as of `gif`."""
-    head = dict(_png_chunks(frames[0]))
+    head = dict(png_chunks(frames[0]))
     out = b"\x89PNG\r\n\x1a\n" + _png_chunk(b"IHDR", head[b"IHDR"])
     out += b"".join(_png_chunk(k, v) for k, v in head.items() if k in {b"iCCP", b"cICP"})
     out += _png_chunk(b"acTL", struct.pack(">II", len(frames), loop))
@@ -45,7 +45,7 @@ def apng(frames: Sequence[bytes], durations: Sequence[int], loop: int) -> bytes:
         control = struct.pack(">I8sIIHHBB", number, size, 0, 0, min(duration, 65535), 1000, 0, 0)
         out += _png_chunk(b"fcTL", control)
         number += 1
-        for kind, body in _png_chunks(frame):
+        for kind, body in png_chunks(frame):
             if kind == b"IDAT" and not i:
                 out += _png_chunk(kind, body)
             elif kind == b"IDAT":
@@ -65,9 +65,10 @@ def _png_chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def _png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def png_chunks(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Type and content of each chunk of a PNG file; of a damaged one those before the damage."""
     at = 8
-    while at < len(data):
+    while at + 12 <= len(data):
         size = struct.unpack(">I", data[at : at + 4])[0]
         yield data[at + 4 : at + 8], data[at + 8 : at + 8 + size]
         at += size + 12

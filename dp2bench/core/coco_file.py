@@ -294,16 +294,36 @@ def _read_json(path: Path) -> dict[str, Any]:
     def no_number(text: str) -> float:
         raise ValueError(f"{text} is no number")
 
+    content = b""
     try:
-        data = json.loads(path.read_bytes(), object_pairs_hook=each_key_once, parse_constant=no_number)
+        content = path.read_bytes()
+        data = json.loads(content, object_pairs_hook=each_key_once, parse_constant=no_number)
     except (OSError, ValueError, RecursionError) as error:
         said = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise AnnotationError(
-            f"{path} is not a COCO annotation file: {said}.", "Make or copy the file again."
+            f"{path} is not a COCO annotation file: {said}.", _remedy(content, error)
         ) from error
     if not isinstance(data, dict):
-        raise _wrong(path, "the file", f"should be an object, and is a {type(data).__name__}")
+        raise _wrong(
+            path,
+            "the file",
+            f"should be an object, and is a {type(data).__name__}; a list alone is of another format, or detections without pictures",
+        )
     return data
+
+
+def _remedy(content: bytes, error: Exception) -> str:
+    """What to do about a file that is no JSON."""
+    if content.startswith((b"\x1f\x8b", b"PK\3\4", b"BZh", b"\xfd7zXZ")):
+        return "It is compressed: unpack it first, and give the JSON in it."
+    if content.startswith(b"\x80"):
+        return "It is a pickle of Python, which is never opened: export it as JSON."
+    if isinstance(error, UnicodeDecodeError):
+        return "Save it as UTF-8."
+    lines = content.splitlines()
+    if str(error).startswith("Extra data") and len(lines) > 1 and lines[1].lstrip().startswith(b"{"):
+        return "It holds one JSON a line: export it as COCO, one object with `images`, `annotations` and `categories`."
+    return "Make or copy the file again."
 
 
 def _validated(

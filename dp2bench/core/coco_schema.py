@@ -1,17 +1,27 @@
 """The rows of a COCO annotation file, as pydantic validates them.
 
 The format is https://cocodataset.org/#format-data; an annotation may also have ``score``, ``face`` (x, y, width, height, or null),
-``surface`` and ``track_id``.
+``surface``, ``track_id`` and ``rotation``.
 """
 
 from __future__ import annotations
 
 import base64
+import math
 import zlib
 from typing import Annotated, Any
 
 import numpy as np
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, FiniteFloat, PlainValidator
+from pydantic import (
+    AliasChoices,
+    AliasPath,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    PlainValidator,
+)
 
 from dp2bench.core.errors import AnnotationError
 from dp2bench.core.types import SurfaceMap
@@ -41,6 +51,15 @@ def _file_name(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("should be a name")
     return value
+
+
+def _degrees(value: Any) -> float:
+    """An angle; 0 for what is none: people may give their attributes any name."""
+    try:
+        angle = float(value)
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
+    return angle if math.isfinite(angle) else 0.0
 
 
 Identifier = Annotated[int | str, BeforeValidator(identifier)]
@@ -107,11 +126,22 @@ class AnnotationRow(_Row):
     face: Box | None = None
     surface: Surface | None = None
     track_id: Annotated[int, Field(ge=-1, le=2**62)] | None = None
+    rotation: Annotated[float, BeforeValidator(_degrees)] = Field(
+        0.0, validation_alias=AliasChoices("rotation", AliasPath("attributes", "rotation"))
+    )
+    """Degrees by which the box was turned about its middle; CVAT exports it as an attribute beside the box before it was turned."""
 
     @property
     def corners(self) -> Corners:
-        """x0, y0, x1, y1 of the box."""
-        return corners(self.bbox)
+        """x0, y0, x1, y1 of the box; of one that is turned, around it as it is drawn and as it is not."""
+        x0, y0, x1, y1 = corners(self.bbox)
+        if self.rotation % 180 and not self.segmentation:
+            angle, (_, _, w, h) = math.radians(self.rotation), self.bbox
+            across = (abs(w * math.cos(angle)) + abs(h * math.sin(angle)) - w) / 2
+            down = (abs(w * math.sin(angle)) + abs(h * math.cos(angle)) - h) / 2
+            x0, x1 = min(x0, x0 - across), max(x1, x1 + across)
+            y0, y1 = min(y0, y0 - down), max(y1, y1 + down)
+        return x0, y0, x1, y1
 
     @property
     def polygons(self) -> list[list[float]]:

@@ -93,6 +93,18 @@ def anonymous_profile(profile: bytes) -> bytes:
         raise ProfileError(f"the colour profile is damaged: {error}") from error
 
 
+def is_high_dynamic_range(profile: bytes) -> bool:
+    """Whether a profile says PQ or HLG: by its tag ``cicp``, or by the name that PNG files used before they had a chunk for it."""
+    if any(name in profile for name in (b"ITUR_2100_PQ", "ITUR_2100_PQ".encode("utf-16-be"))):
+        return True
+    at = profile.find(b"cicp", 128)  # in the table of tags: its name, offset and size
+    if at < 0:
+        return False
+    start = int.from_bytes(profile[at + 4 : at + 8], "big")
+    tag = profile[start : start + 12]
+    return tag[:4] == b"cicp" and len(tag) == 12 and tag[9] in {PQ, HLG}
+
+
 def _profile(
     tags: dict[bytes, bytes], kind: bytes, space: bytes, connection: bytes, version: bytes = b"\x04\x30\0\0"
 ) -> bytes:

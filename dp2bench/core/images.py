@@ -22,6 +22,7 @@ from PIL import Image as PILImage
 from PIL import UnidentifiedImageError, features
 
 from dp2bench.core import altered, animations, colour
+from dp2bench.core.attachments import SECOND, attachments
 from dp2bench.core.errors import Dp2benchError, PictureError
 from dp2bench.core.files import write_bytes
 from dp2bench.core.types import Image
@@ -254,7 +255,7 @@ class PictureFile:
     Attributes:
         format: Pillow's name of the format.
         pages: their number.
-        left_behind: what else is in the file and no page: previews, second pictures.
+        left_behind: what else is in the file and no page: previews, and what `attachments` names.
 
     Raises:
         PictureError: it cannot be read.
@@ -272,6 +273,9 @@ class PictureFile:
             self.format = self._picture.format or ""
             self._indices = self._pages()
             self._check_size(len(self._indices))
+            xmp = self._picture.info.get("xmp")
+            others = attachments(data, self.format, xmp if isinstance(xmp, (bytes, str)) else None)
+            self.left_behind += [what for what in others if what not in self.left_behind]
         except BaseException:
             self._picture.close()
             raise
@@ -331,7 +335,7 @@ class PictureFile:
         count = int(getattr(self._picture, "n_frames", 1))
         if self.format in {"JPEG", "MPO"}:
             if count > 1:
-                self.left_behind.append("second pictures")
+                self.left_behind.append(SECOND)
             self.format = "JPEG"
             return [0]
         if self.format == "DIB":
@@ -384,12 +388,14 @@ class PictureFile:
         """What the file says about its colours, as an ICC profile without names; None for sRGB, or where it says nothing."""
         picture = self._picture
         primaries, transfer = self._codes()
+        profile = picture.info.get("icc_profile")
+        if isinstance(profile, bytes) and colour.is_high_dynamic_range(profile):
+            transfer = colour.PQ
         if transfer in {colour.PQ, colour.HLG}:
             raise PictureError(
                 f"The picture {self.name} is of high dynamic range, which is not read.",
                 "Export it with standard range (SDR) first.",
             )
-        profile = picture.info.get("icc_profile")
         if isinstance(profile, bytes) and profile:
             try:
                 profile = colour.anonymous_profile(profile)
@@ -406,16 +412,18 @@ class PictureFile:
         """Primaries and transfer by the codes of H.273, (2, 2) where the file names none."""
         data = self._data
         if self.format == "PNG":
-            at, size = data.find(b"cICP", 0, 4096), 1
-        elif self.format in {"AVIF", "HEIF"}:
-            at, size = data.find(b"colrnclx", 0, 65536), 2
-            at += 4 if at >= 0 else 0
-        else:
-            return 2, 2
-        if at < 0:
-            return 2, 2
-        at += 4
-        return tuple(int.from_bytes(data[at + k * size : at + (k + 1) * size], "big") for k in (0, 1))  # type: ignore[return-value]
+            for kind, body in animations.png_chunks(data):
+                if kind == b"cICP" and len(body) == 4:
+                    return body[0], body[1]
+                if kind == b"IDAT":
+                    break
+        if self.format in {"AVIF", "HEIF"}:
+            at = data.find(b"colrnclx", 0, 65536)
+            if at >= 0:
+                return int.from_bytes(data[at + 8 : at + 10], "big"), int.from_bytes(
+                    data[at + 10 : at + 12], "big"
+                )
+        return 2, 2
 
     def _to_rgb(self, profile: bytes | None) -> tuple[NDArray[Any], bytes | None]:
         picture = self._picture
@@ -615,7 +623,7 @@ def rewrite_pages(file: PictureFile, target: Path, images: Sequence[Image]) -> t
         images: (H, W, 3) uint8 sRGB of each of its pages.
 
     Returns:
-        What the target has not: ``transparency``, ``second pictures``, ``previews``, ``16 bits``, ``colour space``.
+        What the target has not: ``transparency``, ``16 bits``, ``colour space``, and `PictureFile.left_behind`.
 
     Raises:
         PictureError: the target's format cannot hold the pages. Dp2benchError: the file cannot be written.

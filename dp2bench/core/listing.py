@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -90,6 +91,27 @@ _NOT_READ = (
         ".dcm",
     ),
 )
+_ARCHIVES = (
+    *(
+        ".tar",
+        ".tgz",
+        ".gz",
+        ".bz2",
+        ".xz",
+        ".zst",
+        ".7z",
+        ".rar",
+        ".cbr",
+        ".cb7",
+        ".lzh",
+        ".cab",
+        ".iso",
+        ".dmg",
+    ),
+    *(".sit", ".ace", ".arj"),
+)
+_DESCRIBES = (".xmp", ".aae", ".dop", ".pp3", ".on1")
+"""Names that end so lie beside pictures and say what programs or people wrote about them."""
 _VIDEOS_NOT_READ = (".lrv", ".insv", ".braw", ".r3d", ".swf", ".rm", ".rmvb")
 _SOUND = (".m4a", ".m4b", ".mp3", ".ogg", ".oga", ".opus", ".aac", ".wav", ".flac", ".wma", ".mka")
 _OF_THE_SYSTEM = {
@@ -115,6 +137,7 @@ class Listing:
         left_out: what looks like either and is not read, and links that lead nowhere: a sentence each that names the file.
         linked: links that lead out of the folder and were followed, each with its target.
         others: numbers of files that are neither, by suffix.
+        describing: numbers of those of ``others`` that lie beside a picture or video and may tell who is in it, by suffix.
 
     """
 
@@ -123,6 +146,7 @@ class Listing:
     left_out: list[str] = field(default_factory=list)
     linked: list[tuple[Path, Path]] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
+    describing: Counter[str] = field(default_factory=Counter)
 
 
 def list_pictures(folder: str | Path) -> list[Path]:
@@ -153,8 +177,10 @@ def list_files(folder: str | Path) -> Listing:
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise DatasetError(f"The folder {folder} {what}.", "Give a folder that holds pictures.")
     found = Listing()
+    rest: list[Path] = []
     for path in _files(folder, found):
-        _sort_in(path, found)
+        _sort_in(path, found, rest)
+    _count_rest(rest, found)
     for paths in (found.pictures, found.videos):
         paths.sort(key=lambda path: path.relative_to(folder).as_posix())
     found.left_out.sort()
@@ -222,7 +248,22 @@ def _hidden_folder(path: Path, found: Listing) -> None:
         found.left_out.append(f"The hidden folder {path} holds {pictures} pictures or videos.")
 
 
-def _sort_in(path: Path, found: Listing) -> None:
+def _count_rest(rest: list[Path], found: Listing) -> None:
+    """Count what is neither picture nor video. ``IMG_1.xml``, ``IMG_1.jpg.json`` and ``IMG_1.jpg.supplemental-metadata.json`` are of IMG_1.jpg."""
+    names = {
+        (p.parent, name)
+        for p in (*found.pictures, *found.videos)
+        for name in (p.stem.casefold(), p.name.casefold())
+    }
+    for path in rest:
+        suffix = path.suffix.lower()
+        found.others[suffix or "without a suffix"] += 1
+        stems = (path.stem.casefold(), path.stem.rpartition(".")[0].casefold())
+        if suffix in _DESCRIBES or any((path.parent, stem) in names for stem in stems):
+            found.describing[suffix or "without a suffix"] += 1
+
+
+def _sort_in(path: Path, found: Listing, rest: list[Path]) -> None:
     suffix, name = path.suffix.lower(), path.name
     if name.lower() in _OF_THE_SYSTEM or name.startswith("._"):
         return
@@ -239,14 +280,36 @@ def _sort_in(path: Path, found: Listing) -> None:
         )
     elif suffix in _NOT_READ or suffix in _VIDEOS_NOT_READ:
         found.left_out.append(f"{path}: files that end in {suffix} are not read.")
+    elif suffix in _ARCHIVES:
+        found.left_out.append(
+            f"{path} is an archive, which is not read: unpack it, if there are pictures in it."
+        )
     elif suffix in _SOUND:
-        found.others[suffix] += 1
-    elif looks_like_picture(head := _head(path)):
+        rest.append(path)
+    elif held := _pictures_in_zip(path, head := _head(path)):
+        found.left_out.append(f"{path} holds {held} pictures or videos and is not read: take them out of it.")
+    elif looks_like_picture(head):
         found.pictures.append(path)
     elif _looks_like_video(head):
         found.left_out.append(f"{path} is a video by its content: give it the suffix of one, such as .mp4.")
+    elif head.startswith(b"%PDF-") or head[128:132] == b"DICM":
+        found.left_out.append(
+            f"{path} is a {'PDF' if head[:1] == b'%' else 'DICOM file'} by its content, which is not read."
+        )
     else:
-        found.others[suffix or "without a suffix"] += 1
+        rest.append(path)
+
+
+def _pictures_in_zip(path: Path, head: bytes) -> int:
+    """Pictures and videos in a file that is a zip archive, as those of offices and e-books are."""
+    if not head.startswith(b"PK\3\4"):
+        return 0
+    try:
+        with zipfile.ZipFile(path) as archive:
+            suffixes = [Path(name).suffix.lower() for name in archive.namelist()]
+    except (OSError, ValueError, NotImplementedError, zipfile.BadZipFile):
+        return 0
+    return sum(suffix in FORMATS or suffix in VIDEO_SUFFIXES or suffix in _RAW for suffix in suffixes)
 
 
 def _head(path: Path) -> bytes:
