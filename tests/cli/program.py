@@ -1,6 +1,6 @@
 """The program, called within the process of the tests: starting Python and loading torch takes longer than most commands.
 
-Tests of what only a process of its own has (signals, limits, a full disk, what is imported) start one themselves.
+Tests of what only a process of its own has (signals, what is imported) start one themselves.
 """
 
 from __future__ import annotations

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import runpy
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import cv2
@@ -19,12 +16,9 @@ from PIL import Image as Pillow
 from .program import run
 
 pytestmark = pytest.mark.e2e
-PROGRAM = str(Path(sys.executable).with_name("dp2bench"))
-ENVIRONMENT = os.environ | {"COLUMNS": "80", "OMP_NUM_THREADS": "1"}
 SIZE = (240, 320)
 PERSON = np.s_[40:200, 100:180]
 BICYCLE = np.s_[10:50, 10:50]
-SHARED = Path(__file__).parents[3] / "shared" / "trials" / "2026-11"
 
 
 def said(done: subprocess.CompletedProcess[str]) -> str:
@@ -221,34 +215,3 @@ def test_a_video_in_which_the_annotations_find_nobody(tmp_path):
     )
     assert done.returncode == 1
     assert "the annotations name 8 people, and none of them here" in said(done)
-
-
-def _cases() -> list[Path]:
-    return sorted(
-        p
-        for p in SHARED.glob("*")
-        if (p / "README").is_file() and re.match(r"kind: [ABC]", (p / "README").read_text())
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not SHARED.is_dir(), reason="the shared trial cases are not there")
-@pytest.mark.parametrize("case", _cases(), ids=lambda p: p.name)
-def test_the_trial_cases(tmp_path, case):
-    shutil.copytree(case, tmp_path / "w")
-    command = re.search(r"run here: (.*?) \| expected", (case / "README").read_text())[1]
-    done = subprocess.run(
-        command, shell=True, cwd=tmp_path / "w", capture_output=True, text=True, timeout=300, check=False,
-        env=ENVIRONMENT | {"PATH": f"{Path(PROGRAM).parent}:{os.environ['PATH']}"},
-    )  # fmt: skip
-    words = said(done)
-    if case.name == "masks-same-stem":
-        assert done.returncode == 0
-        assert len(list((tmp_path / "w" / "M").iterdir())) == 2
-    elif case.name == "coco-person-is-not-category-1":
-        assert done.returncode == 1
-        assert "category 'person' (id 2)" in words
-    else:
-        assert done.returncode == 2
-        assert "What to do" in words
-        assert not (tmp_path / "w" / "OUT").exists()

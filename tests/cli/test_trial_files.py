@@ -1,9 +1,10 @@
-"""Cases built after public bug reports, through the command line: files, names, colours, videos. Each has its right value here."""
+"""Cases built after public bug reports, through the command line: annotations, files, names, colours, videos. Each has its right value here."""
 
 from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,6 +16,7 @@ from PIL import ImageCms
 from typer.testing import CliRunner
 
 from dp2bench.cli.main import app
+from dp2bench.core.errors import Dp2benchError
 
 TRIALS = Path(__file__).parents[3] / "shared" / "trials" / "2026-11"
 MASKED = ("-m", "mask-out", "--detector", "full-image")
@@ -55,6 +57,103 @@ def made(folder):
 
 def grey(path):
     return np.abs(np.asarray(Pillow.open(path).convert("RGB")).astype(int) - 127).max() < 4
+
+
+REFUSED = {
+    "cityscapes-8-bit-instances": (
+        "aachen_000000_000019_gtFine_instanceIds.png",
+        "holds the value 145",
+        "Use the official file of 16 bits",
+    ),
+    "coco-14-keypoints": ("json", "000000000001.jpg has 14 keypoints in place of 17", "delete `keypoints`"),
+    "coco-exif-180": ("json", "is turned by its EXIF orientation 3", "Turn the pixels"),
+    "coco-exif-90": ("json", "is turned by its EXIF orientation 6", "Turn the pixels"),
+    "coco-json-133-keypoints": (
+        "cj_kp133.json",
+        "a.jpg has 133 keypoints in place of 17",
+        "delete `keypoints`",
+    ),
+    "coco-json-string-image-ids": (
+        "cj_strid.json",
+        "it is a text here and a number there",
+        "Write the same image ids",
+    ),
+    "coco-polygon-of-two-points": (
+        "json",
+        "000000000001.jpg has a polygon of 2 points",
+        "the box then counts",
+    ),
+    "coco-run-lengths-of-another-size": (
+        "json",
+        "000000000001.jpg has a mask of 300x200 pixels",
+        "Use the annotations of these pictures",
+    ),
+    "coco-size-stated-wrong": (
+        "json",
+        "000000000001.jpg at 300x240 pixels",
+        "Use the annotations of these pictures",
+    ),
+}
+"""Cases that one message ends before anything is written: the file, what is wrong with which picture, and what to do."""
+
+
+@pytest.mark.parametrize("case", REFUSED, indirect=True)
+def test_annotations_that_cannot_be_resolved(case, request):
+    name = request.node.callspec.params["case"]
+    command = re.search(r"run here: dp2bench anonymize (.*?) \| expected", (case / "README").read_text())[1]
+    with pytest.raises(Dp2benchError) as caught:
+        anonymize(case, *command.split())
+    file, wrong, remedy = REFUSED[name]
+    assert file in caught.value.problem
+    assert wrong in caught.value.problem
+    assert remedy in caught.value.remedy
+    assert not (case / "OUT").exists()
+
+
+def rgb(path):
+    return np.asarray(Pillow.open(path).convert("RGB")).astype(int)
+
+
+def replaced(before, after, box):
+    """Whether a box is of the colour of `mask-out`, and was not before."""
+    x, y, w, h = box
+    inside = np.s_[y + 8 : y + h - 8, x + 8 : x + w - 8]  # JPEG spreads over blocks
+    return bool(np.abs(after[inside] - 127).max() < 12 < np.abs(before[inside] - 127).max())
+
+
+@a_case("coco-person-is-not-category-1")
+def test_a_person_that_is_not_category_1(case):
+    code, said = anonymize(case, "coco_cat2", "OUT", "--dataset", "coco", "--subset", "-m", "mask-out")
+    assert code == 1
+    assert "category 'person' (id 2)" in said
+    for split in ("train2017", "val2017"):
+        for name in ("000000000001.jpg", "000000000002.jpg"):
+            before, after = (rgb(case / d / split / name) for d in ("coco_cat2", "OUT"))
+            assert replaced(before, after, (100, 40, 80, 160))
+            assert not replaced(before, after, (10, 10, 40, 40)), "a bicycle"
+
+
+@a_case("masks-same-stem")
+def test_masks_of_one_stem(case):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(case)
+        done = CliRunner().invoke(
+            app,
+            ["detect", "leak", "--detector", "coco-json", "-d", "path=leak.json", "--out", "M"],
+            catch_exceptions=False,
+        )
+    assert done.exit_code == 0
+    assert made(case / "M") == [b"IMG_7.jpg.png", b"IMG_7.png.png"]
+    code, _ = anonymize(case, "leak", "OUT", "-m", "mask-out", "--detections", "M")
+    assert code == 0
+    for name, box in (("IMG_7.jpg", (20, 40, 80, 160)), ("IMG_7.png", (200, 40, 80, 160))):
+        assert replaced(rgb(case / "leak" / name), rgb(case / "OUT" / name), box)
+
+
+def test_every_case_has_a_test():
+    """`photographs` names pictures of packages: tests/cli/test_photographs.py has them."""
+    here = set(re.findall(r'^@a_case\("(.+)"\)$', Path(__file__).read_text(), re.MULTILINE)) | set(REFUSED)
+    assert here | {"photographs"} == {p.name for p in TRIALS.iterdir() if (p / "README").is_file()}
 
 
 @a_case("folder-heic-gif-jfif-avif")

@@ -6,7 +6,6 @@ import os
 import resource
 import runpy
 import shutil
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from dp2bench.cli.main import main
+from ..cli.program import run
 
 INPUTS = runpy.run_path(str(Path(__file__).with_name("inputs.py")))
 KINDS, digests, check_whole = INPUTS["KINDS"], INPUTS["digests"], INPUTS["check_whole"]
@@ -58,28 +57,12 @@ def small_disk(tmp_path) -> Iterator[SmallDisk]:
     disk.close()
 
 
-@pytest.fixture
-def program(tmp_path, monkeypatch, capfd):
-    """Runs a command in this process, which has imported everything already: exit code, and what it said in one line."""
-    monkeypatch.setenv("COLUMNS", "80")
-
-    def run(command: list[str], cwd: Path) -> tuple[int, str]:
-        with monkeypatch.context() as patch:
-            patch.chdir(cwd)
-            patch.setattr(sys, "argv", ["dp2bench", *command])
-            handler = signal.getsignal(signal.SIGINT)
-            try:
-                main()
-                code = 0
-            except SystemExit as ended:
-                code = int(ended.code or 0)
-            finally:
-                signal.signal(signal.SIGINT, handler)
-        said = " ".join("".join(capfd.readouterr()).split())
-        assert "Traceback" not in said
-        return code, said
-
-    return run
+def _run(command: list[str], cwd: Path) -> tuple[int, str]:
+    """Exit code, and what was said in one line."""
+    done = run(*command, cwd=cwd)
+    said = " ".join((done.stdout + done.stderr).split())
+    assert "Traceback" not in said
+    return done.returncode, said
 
 
 def _prepared(kind: str, root: Path, out: str) -> list[str]:
@@ -89,7 +72,7 @@ def _prepared(kind: str, root: Path, out: str) -> list[str]:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_disk_that_becomes_full(small_disk, program, tmp_path, kind):
+def test_a_disk_that_becomes_full(small_disk, tmp_path, kind):
     pytest.importorskip("av", reason='videos need `pip install "dp2bench[video]"`')
     work = tmp_path / "work"
     command = _prepared(kind, work, "../disk")
@@ -103,27 +86,27 @@ def test_a_disk_that_becomes_full(small_disk, program, tmp_path, kind):
 
     small_disk.resize(64 << 20)
     begin()
-    code, said = program(command, work)
+    code, said = _run(command, work)
     assert code == 0, said
     expected, size = digests(small_disk.path), small_disk.used
     assert expected
     for share in (0.0, 0.2, 0.45, 0.7, 0.95):
         begin()
         small_disk.resize(PAGE * max(1, int(share * size / PAGE)))
-        code, said = program(command, work)
+        code, said = _run(command, work)
         assert code == 2, said
         assert "no space is left. What to do: Free space on that disk" in said
         assert "disk/" in said, "it is named which file"
         check_whole(small_disk.path)
         small_disk.resize(64 << 20)
-        code, said = program(command, work)
+        code, said = _run(command, work)
         assert code == 0, said
         assert digests(small_disk.path) == expected
     assert digests(tmp_path / "work" / "in") | digests(tmp_path / "work") == before
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_target_that_is_read_only(program, tmp_path, kind):
+def test_a_target_that_is_read_only(tmp_path, kind):
     pytest.importorskip("av", reason='videos need `pip install "dp2bench[video]"`')
     target = tmp_path / "disk"
     target.mkdir()
@@ -135,7 +118,7 @@ def test_a_target_that_is_read_only(program, tmp_path, kind):
     _mount("--bind", target, target)
     try:
         _mount("-o", "remount,ro,bind", target)
-        code, said = program(command, work)
+        code, said = _run(command, work)
         assert code == 2, said
         assert "the file system is read-only. What to do: Choose a folder on another file system." in said
         assert "disk/" in said
@@ -143,13 +126,13 @@ def test_a_target_that_is_read_only(program, tmp_path, kind):
         assert left == ({"out", "out/out.mp4"} if kind == "video" else set())
     finally:
         subprocess.run(["umount", "-l", str(target)], check=True)
-    code, said = program(command, work)
+    code, said = _run(command, work)
     assert code == 0, said
     check_whole(target)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_limit_for_the_size_of_files(program, tmp_path, kind):
+def test_a_limit_for_the_size_of_files(tmp_path, kind):
     """As FAT32 has one; needs no rights, so that it runs everywhere."""
     pytest.importorskip("av", reason='videos need `pip install "dp2bench[video]"`')
     work = tmp_path / "work"
@@ -157,12 +140,12 @@ def test_a_limit_for_the_size_of_files(program, tmp_path, kind):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (900, limits[1]))
     try:
-        code, said = program(command, work)
+        code, said = _run(command, work)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert code == 2, said
     assert "larger than the file system or a limit of this machine allows" in said
     check_whole(work / "out") if (work / "out").exists() else None
-    code, said = program(command, work)
+    code, said = _run(command, work)
     assert code == 0, said
     check_whole(work / "out")
