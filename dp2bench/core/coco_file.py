@@ -39,10 +39,29 @@ PERSON_WORDS = frozenset(
     {
         "person", "persons", "people", "human", "humans", "man", "woman", "men", "women", "boy", "girl", "child", "children", "baby",
         "adult", "pedestrian", "pedestrians", "rider", "riders", "cyclist", "bicyclist", "motorcyclist", "passenger", "driver", "player", "worker",
-        "male", "female", "kid", "kids", "toddler", "infant", "crowd",
+        "male", "female", "kid", "kids", "toddler", "infant", "crowd", "babies", "lady", "ladies", "guy", "teen", "teenager", "adolescent",
+        "soldier", "policeman", "policewoman", "officer", "firefighter", "fireman", "nurse", "doctor", "patient", "student", "teacher", "skier",
+        "snowboarder", "surfer", "skater", "skateboarder", "swimmer", "runner", "athlete", "goalkeeper", "referee", "spectator", "dancer", "biker",
+        "shopper", "customer", "visitor", "commuter", "bystander", "civilian",
     }
 )  # fmt: skip
-"""Words in the names of categories, or of their supercategories, that say people; in lower case."""
+"""Words in the names of categories, or of their supercategories, that say people; in lower case, also with an s."""
+NO_PEOPLE = frozenset(
+    {
+        "vehicle",
+        "outdoor",
+        "animal",
+        "accessory",
+        "sports",
+        "kitchen",
+        "food",
+        "furniture",
+        "electronic",
+        "appliance",
+        "indoor",
+    }
+)
+"""COCO's supercategories of things and animals."""
 
 _FACE = "face"
 _SHOWN = 5
@@ -66,6 +85,7 @@ class CocoAnnotations:
         images: every picture that the file lists.
         people_named: how many people it names, in whatever picture.
         categories: (id, name) of the categories that were taken for people; None where the file has no categories.
+        others: names of the categories that were not, but for those of `NO_PEOPLE`.
 
     Raises:
         AnnotationError: the file is broken or contradicts itself.
@@ -114,6 +134,7 @@ class CocoAnnotations:
     ) -> tuple[set[int | str] | None, set[int | str]]:
         """Ids of the categories that are people (None: all are), and of those that are faces."""
         self.categories: tuple[tuple[int | str, str], ...] | None = None
+        self.others: tuple[str, ...] = ()
         self._known: set[int | str] | None = None
         if data.get("categories") is None:
             return None, set()
@@ -132,6 +153,12 @@ class CocoAnnotations:
             )
         self.categories = tuple((k.id, k.name) for k in taken)
         taken_ids = {k.id for k in taken}
+        left = [
+            k
+            for k in kinds
+            if k.id not in taken_ids | faces and _plain(k.supercategory or "") not in NO_PEOPLE
+        ]
+        self.others = tuple(k.name for k in left)
         return taken_ids | faces, faces - taken_ids
 
     def _check_identifiers(self, rows: Sequence[Mapping[str, Any]], data: Mapping[str, Any]) -> None:
@@ -160,7 +187,9 @@ class CocoAnnotations:
     @property
     def taken(self) -> str:
         """Which categories are people, for a message."""
-        return ", ".join(f"{name!r} (id {_shown(number)})" for number, name in self.categories or ()) or "all"
+        if self.categories is None:
+            return "all"
+        return ", ".join(f"{name!r} (id {_shown(number)})" for number, name in self.categories) or repr(_FACE)
 
     def by_id(self, number: int | str) -> ImageRow:
         """The entry of a picture by its id."""
@@ -392,4 +421,5 @@ def _plain(name: str) -> str:
 
 
 def _says_people(kind: CategoryRow) -> bool:
-    return not PERSON_WORDS.isdisjoint(re.split(r"[\W_]+", _plain(f"{kind.name} {kind.supercategory or ''}")))
+    words = re.split(r"[\W_]+", _plain(f"{kind.name} {kind.supercategory or ''}"))
+    return not PERSON_WORDS.isdisjoint({*words, *(word.removesuffix("s") for word in words)})

@@ -15,6 +15,7 @@ from dp2bench.core.errors import AnnotationError, DatasetError
 from dp2bench.core.picture_header import read_header
 from dp2bench.core.types import Image, People, Sample, SampleId
 
+_SHOWN = 8
 _FRAME = re.compile(r"/\d{8}$")
 
 
@@ -60,10 +61,12 @@ class CocoFile(Detector):
     @property
     def remarks(self) -> tuple[str, ...]:
         """What a user should know of how the file was read."""
-        taken = self.annotations.categories
-        if not taken or [name for _, name in taken] == ["person"]:
+        taken, others = self.annotations.categories, self.annotations.others
+        if taken is None or ([name for _, name in taken] == ["person"] and not others):
             return ()
-        return (f"{self.path}: people are the annotations of category {self.annotations.taken}.",)
+        more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+        never = f", never of {', '.join(map(repr, others[:_SHOWN]))}{more}" if others else ""
+        return (f"{self.path}: people are the annotations of category {self.annotations.taken}{never}.",)
 
     def for_dataset(self, dataset: Dataset) -> CocoFile:
         """The same detector, once every picture of the dataset has been looked up and held against its annotations.

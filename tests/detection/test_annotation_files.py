@@ -121,6 +121,7 @@ REPLACED = {
     "Person": {"categories__0__name": " Person "},
     "pedestrian": {"categories__0": {"id": 1, "name": "pedestrian"}},
     "a supercategory": {"categories__0": {"id": 1, "name": "goalkeeper", "supercategory": "human"}},
+    "a sort of people": {"categories__0": {"id": 1, "name": "Snowboarders"}},
     "a name in parts": {"categories__0": {"id": 1, "name": "human.pedestrian.adult"}},
     "people of two categories": {"categories__1": {"id": 2, "name": "rider"}, A + "category_id": 2},
     "no categories": {"categories": ...},
@@ -320,6 +321,10 @@ def test_which_category_was_taken_is_said(tmp_path):
     named = CocoAnnotations(file, category="dog")
     assert named.taken == "'dog' (id 2)"
     assert named.people_named == 0
+    kinds = [{"id": 1, "name": "person"}, {"id": 2, "name": "nun"}, {"id": 3, "name": "Surfers"}]
+    assert CocoFile(path=write(tmp_path, changed(categories=kinds))).remarks == (
+        f"{file}: people are the annotations of category 'person' (id 1), 'Surfers' (id 3), never of 'nun'.",
+    ), "who is labelled otherwise is not lost without a word"
 
 
 def test_faces_of_the_supercategory_person_are_faces(tmp_path):
