@@ -439,7 +439,7 @@ def _told(work: _Work, counter: CoverageCounter, folder: Folder | None, films: _
         )
     for reason, count in coverage.missed_reasons.items():
         work.say(f"{count} people: {reason}", "missed:", "red")
-    _list_without_face(work, counter)
+        _list_missed(work, counter, reason)
     _warn_of_unlike(work, counter)
     whole = True
     for report in films.reports:
@@ -490,22 +490,23 @@ def _by_certainty(counter: CoverageCounter) -> str:
     )
 
 
-def _list_without_face(work: _Work, counter: CoverageCounter) -> None:
-    """Who keeps their face because none was found, and what to do about it."""
+def _list_missed(work: _Work, counter: CoverageCounter, reason: str) -> None:
+    """Who was missed for a reason, and, of those who keep their face because none was found, what to do about it."""
     from dp2bench.inpainting.crops import NO_FACE
 
     rows = [
-        (name, [person for person, reason in reasons.items() if reason == NO_FACE])
+        (name, [person for person, why in reasons.items() if why == reason])
         for pictures in counter.left.values()
         for name, reasons in pictures.items()
     ]
     rows = [(name, people) for name, people in rows if people]
-    if not rows:
-        return
+    what = "no face found of person" if reason == NO_FACE else "person"
     for name, people in rows[:_SHOWN]:
-        work.say(f"  {name}: no face found of person {', '.join(map(str, people))}")
+        work.say(f"  {name}: {what} {', '.join(map(str, people))}")
     if len(rows) > _SHOWN:
         work.say(f"  … and in {len(rows) - _SHOWN} more pictures")
+    if reason != NO_FACE:
+        return
     if work.who.meta.name == "full-image":
         work.say("  Of pictures that are faces, cut out: --detector full-image -d faces=true.")
         return
@@ -596,17 +597,17 @@ def _told_of_film(
         f"Sound: {report['sound']}.{speed}"
     )
     for reason, count in report["missed_reasons"].items():
-        work.say(f"{count} people in frames: {reason}", "missed:", "red")
+        work.say(f"{title}{count} people in frames: {reason}", "missed:", "red")
     for reason, frames in report["blanked_frames"].items():
-        work.say(f"{len(frames)} frames, the first is {frames[0]}: {reason}", "grey:", "yellow")
+        work.say(f"{title}{len(frames)} frames, the first is {frames[0]}: {reason}", "grey:", "yellow")
     for start, end in report["gaps"]:
         work.say(
-            f"the source has no picture between {start:.2f} and {end:.2f} s; frames may have been lost there.",
+            f"{title}the source has no picture between {start:.2f} and {end:.2f} s; frames may have been lost there.",
             "gap:",
             "yellow",
         )
     if report["not_kept"]:
-        work.say(", ".join(report["not_kept"]) + ".", "not kept:", "yellow")
+        work.say(f"{title}{', '.join(report['not_kept'])}.", "not kept:", "yellow")
     if report["broken"]:
         work.say(report["broken"], "cut short:", "red")
     return not (report["missed"] or blank or report["broken"])

@@ -131,7 +131,7 @@ def test_a_box_under_a_pixel_is_missed(tmp_path):
     done = run("anonymize", "in", "out", "-m", "mask-out", "--detections", "people.json", cwd=tmp_path)
     assert done.returncode == 1
     assert "1 anonymized, 1 missed" in said(done)
-    assert "a box smaller than a pixel" in said(done)
+    assert "a box smaller than a pixel a.png: person 0" in said(done)
 
 
 @pytest.mark.parametrize("form", ["json", "masks"])
