@@ -105,6 +105,16 @@ def test_a_disk_that_becomes_full(small_disk, tmp_path, kind):
     assert digests(tmp_path / "work" / "in") | digests(tmp_path / "work") == before
 
 
+def test_a_disk_that_becomes_full_while_a_camera_records(small_disk, tmp_path):
+    pytest.importorskip("av", reason='videos need `pip install "dp2bench[video]"`')
+    camera = ["anonymize", "lavfi:testsrc2=size=320x240:rate=10", "disk/safe.mp4", "--end", "2"]
+    small_disk.resize(20 * PAGE)
+    code, said = _run([*camera, "-m", "blur", "--detector", "full-image"], tmp_path)
+    assert code == 2, said
+    assert "no space is left" in said
+    assert not list(small_disk.path.iterdir()), "nothing of the recording is left"
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_target_that_is_read_only(tmp_path, kind):
     pytest.importorskip("av", reason='videos need `pip install "dp2bench[video]"`')

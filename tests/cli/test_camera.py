@@ -1,0 +1,69 @@
+"""A camera as IN: recorded, anonymized, and the recording deleted however it ends. A generated picture stands in a camera's place."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("av", reason='videos need `pip install "dp2bench[video]"`')
+
+from dp2bench.datasets.video import Video
+
+run = runpy.run_path(str(Path(__file__).parents[1] / "program.py"))["run"]
+CAMERA = "lavfi:testsrc2=size=160x96:rate=10"
+MASKED = ("-m", "mask-out", "--detector", "full-image", "--end", "0.8")
+
+pytestmark = pytest.mark.e2e
+
+
+def _files(root: Path) -> list[str]:
+    return sorted(p.name for p in root.rglob("*"))
+
+
+def test_what_a_camera_sees_is_anonymized(tmp_path):
+    done = run("anonymize", CAMERA, "safe.mp4", *MASKED, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "8 frames" in done.stdout
+    frames = [frame.image for frame in Video(tmp_path / "safe.mp4")]
+    assert len(frames) == 8
+    assert all(np.abs(frame.astype(int) - 127).max() < 8 for frame in frames)
+    assert _files(tmp_path) == ["safe.mp4", "safe.mp4.json"]
+
+
+def test_nothing_of_the_recording_is_left_after_an_error(tmp_path, monkeypatch):
+    seen = []
+
+    def fail(*_, **__):
+        seen.extend(_files(tmp_path))
+        raise MemoryError("no memory")
+
+    monkeypatch.setattr("dp2bench.pipelines.video.find_people", fail)
+    with pytest.raises(MemoryError):
+        run("anonymize", CAMERA, "safe.mp4", *MASKED, cwd=tmp_path)
+    assert "camera.mkv" in seen
+    assert not _files(tmp_path)
+
+
+def test_a_recording_that_a_killed_run_left_is_deleted(tmp_path):
+    left = tmp_path / ".safe.mp4.camera"
+    left.mkdir()
+    (left / "camera.mkv").write_bytes(b"faces")
+    done = run("anonymize", CAMERA, "safe.mp4", *MASKED, cwd=tmp_path)
+    assert done.returncode == 0
+    assert not left.exists()
+
+
+def test_devices_that_are_no_cameras(tmp_path):
+    for name, words in (
+        ("/dev/null", "cannot be opened"),
+        ("lavfi:nothing", "cannot be opened"),
+        ("/dev/video77", "is not there"),
+    ):
+        done = run("anonymize", name, "safe.mp4", *MASKED, cwd=tmp_path)
+        assert done.returncode == 2
+        assert words in " ".join((done.stdout + done.stderr).split())
+        assert "What to do" in done.stderr
+        assert not _files(tmp_path)
