@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ..cli.program import run
-
+run = runpy.run_path(str(Path(__file__).parents[1] / "cli" / "program.py"))["run"]
 INPUTS = runpy.run_path(str(Path(__file__).with_name("inputs.py")))
 KINDS, digests, check_whole = INPUTS["KINDS"], INPUTS["digests"], INPUTS["check_whole"]
 PAGE = 4096
