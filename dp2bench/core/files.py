@@ -66,7 +66,7 @@ def _whole(path: Path, make: Callable[[Path], object]) -> None:
 
 def flush_to_disk(path: Path) -> None:
     """Wait until a file's content is on the disk: without, a machine that loses its power may keep the name and lose the content."""
-    handle = os.open(path, os.O_RDONLY)
+    handle = os.open(path, os.O_RDWR)  # Windows flushes only what may be written
     try:
         os.fsync(handle)
     finally:

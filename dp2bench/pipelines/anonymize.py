@@ -183,8 +183,13 @@ class ResumeLog:
         return row
 
     def finish(self, name: str, original: Path, target: Path | None, **noted: Any) -> None:
-        """Note that the anonymized version of a file is written; what is noted is on the disk, also after a loss of power."""
+        """Note that the anonymized version of a file is written; what is noted is on the disk, also after a loss of power.
+
+        Of a file that was refused when it should have been written nothing is noted.
+        """
         if target is not None:
+            if not target.exists():
+                return
             flush_to_disk(target)
         row = {"id": name, "sha256": content_sha256(original), **noted}
         with writing(self._path), self._path.open("a", encoding="utf-8") as file:

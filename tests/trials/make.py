@@ -251,6 +251,29 @@ def apng_hidden_frame(root: Path) -> None:
 
 
 @case
+def too_long_for_its_format(root: Path) -> None:
+    """What WebP cannot hold, read by its content."""
+    wide = np.random.default_rng(0).integers(0, 255, (8, 17_000, 3), dtype=np.uint8)
+    (root / "in").mkdir()
+    Pillow.fromarray(wide).save(root / "in" / "a.webp", "PNG")
+    picture().save(root / "in" / "b.png")
+
+
+@case
+def hdr_avif(root: Path) -> None:
+    """PQ by the code in a box."""
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    for name, form in (("a.avif", "AVIF"), ("b.heic", "HEIF")):
+        out = io.BytesIO()
+        picture().save(out, form)
+        before, box, after = out.getvalue().partition(b"colrnclx")
+        assert box
+        put(root, name, before + box + after[:2] + b"\0\x10" + after[4:])
+
+
+@case
 def cmyk_adobe(root: Path) -> None:
     """Photoshop's four inks, which are stored inverted."""
     blocks = np.random.default_rng(0).integers(0, 75, (12, 16, 3), dtype=np.uint8) + np.array(

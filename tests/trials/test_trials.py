@@ -46,6 +46,8 @@ def test_the_list_is_that_of_the_cases_and_of_the_tests():
 def tried(tmp_path, request, monkeypatch):
     """The folder, the exit code and the words of the case that a test is named after."""
     name = request.node.originalname.removeprefix("test_trial_").replace("_", "-")
+    if name == "hdr-avif":
+        pytest.importorskip("pillow_heif", reason='HEIC needs `pip install "dp2bench[heif]"`')
     if name in VIDEOS:
         pytest.importorskip("av", reason='videos need `pip install "dp2bench[video]"`')
     CASES[name](tmp_path)
@@ -222,6 +224,22 @@ def test_trial_apng_hidden_frame(tried):
     with Pillow.open(root / "out" / "a.png") as after:
         assert after.n_frames == 3
     assert "previews of a.png" in said
+
+
+def test_trial_too_long_for_its_format(tried):
+    root, code, said = tried
+    assert code == 1
+    assert _made(root) == {"b.png"}
+    assert "a.webp of 17000 x 8 pixels cannot be stored as WEBP" in said
+    assert "1 files left out" in said
+
+
+def test_trial_hdr_avif(tried):
+    root, code, said = tried
+    assert code == 1
+    assert not _made(root)
+    assert "in/a.avif is of high dynamic range" in said
+    assert "in/b.heic is of high dynamic range" in said
 
 
 def test_trial_cmyk_adobe(tried):
