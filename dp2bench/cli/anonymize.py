@@ -297,10 +297,11 @@ def _opened(source: Path, dataset: str | None, *, subset: bool) -> Dataset:
     """The pictures to anonymize; a named dataset is verified."""
     from dp2bench.core import registry
     from dp2bench.datasets.folder import Folder
-    from dp2bench.engine.evaluation import of_any_number
 
     if dataset is None:
         return Folder(source)
+    from dp2bench.engine.evaluation import of_any_number
+
     opened: Dataset = registry.create(
         "datasets", dataset, {"root": source, **(of_any_number(dataset) if subset else {})}
     )
@@ -430,21 +431,21 @@ def _told(work: _Work, counter: CoverageCounter, folder: Folder | None, films: _
         for what, names in sorted(folder.lost.items()):
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             work.say(f"{what} of {names[0]}{more}.", "not kept:", "yellow")
-    coverage = counter.coverage()
-    if coverage.pictures or not films.reports:
+    missed = counter.missed.total()
+    if counter.pictures or not films.reports:
         work.say(
-            f"{coverage.pictures} pictures, {coverage.found} people found by {work.who.meta.name}{_by_certainty(counter)}, "
-            f"{coverage.anonymized} anonymized, {coverage.missed} missed; "
-            f"{coverage.pictures_without_detection} pictures without anybody found, {len(left_out)} files left out."
+            f"{counter.pictures} pictures, {counter.found} people found by {work.who.meta.name}{_by_certainty(counter)}, "
+            f"{counter.found - missed} anonymized, {missed} missed; "
+            f"{counter.empty} pictures without anybody found, {len(left_out)} files left out."
         )
-    for reason, count in coverage.missed_reasons.items():
+    for reason, count in sorted(counter.missed.items()):
         work.say(f"{count} people: {reason}", "missed:", "red")
         _list_missed(work, counter, reason)
     _warn_of_unlike(work, counter)
     whole = True
     for report in films.reports:
         whole &= _told_of_film(work, report, f"{report['source']}: ")
-    if films.reports and not coverage.pictures and left_out:
+    if films.reports and not counter.pictures and left_out:
         work.say(f"{len(left_out)} files left out.")
     if folder is not None and folder.listing.others:
         work.say(
@@ -455,8 +456,8 @@ def _told(work: _Work, counter: CoverageCounter, folder: Folder | None, films: _
                 f"{said_of_others(folder.listing.describing)} of them lie beside pictures and may say who is in them: "
                 "faces, names, places. Do not publish them with the others."
             )
-    people = coverage.found + sum(report["people_in_frames"] for report in films.reports)
-    return whole and not left_out and not coverage.missed and not _nobody_found(work, people)
+    people = counter.found + sum(report["people_in_frames"] for report in films.reports)
+    return whole and not left_out and not missed and not _nobody_found(work, people)
 
 
 def _print_remarks(work: _Work, who: Detector) -> bool:

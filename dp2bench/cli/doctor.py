@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated
+
+import typer
 
 FURTHER: dict[str, dict[str, str]] = {
     "market1501-reid": {
@@ -32,7 +35,15 @@ EXTRAS = {
 """What the extras for users are for; the others are for developers."""
 
 
-def doctor() -> None:
+def doctor(
+    imports: Annotated[
+        bool,
+        typer.Option(
+            "--imports",
+            help="Also import torch and every plug-in, which takes seconds, to see which are broken.",
+        ),
+    ] = False,
+) -> None:
     """Show what is installed, what this machine offers, and what each part still needs."""
     import platform
     from importlib.metadata import PackageNotFoundError, version
@@ -44,9 +55,7 @@ def doctor() -> None:
 
     from dp2bench import __version__
     from dp2bench.core import registry
-    from dp2bench.core.contracts import Task
     from dp2bench.core.errors import Dp2benchError, PluginError
-    from dp2bench.core.machine import default_threads
     from dp2bench.core.paths import cache_root
     from dp2bench.engine import suite as suites
 
@@ -69,17 +78,7 @@ def doctor() -> None:
     table.add_row(
         "detectron2", "here" if detectron2 else "not here; only what is called detectron2-… needs it"
     )
-    try:
-        import torch
-
-        table.add_row(
-            "device",
-            torch.cuda.get_device_name(0)
-            if torch.cuda.is_available()
-            else f"cpu, {default_threads()} threads",
-        )
-    except ImportError as error:
-        table.add_row("device", f"[red]torch does not import[/]: {escape(str(error))}")
+    table.add_row("device", _device(imports=imports))
     root = cache_root()
     table.add_row(
         "cache",
@@ -88,7 +87,8 @@ def doctor() -> None:
     for kind in ("methods", "tasks", "datasets", "detectors"):
         for name in registry.names(kind):
             try:
-                loaded = registry.load(kind, name)
+                if imports or not registry.module_of(kind, name).startswith("dp2bench."):
+                    registry.load(kind, name)
             except PluginError as error:
                 table.add_row(f"{kind[:-1]} {name}", f"[red]broken[/]: {escape(error.problem)}")
                 continue
@@ -97,8 +97,7 @@ def doctor() -> None:
                 said = "must be brought: --data-root" if brought else "embedded, made on first use"
                 table.add_row(f"dataset {name}", said)
             elif kind == "tasks":
-                layouts = loaded.meta.layouts if isinstance(loaded, type) and issubclass(loaded, Task) else ()
-                table.add_row(f"task {name}", escape(_needs_of_task(name, layouts)))
+                table.add_row(f"task {name}", escape(_needs_of_task(name, registry.layouts(name))))
             elif kind == "methods":
                 try:
                     registry.create(kind, name, {})
@@ -108,6 +107,22 @@ def doctor() -> None:
         needs = [c.name for c in suites.load(name).datasets if registry.needs_root(c.name)]
         table.add_row(f"suite {name}", "needs " + ", ".join(needs) + " (--data-root)" if needs else "ready")
     console.print(table)
+
+
+def _device(*, imports: bool) -> str:
+    """What networks run on. torch is asked where there may be a GPU."""
+    from rich.markup import escape
+
+    from dp2bench.core.machine import default_threads, may_have_gpu
+
+    if imports or may_have_gpu():
+        try:
+            import torch
+        except ImportError as error:
+            return f"[red]torch does not import[/]: {escape(str(error))}"
+        if torch.cuda.is_available():
+            return torch.cuda.get_device_name(0)
+    return f"cpu, {default_threads()} threads"
 
 
 def _requirements() -> Iterator[tuple[str, str]]:
@@ -131,11 +146,11 @@ def _needs_of_task(name: str, layouts: tuple[str, ...]) -> str:
     brought: list[str] = []
     for dataset in registry.names("datasets"):
         try:
-            known = registry.dataset_class(dataset)
+            known, must_be_brought = registry.layout(dataset), registry.needs_root(dataset)
         except PluginError:
             continue
-        if known is not None and known.layout in layouts:
-            (brought if known.needs_root else embedded).append(dataset)
+        if known in layouts:
+            (brought if must_be_brought else embedded).append(dataset)
     parts = [f"ready on {', '.join(embedded)}"] if embedded else []
     if brought:
         parts.append(f"bring {', '.join(brought)}")

@@ -28,10 +28,11 @@ def list_(what: Annotated[What, typer.Argument(help="What to list.")]) -> None:
 
     from dp2bench.core import registry
     from dp2bench.core.errors import PluginError
-    from dp2bench.engine import suite as suites
 
     table = Table("name", "what it is", box=None, pad_edge=False)
     if what is What.suites:
+        from dp2bench.engine import suite as suites
+
         for name in suites.names():
             table.add_row(name, suites.load(name).description.strip())
     else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
@@ -21,10 +22,12 @@ from rich.progress import (
 from rich.text import Text
 
 from dp2bench.cli.terminal import tell
-from dp2bench.core.contracts import Progress
 from dp2bench.core.printable import printable
-from dp2bench.engine.executor import StepOutcome
-from dp2bench.engine.step import Step
+
+if TYPE_CHECKING:
+    from dp2bench.core.contracts import Progress
+    from dp2bench.engine.executor import StepOutcome
+    from dp2bench.engine.step import Step
 
 
 class _Speed(ProgressColumn):

@@ -7,17 +7,19 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.core.figures import Figure
 from dp2bench.core.hashing import name_bytes
 from dp2bench.core.images import read_image
-from dp2bench.core.results import Metric, Scenario, Score
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import Anonymized, CropBatch, Image, People, Sample, SampleId
+
+if TYPE_CHECKING:
+    from dp2bench.core.figures import Figure
+    from dp2bench.core.results import Metric, Scenario, Score
 
 Scope = Literal["none", "face", "body", "image"]
 FaceCrop = Literal["fdf128", "fdf256"]
@@ -236,6 +238,8 @@ class RunContext:
                     f"the score {metric!r} has a value without units: say n, how many are behind it"
                 )
             n = len(values)
+        from dp2bench.core.results import Score
+
         score = Score(
             metric=metric,
             scenario=scenario,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 
 from dp2bench.core.errors import Dp2benchError
 
@@ -12,6 +14,17 @@ def default_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+_GPU_NODES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
+"""What Linux shows where there is a driver of NVIDIA or AMD, or Windows' one."""
+
+
+def may_have_gpu() -> bool:
+    """Whether torch may find a GPU here. Only then is it worth asking: to import torch takes seconds."""
+    if sys.platform.startswith("linux"):
+        return any(Path(node).exists() for node in _GPU_NODES)
+    return sys.platform != "darwin"
+
+
 def pick_device(wanted: str | None = None) -> str:
     """The torch device to compute on: what is wanted, or with None or ``auto`` a GPU where there is one.
 
@@ -19,13 +32,15 @@ def pick_device(wanted: str | None = None) -> str:
         Dp2benchError: it is no device that torch has here.
 
     """
+    if wanted == "cpu" or (wanted in {None, "auto"} and not may_have_gpu()):
+        return "cpu"
     import torch
 
     if wanted in {None, "auto"}:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if str(wanted).partition(":")[0] not in {"cpu", "cuda"}:
         raise Dp2benchError(f"Unknown device {wanted!r}.", "Use cpu, cuda, cuda:1, or auto.")
-    if wanted != "cpu" and not torch.cuda.is_available():
+    if not torch.cuda.is_available():
         raise Dp2benchError(
             f"There is no CUDA device for --device {wanted}.",
             "Use --device cpu, or check the driver with `dp2bench doctor`.",

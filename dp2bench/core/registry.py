@@ -24,6 +24,7 @@ from dp2bench.core.contracts import (
     Task,
     TaskMeta,
 )
+from dp2bench.core.declared import Declared, declared
 from dp2bench.core.errors import Dp2benchError, PluginError
 from dp2bench.core.renames import current_name
 
@@ -173,17 +174,48 @@ def dataset_class(name: str) -> type[Dataset] | None:
 
 def needs_root(name: str) -> bool:
     """Whether a dataset must be brought by the user; see `Dataset.needs_root`."""
-    known = dataset_class(name)
-    return known is not None and known.needs_root
+    return bool(_attribute(name, "needs_root"))
+
+
+def layout(name: str) -> str | None:
+    """See `Dataset.layout`; None for a dataset that is registered as a function."""
+    return _attribute(name, "layout")
+
+
+def layouts(task: str) -> tuple[str, ...]:
+    """Of the datasets that a task can read; see `TaskMeta.layouts`."""
+    said = declared_by("tasks", task)
+    if said is not None and "layouts" in said.meta:
+        return tuple(said.meta["layouts"])
+    loaded = load("tasks", task)
+    return loaded.meta.layouts if isinstance(loaded, type) and issubclass(loaded, Task) else ()
+
+
+def _attribute(name: str, attribute: str) -> Any:
+    """What a dataset's class says of all that are made of it."""
+    said = declared_by("datasets", name)
+    if said is not None and attribute in said.attributes:
+        return said.attributes[attribute]
+    return getattr(dataset_class(name), attribute, None)
+
+
+def declared_by(kind: Kind, name: str) -> Declared | None:
+    """What a plug-in's source says, without importing it; None where that is not known."""
+    entries = _entries(kind).get(current_name(kind, name), ())
+    return declared(entries[0].module, entries[0].attr) if len(entries) == 1 else None
 
 
 def describe(kind: Kind, name: str) -> str:
-    """What a plug-in is, in a line; '' where it does not say. It is not made where its class or factory knows.
+    """What a plug-in is, in a line; '' where it does not say. It is not made, nor imported, where its source says so.
 
     Raises:
         PluginError: as `load` and `create`.
 
     """
+    said = None if kind == "methods" else declared_by(kind, name)
+    if said is not None:
+        text = said.meta.get("description") or said.docstring
+        return next(iter(text.strip().splitlines()), "")
     factory = load(kind, name)
     meta = factory.meta if isinstance(factory, _Declaring) else None
     if kind == "methods":

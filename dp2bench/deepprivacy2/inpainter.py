@@ -21,7 +21,6 @@ from dp2bench.inpainting.crops import dilation_radius, disk
 from dp2bench.weights.digests import sha256
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor
 
     from dp2bench.deepprivacy2.editing import Edit
@@ -113,25 +112,27 @@ class GeneratorInpainter(Inpainter):
         return self.truncation == "mean" and self.psi == 0
 
     @property
-    def device(self) -> torch.device:
-        """Where it computes."""
-        import torch
+    def device(self) -> str:
+        """Where it computes, as torch names it."""
+        return pick_device(self._device)
 
-        return torch.device(pick_device(self._device))
+    @property
+    def _kind_of_device(self) -> str:
+        return self.device.partition(":")[0]
 
     @property
     def precision(self) -> str:
         """Of the convolutions."""
         if self._precision == "auto":
-            return "float16" if self.device.type == "cuda" else "float32"
-        if self._precision == "float16" and self.device.type == "cpu":
+            return "float16" if self._kind_of_device == "cuda" else "float32"
+        if self._precision == "float16" and self._kind_of_device == "cpu":
             raise ValueError("a CPU does not compute in float16: take precision float32 or bfloat16")
         return self._precision
 
     @property
     def batch_size(self) -> int:
         """Crops that the network runs on at once."""
-        return self._batch or (8 if self.device.type == "cuda" else 1)
+        return self._batch or (8 if self._kind_of_device == "cuda" else 1)
 
     def arguments(self) -> dict[str, Any]:
         """Effective settings, for `MethodMeta.arguments`."""
@@ -139,7 +140,7 @@ class GeneratorInpainter(Inpainter):
             "weights": self.file.name,
             "truncation": self.truncation,
             "psi": self.psi,
-            "device": self.device.type,
+            "device": self._kind_of_device,
             "precision": self.precision,
             "compiled": self._compile,
         }

@@ -16,7 +16,6 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from dp2bench.core.boxes import box_iou
 from dp2bench.core.types import Category, People
@@ -228,6 +227,8 @@ def linear_assignment(
     overlap: NDArray[np.float64], least: float
 ) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     """Rows and columns of the assignment with the largest sum of overlaps of at least ``least``."""
+    from scipy.optimize import linear_sum_assignment
+
     gated = np.where(overlap >= least, overlap, 0)
     rows, columns = linear_sum_assignment(gated, maximize=True)
     good = gated[rows, columns] > 0

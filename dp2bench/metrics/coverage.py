@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 
 from dp2bench.core.boxes import box_iou
 
@@ -23,6 +22,8 @@ def pair(overlap: NDArray[np.float64], threshold: float) -> NDArray[np.int64]:
     """For each row of overlaps (N, M) its column, or -1: as many pairs of at least ``threshold`` as possible, and of those choices the
     one with the largest sum.
     """
+    from scipy.optimize import linear_sum_assignment
+
     partner = np.full(len(overlap), -1, np.int64)
     if overlap.size:
         enough = overlap >= threshold

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -20,12 +20,14 @@ from dp2bench.core.files import TEMPORARY, flush_to_disk, write_bytes
 from dp2bench.core.hashing import content_sha256
 from dp2bench.core.paths import check_distinct
 from dp2bench.core.people_io import save_people
-from dp2bench.core.results import Coverage
 from dp2bench.core.seeds import derive_seed
 from dp2bench.core.types import Anonymized, Image, Missed, People, Sample, SampleId
 from dp2bench.datasets.folder import Folder
 from dp2bench.datasets.video import ENCODERS
 from dp2bench.metrics.changes import unchanged_people
+
+if TYPE_CHECKING:
+    from dp2bench.core.results import Coverage
 
 CHUNK = 16
 """Pictures handed to a detector at once."""
@@ -103,6 +105,8 @@ class CoverageCounter:
 
     def coverage(self) -> Coverage:
         """The counts as they are printed beside scores."""
+        from dp2bench.core.results import Coverage
+
         missed = sum(self.missed.values())
         return Coverage(
             pictures=self.pictures,

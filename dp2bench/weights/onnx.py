@@ -1,11 +1,11 @@
-"""The constants of an ONNX model, and which layer uses them: as much of the format as converting weights needs.
+"""ONNX models: the constants of one and which layer uses them, and one from nodes and constants.
 
-The file is a protocol buffer. Nothing in it is run.
+As much of the format as converting weights and handing a network to OpenCV need. The file is a protocol buffer. Nothing in it is run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -128,3 +128,77 @@ def _layer(message: bytes, arrays: dict[str, NDArray[np.float32]]) -> Layer:
         elif field == _INPUT and arrays.get(value.decode(), np.zeros(0)).size:
             constants.append(arrays[value.decode()])
     return Layer(kind, tuple(constants))
+
+
+class Node(NamedTuple):
+    """An operation of a graph; ``attributes`` are whole numbers, or several of them."""
+
+    kind: str
+    inputs: tuple[str, ...]
+    output: str
+    attributes: Mapping[str, int | tuple[int, ...]] = {}
+
+
+def model(
+    nodes: Sequence[Node], constants: Mapping[str, NDArray[np.float32]], source: str, results: Sequence[str]
+) -> bytes:
+    """A model of opset 11, as the bytes of its file.
+
+    Args:
+        nodes: in an order in which each comes after those whose outputs it takes.
+        constants: by the name under which nodes take them.
+        source: name of the one input: floats, (1, 3, H, W).
+        results: names of outputs of nodes, in the order in which the model gives them.
+
+    """
+    graph = b"".join(_bytes(_NODE, _node(node)) for node in nodes) + _bytes(2, b"graph")
+    graph += b"".join(_bytes(_INITIALIZER, _tensor(name, values)) for name, values in constants.items())
+    graph += _bytes(11, _value(source, 1, 3, "H", "W"))
+    graph += b"".join(_bytes(12, _value(name, 1, "C", "h", "w")) for name in results)
+    return _number(1, 6) + _bytes(_GRAPH, graph) + _bytes(8, _bytes(1, b"") + _number(2, 11))
+
+
+def _value(name: str, *sides: int | str) -> bytes:
+    """Name and shape of an input or output; a side whose length is open is named by a letter."""
+    told = [_number(1, side) if isinstance(side, int) else _bytes(2, side.encode()) for side in sides]
+    shape = b"".join(_bytes(1, side) for side in told)
+    return _bytes(1, name.encode()) + _bytes(2, _bytes(1, _number(1, _FLOAT) + _bytes(2, shape)))
+
+
+def _node(node: Node) -> bytes:
+    out = b"".join(_bytes(_INPUT, name.encode()) for name in node.inputs)
+    out += (
+        _bytes(2, node.output.encode()) + _bytes(3, node.output.encode()) + _bytes(_KIND, node.kind.encode())
+    )
+    for name, value in node.attributes.items():
+        whole = isinstance(value, int)
+        told = b"".join(
+            _number(3 if whole else 8, n) for n in (value if isinstance(value, tuple) else (value,))
+        )
+        told += _number(20, 2 if whole else 7)
+        out += _bytes(5, _bytes(1, name.encode()) + told)
+    return out
+
+
+def _tensor(name: str, values: NDArray[np.float32]) -> bytes:
+    sides = b"".join(_number(_DIMS, side) for side in values.shape)
+    content = np.ascontiguousarray(values, "<f4").tobytes()
+    return sides + _number(_TYPE, _FLOAT) + _bytes(_NAME, name.encode()) + _bytes(_RAW, content)
+
+
+def _number(field: int, value: int) -> bytes:
+    return _packed(field << 3 | _VARINT) + _packed(value)
+
+
+def _bytes(field: int, value: bytes) -> bytes:
+    return _packed(field << 3 | _BYTES) + _packed(len(value)) + value
+
+
+def _packed(value: int) -> bytes:
+    """A number of at least 0 in groups of seven bits, the lowest first."""
+    out = bytearray()
+    while value > 127:
+        out.append(value & 127 | 128)
+        value >>= 7
+    out.append(value)
+    return bytes(out)

