@@ -13,13 +13,15 @@ if TYPE_CHECKING:
 
 def key_values(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:
     """``["a=1", "b=x"]`` as ``{"a": 1, "b": "x"}``; values are read as YAML."""
+    if not pairs:
+        return {}
     import yaml
 
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.core.yaml_model import load
 
     out: dict[str, Any] = {}
-    for pair in pairs or ():
+    for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise Dp2benchError(

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from xml.sax.saxutils import quoteattr
+from html import escape  # of xml.sax would import the web
 
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 SYNTHESISED = "compositeWithTrainedAlgorithmicMedia"
@@ -48,8 +48,8 @@ class Altered:
             '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">'
             '<rdf:Description rdf:about="" xmlns:Iptc4xmpExt="http://iptc.org/std/Iptc4xmpExt/2008-02-29/" '
             'xmlns:xmp="http://ns.adobe.com/xap/1.0/" '
-            f"Iptc4xmpExt:DigitalSourceType={quoteattr(self.address)} "
-            f"xmp:CreatorTool={quoteattr(f'dp2bench, {self.method}')}/>"
+            f'Iptc4xmpExt:DigitalSourceType="{escape(self.address)}" '
+            f'xmp:CreatorTool="dp2bench, {escape(self.method)}"/>'
             '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
         ).encode()
 

@@ -9,13 +9,13 @@ from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
-import platformdirs
-
 from dp2bench.core.errors import Dp2benchError
 
 
 def cache_root() -> Path:
     """``$DP2BENCH_CACHE``, or the user's cache folder."""
+    import platformdirs
+
     return Path(os.environ.get("DP2BENCH_CACHE") or platformdirs.user_cache_dir("dp2bench"))
 
 

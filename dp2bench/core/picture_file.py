@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import threading
@@ -369,9 +370,12 @@ def _open(data: bytes, name: str) -> PILImage.Image:
         with _limit_lock:
             limit, PILImage.MAX_IMAGE_PIXELS = PILImage.MAX_IMAGE_PIXELS, None
             try:
-                PILImage.init()
-                known = [f for f in formats if f in PILImage.OPEN]
-                return PILImage.open(io.BytesIO(data), formats=known)
+                for load_plugins in (PILImage.preinit, PILImage.init):  # all of them take long to import
+                    load_plugins()
+                    known = [f for f in formats if f in PILImage.OPEN]
+                    with contextlib.suppress(UnidentifiedImageError):
+                        return PILImage.open(io.BytesIO(data), formats=known)
+                raise UnidentifiedImageError
             finally:
                 PILImage.MAX_IMAGE_PIXELS = limit
     except UnidentifiedImageError:
