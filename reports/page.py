@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import resources
+from importlib import metadata, resources
 
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from dp2bench.core.results import Result, canonical_json
-from dp2bench.reports import charts, pictures, published_comparison, tables
+from dp2bench.reports import cache, charts, pictures, published_comparison, tables
 from dp2bench.reports.chart import Chart
 from dp2bench.reports.groups import KINDS, Group, anchors, groups, known_people
 from dp2bench.reports.load import Report, Run
@@ -208,11 +208,17 @@ def _warnings(report: Report, gathered: Sequence[Group]) -> list[str]:
 
 @functools.cache
 def _vega() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script (BSD-3-Clause)."""
+    """Vega, Vega-Lite and Vega-Embed as one script (BSD-3-Clause); to bundle it takes seconds."""
+    version = metadata.version("vl-convert-python")
+    bundle = (cache.remembered(f"vega-{version}", _bundled)["vega.js"] or b"").decode()
+    return f"/*!\n{_read('vega-licence.txt')}*/\n" + bundle.replace("</script", "<\\/script")
+
+
+def _bundled() -> dict[str, bytes]:
     import vl_convert
 
-    bundle: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
-    return f"/*!\n{_read('vega-licence.txt')}*/\n" + bundle.replace("</script", "<\\/script")
+    script: str = vl_convert.javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return {"vega.js": script.encode()}
 
 
 def _read(name: str) -> str:

@@ -12,7 +12,17 @@ from rich.text import Text
 
 from dp2bench.core.errors import writing
 from dp2bench.core.results import Result
-from dp2bench.reports import charts, csv_file, figures, latex, markdown, published_comparison, tables, texts
+from dp2bench.reports import (
+    cache,
+    charts,
+    csv_file,
+    figures,
+    latex,
+    markdown,
+    published_comparison,
+    tables,
+    texts,
+)
 from dp2bench.reports.groups import groups, known_people
 from dp2bench.reports.load import Report, ReportError, load_report
 
@@ -47,6 +57,21 @@ def write_report(
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ReportError(f"{out} cannot be made: {error.strerror}.", "Choose another with --out.") from error
+    contents = cache.remembered(cache.key_of(report, formats), lambda: _contents(report, formats))
+    written = []
+    for name, content in sorted(contents.items(), key=lambda item: ("/" in item[0], item[0])):
+        if content is None:
+            (out / name).unlink(missing_ok=True)
+            continue
+        with writing(out / name):
+            (out / name).parent.mkdir(exist_ok=True)
+            (out / name).write_bytes(content)
+        written.append(out / name)
+    return written
+
+
+def _contents(report: Report, formats: Collection[str]) -> dict[str, bytes | None]:
+    """The report's files by name; None for one that has nothing to show."""
     contents: dict[str, bytes | None] = {}
     if "figures" in formats:
         contents |= _figures(report)
@@ -60,16 +85,7 @@ def write_report(
         from dp2bench.reports.page import render
 
         contents["report.html"] = render(report).encode()
-    written = []
-    for name, content in sorted(contents.items(), key=lambda item: ("/" in item[0], item[0])):
-        if content is None:
-            (out / name).unlink(missing_ok=True)
-            continue
-        with writing(out / name):
-            (out / name).parent.mkdir(exist_ok=True)
-            (out / name).write_bytes(content)
-        written.append(out / name)
-    return written
+    return contents
 
 
 def _figures(report: Report) -> dict[str, bytes | None]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from dp2bench.core.results import Result, Score
 from dp2bench.reports.groups import KINDS, Group, groups, printable
@@ -19,6 +18,9 @@ from dp2bench.reports.texts import (
     format_score,
     with_unit,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 NOTES = (
     "Fractions in percent; [95 % bootstrap interval]; chance: an attacker who knows nothing; "
@@ -93,6 +95,8 @@ def frame(results: Sequence[Result], runs: Sequence[str] = ()) -> pd.DataFrame:
 
     With several datasets or tasks the rows are indexed by dataset, task and method, otherwise by method.
     """
+    import pandas as pd
+
     gathered = groups(results, runs)
     names = list(dict.fromkeys(name for group in gathered for name in group.score_names))
     index, rows = [], []

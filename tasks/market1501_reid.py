@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from dp2bench.attacks import reid_config
 from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta, Training
 from dp2bench.core.errors import DatasetError, Dp2benchError
 from dp2bench.core.figures import (
@@ -99,8 +100,6 @@ class Market1501ReID(Task):
     def __init__(
         self, *, scenarios: Sequence[str] = tuple(SCENARIOS), permutations: int = 10, **recipe: Any
     ) -> None:
-        from dp2bench.attacks import reid
-
         unknown = sorted(set(scenarios) - set(SCENARIOS))
         if unknown:
             raise Dp2benchError(
@@ -109,7 +108,7 @@ class Market1501ReID(Task):
             )
         self.scenarios = tuple(scenarios)
         self.permutations = permutations
-        self.recipe = reid.recipe(recipe)
+        self.recipe = reid_config.recipe(recipe)
 
     @property
     def arguments(self) -> Mapping[str, Any]:
@@ -126,9 +125,7 @@ class Market1501ReID(Task):
 
     def trainings(self) -> tuple[Training, ...]:
         """One attacker, on the clear train split: shared by every method."""
-        from dp2bench.attacks import reid
-
-        given = reid.weights_sha256(self.recipe)
+        given = reid_config.weights_sha256(self.recipe)
         arguments = {**asdict(self.recipe), **({"sha256": given} if given else {})}
         return (Training(role="attacker", on="clear", arguments=arguments),)
 

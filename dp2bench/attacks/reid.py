@@ -8,8 +8,8 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,17 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
+from dp2bench.attacks.reid_config import (
+    EMBEDDED,
+    EMBEDDED_SEEDS,
+    ReidConfig,
+    embedded_name,
+    given_weights,
+    recipe,
+    weights_sha256,
+)
 from dp2bench.core.contracts import Progress, no_progress
 from dp2bench.core.errors import Dp2benchError
-from dp2bench.core.hashing import content_sha256
 from dp2bench.core.images import read_image
 from dp2bench.core.seeds import derive_seed, generator
 from dp2bench.core.tensors import write_tensors
@@ -29,57 +37,9 @@ from dp2bench.core.types import Sample
 from dp2bench.networks.fitting import CHECKPOINT, load_checkpoint, save_checkpoint, write_curve
 from dp2bench.weights import embedded
 
+__all__ = ["EMBEDDED", "EMBEDDED_SEEDS", "ReidConfig", "recipe", "weights_sha256"]
+
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-
-
-EMBEDDED = "embedded"
-"""As `ReidConfig.weights`: the attackers that come with the package."""
-EMBEDDED_SEEDS = (0, 1)
-"""Of the attackers that come with the package."""
-
-
-@dataclass(frozen=True)
-class ReidConfig:
-    """How an attacker is trained; every field changes the outcome.
-
-    ``weights`` spares the training: `EMBEDDED`, or the ``model.safetensors`` of an earlier one, which must be of this recipe.
-    """
-
-    model: str = "osnet_x0_25"
-    height: int = 128
-    width: int = 64
-    epochs: int = 30
-    batch_size: int = 48
-    learning_rate: float = 3e-3
-    weight_decay: float = 5e-4
-    label_smoothing: float = 0.1
-    pretrained: bool = False
-    weights: str = ""
-
-
-def recipe(arguments: Mapping[str, Any]) -> ReidConfig:
-    """From what a suite or a command line gives; raises Dp2benchError naming what is unknown or of the wrong kind."""
-    known: dict[str, Any] = {f.name: f.default for f in fields(ReidConfig)}
-    if unknown := sorted(set(arguments) - set(known)):
-        raise Dp2benchError(
-            f"An attacker's training has no argument {', '.join(unknown)}.", f"It takes: {', '.join(known)}."
-        )
-    checked = {}
-    for name, value in arguments.items():
-        kind = type(known[name])
-        try:
-            checked[name] = kind(value)
-            right = isinstance(value, kind) or (kind is float and not isinstance(value, bool))
-        except (TypeError, ValueError):
-            right = False
-        lowest = 1 if kind is int else 0
-        if not right or (kind in (int, float) and not lowest <= checked[name] < float("inf")):
-            raise Dp2benchError(
-                f"{name}: {value!r} in an attacker's training is not right.",
-                f"Give {f'a number from {lowest} up' if kind in (int, float) else 'true or false' if kind is bool else 'a name'}, "
-                f"as in {name}: {known[name]}.",
-            )
-    return ReidConfig(**checked)
 
 
 def load_pictures(samples: Sequence[Sample], height: int, width: int) -> torch.Tensor:
@@ -129,51 +89,14 @@ def build(recipe: ReidConfig, identities: int) -> torch.nn.Module:
     return model
 
 
-def weights_sha256(recipe: ReidConfig) -> dict[str, str]:
-    """By seed (or ``any``) the sha256 of the weights that spare the training; empty where there is a training."""
-    if recipe.weights == EMBEDDED:
-        return {
-            str(seed): embedded.manifest()[name]["sha256"]
-            for seed in EMBEDDED_SEEDS
-            if (name := _embedded_name(recipe, seed)) in embedded.manifest()
-        }
-    return {"any": content_sha256(_given(recipe, 0))} if recipe.weights else {}
-
-
-def _given(recipe: ReidConfig, seed: int) -> Path:
-    if recipe.weights != EMBEDDED:
-        path = Path(recipe.weights)
-        if not path.is_file():
-            raise Dp2benchError(
-                f"There is no file {path} (weights of the attacker).",
-                f"Give the model.safetensors of a training, or `{EMBEDDED}`, or leave weights out.",
-            )
-        return path
-    if seed not in EMBEDDED_SEEDS:
-        raise Dp2benchError(
-            f"No attacker of seed {seed} comes with dp2bench.",
-            f"Use the seeds {', '.join(map(str, EMBEDDED_SEEDS))}, or leave `weights: {EMBEDDED}` out, so that it is trained.",
-        )
-    if _embedded_name(recipe, seed) not in embedded.manifest():
-        raise Dp2benchError(
-            f"No attacker {recipe.model} comes with dp2bench.",
-            f"Use {ReidConfig.model}, or leave `weights: {EMBEDDED}` out, so that it is trained.",
-        )
-    return embedded.path(_embedded_name(recipe, seed))
-
-
-def _embedded_name(recipe: ReidConfig, seed: int) -> str:
-    return f"{recipe.model}-{seed}"
-
-
 def load_pretrained(recipe: ReidConfig, out: Path, *, seed: int, data: str) -> None:
     """Put the attacker that ``recipe.weights`` names into ``out``, in place of a training.
 
     Raises Dp2benchError where the file is missing, damaged, or of another recipe, and where an embedded attacker learned other ``data``.
     """
-    path = _given(recipe, seed)
+    path = given_weights(recipe, seed)
     if recipe.weights == EMBEDDED:
-        embedded.verify(_embedded_name(recipe, seed))
+        embedded.verify(embedded_name(recipe, seed))
     try:
         with safe_open(path, "pt") as file:
             trained = json.loads((file.metadata() or {})["recipe"])

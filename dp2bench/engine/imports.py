@@ -96,6 +96,7 @@ def _parents(module: str) -> list[str]:
     return [".".join(parts[:i]) for i in range(1, len(parts))]
 
 
+@lru_cache(maxsize=8)
 def _parse(module: str) -> tuple[ast.Module, str]:
     """The syntax tree of a module, and the package that its relative imports start from."""
     file = file_of(module)
@@ -117,6 +118,8 @@ def _imports(node: ast.AST, package: str, moment: Moment) -> Iterator[Import]:
             yield Import(base, moment, child.lineno)
             if base.partition(".")[0] not in {"dp2bench", package.partition(".")[0]}:
                 continue  # to ask for a module of torch would import torch
+            if (file := file_of(base)) is None or file.name != "__init__.py":
+                continue  # what is imported of a module is no module, and to ask would import that one
             for alias in child.names:
                 if file_of(f"{base}.{alias.name}") is not None:
                     yield Import(f"{base}.{alias.name}", moment, child.lineno)

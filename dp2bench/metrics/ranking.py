@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
-import numba
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -98,6 +97,8 @@ def rank(
         )
     if max_rank < 1 or chunk < 1 or threads < 1:
         raise ValueError("max_rank, chunk and threads must be positive")
+    from dp2bench.metrics.ranking_rows import NAN, TIED, score_rows  # numba takes long to import
+
     # The members of one identity lie side by side in `by_id`.
     by_id = np.argsort(g_ids, kind="stable")
     sorted_ids = g_ids[by_id]
@@ -113,7 +114,7 @@ def rank(
         raw = distances[rows]
         block = np.ascontiguousarray(raw, np.float32 if raw.dtype in (np.float16, np.float32) else np.float64)
         status = np.zeros(len(block), np.int8)
-        _score_rows(
+        score_rows(
             block,
             by_id,
             starts[rows],
@@ -125,9 +126,9 @@ def rank(
             first[rows],
             status,
         )
-        if (status == _NAN).any():
-            raise ValueError(f"distances of query {begin + int(np.argmax(status == _NAN))} hold NaN")
-        for i in np.flatnonzero(status == _TIED):
+        if (status == NAN).any():
+            raise ValueError(f"distances of query {begin + int(np.argmax(status == NAN))} hold NaN")
+        for i in np.flatnonzero(status == TIED):
             q = begin + int(i)
             order = real[np.argsort(raw[i][real] if len(junk) else raw[i])]
             same = g_ids[order] == q_ids[q]
@@ -258,77 +259,3 @@ def distance_histograms(
         non_mated += np.histogram(block[known & ~same], edges)[0]
         nearest[rows] = np.where(right, block, np.inf).min(axis=1, initial=np.inf)
     return DistanceHistograms(edges, mated, non_mated, nearest)
-
-
-_TIED, _NAN = 1, 2
-
-
-# Released GIL and threads of Python rather than numba's: its pools survive neither fork nor two callers at once.
-@numba.njit(cache=True, nogil=True)
-def _at_or_below(ordered: Any, value: Any) -> Any:
-    """How many of the ascending values are <= value; without branches that the processor could mispredict."""
-    base, size = 0, len(ordered)
-    while size > 1:
-        half = size >> 1
-        base += half * (ordered[base + half - 1] <= value)
-        size -= half
-    return base + (ordered[base] <= value)
-
-
-@numba.njit(cache=True, nogil=True)
-def _score_rows(
-    distances: Any,
-    by_id: Any,
-    starts: Any,
-    ends: Any,
-    query_cameras: Any,
-    gallery_cameras: Any,
-    junk: Any,
-    precision: Any,
-    first: Any,
-    status: Any,
-) -> None:
-    """Fill precision and first for each row; status says which rows need the order of ties or hold NaN."""
-    for q in range(distances.shape[0]):
-        row = distances[q]
-        right = np.empty(ends[q] - starts[q], row.dtype)
-        hits = 0
-        for k in range(starts[q], ends[q]):
-            if gallery_cameras[by_id[k]] != query_cameras[q]:
-                right[hits] = row[by_id[k]]
-                hits += 1
-        if hits == 0:
-            continue
-        right = np.sort(right[:hits])
-        # counts[b]: wrong answers at or behind b right ones; what is left out is counted first and taken off then.
-        counts = np.zeros(hits + 1, np.int64)
-        ties = 0
-        broken = False
-        for g in range(row.shape[0]):
-            value = row[g]
-            broken |= np.isnan(value)
-            b = _at_or_below(right, value)
-            counts[b] += 1
-            ties += right[max(b - 1, 0)] == value
-        if broken:
-            status[q] = 2
-            continue
-        for k in range(starts[q], ends[q]):
-            value = row[by_id[k]]
-            b = _at_or_below(right, value)
-            counts[b] -= 1
-            ties -= right[max(b - 1, 0)] == value
-        for g in junk:
-            b = _at_or_below(right, row[g])
-            counts[b] -= 1
-            ties -= right[max(b - 1, 0)] == row[g]
-        if ties > 0:
-            status[q] = 1
-            continue
-        wrong = 0
-        total = 0.0
-        for k in range(hits):
-            wrong += counts[k]
-            total += (k + 1) / (k + 1 + wrong)
-        precision[q] = total / hits
-        first[q] = counts[0] + 1

@@ -76,3 +76,22 @@ def test_doctor_imports_no_torch_where_no_gpu_can_be(tmp_path):
 def test_one_command_imports_no_other(tmp_path):
     commands = {m for m in loaded(tmp_path, "list", "suites") if m.startswith("dp2bench.cli.")}
     assert commands == {"dp2bench.cli.main", "dp2bench.cli.list_"}
+
+
+def test_a_run_from_the_cache_draws_nothing_and_needs_no_torch(tiny_suite, tmp_path, monkeypatch):
+    monkeypatch.setenv("DP2BENCH_CACHE", str(tmp_path / "cache"))
+    command = ("run", str(tiny_suite), "--out", str(tmp_path / "run"), "--device", "cpu")
+
+    def files() -> dict[str, bytes]:
+        return {
+            p.relative_to(tmp_path).as_posix(): p.read_bytes()
+            for p in (tmp_path / "run").rglob("*")
+            if p.is_file() and p.name != "journal.jsonl"
+        }
+
+    assert packages(loaded(tmp_path, *command)) >= {"matplotlib", "vl_convert"}
+    first = files()
+    assert "run/report/report.html" in first
+    again = packages(loaded(tmp_path, *command))
+    assert not again & {"torch", "torchvision", "torchreid", "matplotlib", "vl_convert", "pandas", "numba"}
+    assert files() == first

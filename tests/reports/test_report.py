@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from dp2bench.reports import figures
+from dp2bench.reports import cache, figures, report
 from dp2bench.reports.load import load_report, load_run
 from dp2bench.reports.report import print_table, write_report
 
@@ -16,10 +16,12 @@ FILES = [
 ]  # fmt: skip
 
 
-def test_report_is_complete_and_deterministic(run_folder, tmp_path):
+def test_report_is_complete_and_deterministic(run_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("DP2BENCH_CACHE", str(tmp_path / "cache"))
     first = write_report(run_folder)
     assert [path.name for path in first] == FILES
     assert all(path.parent == run_folder / "report" for path in first)
+    monkeypatch.setenv("DP2BENCH_CACHE", str(tmp_path / "another cache"))
     second = write_report(run_folder, tmp_path / "elsewhere")
     for a, b in zip(first, second, strict=True):
         assert a.read_bytes() == b.read_bytes(), a.name
@@ -28,6 +30,43 @@ def test_report_is_complete_and_deterministic(run_folder, tmp_path):
     text = (run_folder / "report/report.md").read_text()
     assert "## All scores" in text
     assert "clear-anonymized.rank-1" in text.split("## All scores")[1]
+
+
+def test_an_equal_report_is_not_drawn_again(run_folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("DP2BENCH_CACHE", str(tmp_path / "cache"))
+    first = {path.name: path.read_bytes() for path in write_report(run_folder, formats=["md", "figures"])}
+    drawn = []
+    real = report._contents
+    monkeypatch.setattr(report, "_contents", lambda *given: drawn.append(given) or real(*given))
+    again = write_report(run_folder, tmp_path / "elsewhere", formats=["figures", "md"])
+    assert not drawn
+    assert {path.name: path.read_bytes() for path in again} == first
+    write_report(run_folder, formats=["md"])
+    assert len(drawn) == 1
+    for picture in [p for p in (run_folder / "pictures").rglob("*") if p.is_file()]:
+        Image.new("RGB", (64, 128), "red").save(picture, "PNG")
+    changed = {path.name: path.read_bytes() for path in write_report(run_folder, formats=["md", "figures"])}
+    assert len(drawn) == 2
+    assert changed["contact-sheet.png"] != first["contact-sheet.png"]
+    assert changed["report.md"] == first["report.md"]
+
+
+def test_what_is_broken_or_cannot_be_kept_is_made_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("DP2BENCH_CACHE", str(tmp_path))
+    made = {"a/b.svg": b"1", "gone.png": None}
+    calls = []
+
+    def make():
+        calls.append(1)
+        return made
+
+    assert cache.remembered("k", make) == cache.remembered("k", make) == made
+    assert len(calls) == 1
+    (tmp_path / "reports" / "k.zip").write_bytes(b"PK broken")
+    assert cache.remembered("k", make) == made
+    assert len(calls) == 2
+    monkeypatch.setenv("DP2BENCH_CACHE", "/dev/null/nowhere")
+    assert cache.remembered("k", make) == made
 
 
 def test_report_ignores_a_users_matplotlibrc(run_folder):

@@ -1,0 +1,82 @@
+"""The ranks of the right answers in rows of distances, compiled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+
+TIED, NAN = 1, 2
+"""What `score_rows` says of a row that it leaves."""
+
+
+# Released GIL and threads of Python rather than numba's: its pools survive neither fork nor two callers at once.
+@numba.njit(cache=True, nogil=True)
+def _at_or_below(ordered: Any, value: Any) -> Any:
+    """How many of the ascending values are <= value; without branches that the processor could mispredict."""
+    base, size = 0, len(ordered)
+    while size > 1:
+        half = size >> 1
+        base += half * (ordered[base + half - 1] <= value)
+        size -= half
+    return base + (ordered[base] <= value)
+
+
+@numba.njit(cache=True, nogil=True)
+def score_rows(
+    distances: Any,
+    by_id: Any,
+    starts: Any,
+    ends: Any,
+    query_cameras: Any,
+    gallery_cameras: Any,
+    junk: Any,
+    precision: Any,
+    first: Any,
+    status: Any,
+) -> None:
+    """Fill precision and first for each row; status says which rows need the order of ties or hold NaN."""
+    for q in range(distances.shape[0]):
+        row = distances[q]
+        right = np.empty(ends[q] - starts[q], row.dtype)
+        hits = 0
+        for k in range(starts[q], ends[q]):
+            if gallery_cameras[by_id[k]] != query_cameras[q]:
+                right[hits] = row[by_id[k]]
+                hits += 1
+        if hits == 0:
+            continue
+        right = np.sort(right[:hits])
+        # counts[b]: wrong answers at or behind b right ones; what is left out is counted first and taken off then.
+        counts = np.zeros(hits + 1, np.int64)
+        ties = 0
+        broken = False
+        for g in range(row.shape[0]):
+            value = row[g]
+            broken |= np.isnan(value)
+            b = _at_or_below(right, value)
+            counts[b] += 1
+            ties += right[max(b - 1, 0)] == value
+        if broken:
+            status[q] = 2
+            continue
+        for k in range(starts[q], ends[q]):
+            value = row[by_id[k]]
+            b = _at_or_below(right, value)
+            counts[b] -= 1
+            ties -= right[max(b - 1, 0)] == value
+        for g in junk:
+            b = _at_or_below(right, row[g])
+            counts[b] -= 1
+            ties -= right[max(b - 1, 0)] == row[g]
+        if ties > 0:
+            status[q] = 1
+            continue
+        wrong = 0
+        total = 0.0
+        for k in range(hits):
+            wrong += counts[k]
+            total += (k + 1) / (k + 1 + wrong)
+        precision[q] = total / hits
+        first[q] = counts[0] + 1
