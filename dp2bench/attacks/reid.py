@@ -34,11 +34,14 @@ from dp2bench.core.images import read_image
 from dp2bench.core.seeds import derive_seed, generator
 from dp2bench.core.tensors import write_tensors
 from dp2bench.core.types import Sample
+from dp2bench.metrics.large_galleries import squared_euclidean
 from dp2bench.networks.fitting import CHECKPOINT, load_checkpoint, save_checkpoint, write_curve
 from dp2bench.weights import embedded
 
 __all__ = ["EMBEDDED", "EMBEDDED_SEEDS", "ReidConfig", "recipe", "weights_sha256"]
 
+_ROWS = 64
+"""Queries whose distances are computed at a time where they go into a file."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -233,8 +236,11 @@ def features(
     return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
 
 
-def euclidean(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float32]:
-    """(Q, G) squared euclidean distances, as torchreid ranks by."""
-    squared = (a**2).sum(1)[:, None] + (b**2).sum(1)[None] - 2 * a @ b.T
-    result: NDArray[np.float32] = np.maximum(squared, 0).astype(np.float32)
-    return result
+def euclidean(a: NDArray[np.float32], b: NDArray[np.float32], out: Path | None = None) -> NDArray[np.float32]:
+    """(Q, G) squared euclidean distances, as torchreid ranks by; in the file ``out``, memory-mapped, where given."""
+    if out is None:
+        return squared_euclidean(a, b)
+    distances = np.memmap(out, np.float32, "w+", shape=(len(a), len(b)))
+    for start in range(0, len(a), _ROWS):
+        squared_euclidean(a[start : start + _ROWS], b, distances[start : start + _ROWS])
+    return distances

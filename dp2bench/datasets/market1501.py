@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +17,9 @@ from dp2bench.core.types import Image, Sample, SampleId
 FOLDERS = {"train": "bounding_box_train", "query": "query", "gallery": "bounding_box_test"}
 """Folder of each split."""
 
+DISTRACTORS = "images"
+"""Folder of the published 500,000 distractors (Market-1501+500k), which can be added to the gallery; torchreid reads it there too."""
+
 JUNK = -1
 """Identity of gallery pictures that count neither as right nor as wrong."""
 
@@ -23,6 +28,7 @@ DISTRACTOR = 0
 
 _OFFICIAL = "Market-1501-v15.09.15"
 _NAME = re.compile(r"(-1|\d{4})_c([1-6])s(\d+)_(\d+)_(\d+)\.jpg")
+_DISTRACTOR_NAME = re.compile(r"(-1|\d+)_c([1-6]).*\.jpg")
 _LAST_IDENTITY = 1501
 _GET_IT = (
     "Download Market-1501-v15.09.15.zip (see https://zheng-lab.cecs.anu.edu.au/Project/project_reid.html), unpack it, "
@@ -38,6 +44,8 @@ class Market1501(Dataset):
     Args:
         root: the folder that holds ``bounding_box_train``, ``query`` and ``bounding_box_test``, or one that holds
             ``Market-1501-v15.09.15`` or (torchreid's layout) ``market1501/Market-1501-v15.09.15``.
+        distractors: whether the pictures in the folder ``images`` beside these belong to the gallery, as with torchreid's
+            ``market1501_500k=True``. They are anonymized with the others.
         official: whether `verify` compares the number of pictures and identities with the published ones.
 
     """
@@ -51,7 +59,7 @@ class Market1501(Dataset):
     }
     """Published number of files and of identities (without junk and distractors) a split; None to check neither."""
 
-    def __init__(self, root: Path, *, official: bool = True) -> None:
+    def __init__(self, root: Path, *, distractors: bool = False, official: bool = True) -> None:
         self.meta = DatasetMeta(
             name="market1501",
             version="v15.09.15",
@@ -63,7 +71,9 @@ class Market1501(Dataset):
         root = Path(root).expanduser()
         places = [root, root / _OFFICIAL, root / "market1501" / _OFFICIAL, root / "market1501"]
         self.root = next((p for p in places if any((p / f).is_dir() for f in FOLDERS.values())), root)
-        self.official = official
+        self.official, self.distractors = official, distractors
+        if distractors:
+            self.meta = replace(self.meta, version=f"{self.meta.version}+500k")
         self._samples: dict[str, tuple[Sample, ...]] = {}
 
     def samples(self, split: str) -> Sequence[Sample]:
@@ -92,6 +102,32 @@ class Market1501(Dataset):
                     "Move the pictures there, or remove the folder.",
                 )
             yield Sample(SampleId(path.name), path, _labels(path))
+        if split == "gallery" and self.distractors:
+            yield from self._read_distractors()
+
+    def _read_distractors(self) -> Iterable[Sample]:
+        """The pictures that are added to the gallery; their ids begin with the folder's name."""
+        folder = self.root / DISTRACTORS
+        if not folder.is_dir():
+            raise DatasetError(
+                f"{self.meta.name} lacks the folder {folder} of the 500,000 distractors.",
+                f"Unpack distractors_500k.zip and name its folder {DISTRACTORS}, or leave distractors out.",
+            )
+        for path in sorted(folder.glob("*.jpg")):
+            match = _DISTRACTOR_NAME.fullmatch(path.name)
+            if match is None or int(match[1]) > _LAST_IDENTITY:
+                raise DatasetError(
+                    f"The name of {path} does not begin with an identity (-1 or 0..{_LAST_IDENTITY}) and a camera, as 0000_c1.",
+                    "Rename the file or remove it from the dataset.",
+                )
+            labels = {"identity": int(match[1]), "camera": int(match[2]), "sequence": 0, "frame": 0, "box": 0}
+            yield Sample(SampleId(f"{DISTRACTORS}/{path.name}"), path, labels)
+
+    def _path(self, root: Path, split: str, sample_id: str) -> Path:
+        """Where a picture lies below a root."""
+        if split == "gallery" and sample_id.startswith(f"{DISTRACTORS}/"):
+            return root / sample_id
+        return root / FOLDERS[split] / sample_id
 
     def verify(self) -> None:
         """Check folders, names, queries without an answer and, for the official dataset, counts.
@@ -111,7 +147,7 @@ class Market1501(Dataset):
         problems = []
         if self.official and self.expected_counts is not None:
             for split, (files, people) in self.expected_counts.items():
-                samples = self.samples(split)
+                samples = [s for s in self.samples(split) if not s.id.startswith(f"{DISTRACTORS}/")]
                 identities = {s.labels["identity"] for s in samples} - {JUNK, DISTRACTOR}
                 if (len(samples), len(identities)) != (files, people):
                     problems.append(
@@ -145,7 +181,7 @@ class Market1501(Dataset):
 
     def written(self, out: Path, split: str, sample: Sample) -> Path:
         """See `Dataset.written`."""
-        return out / FOLDERS[split] / sample.id
+        return self._path(out, split, sample.id)
 
     def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image | None]]) -> Market1501:
         """A copy with these pictures: same folders and file names; what is not handed over is left out.
@@ -158,7 +194,7 @@ class Market1501(Dataset):
         if out.resolve() == self.root.resolve():
             raise DatasetError(f"{out} is the dataset itself.", "Write the copy to another folder.")
         handed: dict[str, set[str]] = {split: set() for split in FOLDERS}
-        for folder in FOLDERS.values():
+        for folder in chain(FOLDERS.values(), [DISTRACTORS] * self.distractors):
             (out / folder).mkdir(parents=True, exist_ok=True)
         known: dict[str, set[str]] = {}
         for split, sample_id, image in images:
@@ -170,7 +206,7 @@ class Market1501(Dataset):
                     "Hand over ids of its samples.",
                 )
             if image is not None:
-                write_image(out / FOLDERS[split] / sample_id, image)
+                write_image(self._path(out, split, sample_id), image)
             handed[split].add(sample_id)
         copy = self.open(out)
         for split, folder in FOLDERS.items():
@@ -184,7 +220,7 @@ class Market1501(Dataset):
 
     def open(self, root: Path) -> Market1501:
         """The dataset at another root, of any number of pictures."""
-        opened = Market1501(root, official=False)
+        opened = Market1501(root, distractors=self.distractors, official=False)
         opened.meta = self.meta
         return opened
 

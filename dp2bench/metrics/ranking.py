@@ -133,12 +133,21 @@ def rank(
             order = real[np.argsort(raw[i][real] if len(junk) else raw[i])]
             same = g_ids[order] == q_ids[q]
             hits = same[~(same & (g_cams[order] == q_cams[q]))]
-            ranks = np.flatnonzero(hits) + 1
-            precision[q] = (np.arange(1, len(ranks) + 1) / ranks).sum() / len(ranks)
-            first[q] = ranks[0]
+            precision[q], first[q] = score_order(hits)
 
     with ThreadPoolExecutor(threads) as pool:
         list(pool.map(work, range(0, queries, chunk)))
+    return summarised(precision, first, max_rank)
+
+
+def score_order(hits: NDArray[np.bool_]) -> tuple[float, int]:
+    """Average precision, and rank of the first right answer, of answers in order."""
+    ranks = np.flatnonzero(hits) + 1
+    return (np.arange(1, len(ranks) + 1) / ranks).sum() / len(ranks), int(ranks[0])
+
+
+def summarised(precision: NDArray[np.float64], first: NDArray[np.int64], max_rank: int = 50) -> RankingScores:
+    """The scores of queries of which average precision and rank of the first right answer are known; see `RankingScores`."""
     valid = first > 0
     if not valid.any():
         raise ValueError("no query has a right answer in the gallery: its identity, seen by another camera")
@@ -231,6 +240,7 @@ def distance_histograms(
     *,
     bins: int = 60,
     chunk: int = 256,
+    squared: bool = False,
 ) -> DistanceHistograms:
     """Histograms of the distances over the pairs that `rank` looks at: the same pairs are left out.
 
@@ -242,16 +252,18 @@ def distance_histograms(
         gallery_cameras: (G,).
         bins: of equal width.
         chunk: queries per unit of work; changes no result.
+        squared: whether they are the squares of the distances that are counted.
 
     """
     q_ids, g_ids = np.asarray(query_ids)[:, None], np.asarray(gallery_ids)[None]
     q_cams, g_cams = np.asarray(query_cameras)[:, None], np.asarray(gallery_cameras)[None]
-    edges = np.linspace(0, float(distances.max(initial=0)) or 1.0, bins + 1)
+    furthest = max((float(distances[q].max(initial=0)) for q in range(len(distances))), default=0.0)
+    edges = np.linspace(0, float(np.sqrt(np.float32(furthest)) if squared else furthest) or 1.0, bins + 1)
     mated, non_mated = np.zeros(bins, np.int64), np.zeros(bins, np.int64)
     nearest = np.full(len(q_ids), np.inf)
     for start in range(0, len(q_ids), chunk):
         rows = slice(start, start + chunk)
-        block = np.asarray(distances[rows], np.float64)
+        block = np.asarray(np.sqrt(distances[rows]) if squared else distances[rows], np.float64)
         known = (q_ids[rows] != JUNK) & (g_ids != JUNK)
         same = q_ids[rows] == g_ids
         right = known & same & (q_cams[rows] != g_cams)

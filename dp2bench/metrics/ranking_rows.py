@@ -24,6 +24,17 @@ def _at_or_below(ordered: Any, value: Any) -> Any:
 
 
 @numba.njit(cache=True, nogil=True)
+def average_precision(counts: Any) -> Any:
+    """Of one query, from the wrong answers at or behind b right ones."""
+    wrong = 0
+    total = 0.0
+    for k in range(len(counts) - 1):
+        wrong += counts[k]
+        total += (k + 1) / (k + 1 + wrong)
+    return total / (len(counts) - 1)
+
+
+@numba.njit(cache=True, nogil=True)
 def score_rows(
     distances: Any,
     by_id: Any,
@@ -73,10 +84,40 @@ def score_rows(
         if ties > 0:
             status[q] = 1
             continue
-        wrong = 0
-        total = 0.0
-        for k in range(hits):
-            wrong += counts[k]
-            total += (k + 1) / (k + 1 + wrong)
-        precision[q] = total / hits
+        precision[q] = average_precision(counts)
         first[q] = counts[0] + 1
+
+
+@numba.njit(cache=True, nogil=True)
+def count_tile(
+    distances: Any, query_ids: Any, gallery_ids: Any, right: Any, starts: Any, counts: Any, status: Any
+) -> None:
+    """Add a tile of the gallery to ``counts``; (Q, T) distances.
+
+    Args:
+        distances: of all queries to the tile.
+        query_ids: (Q,).
+        gallery_ids: (T,); -1 is junk.
+        right: each query's distances to its right answers, ascending, one query after the other.
+        starts: (Q + 1,) where a query's begin in ``right``; in ``counts`` they begin a place later for each query before.
+        counts: wrong answers at or behind b right ones, in one place more than right ones a query; of those behind all, none is counted.
+        status: (Q,) set where a wrong answer ties with a right one, or a distance is NaN.
+
+    """
+    for q in range(distances.shape[0]):
+        low, high = starts[q], starts[q + 1]
+        if low == high:
+            continue
+        ordered = right[low:high]
+        for g in range(distances.shape[1]):
+            value = distances[q, g]
+            if np.isnan(value):
+                status[q] = NAN
+            if gallery_ids[g] == query_ids[q] or gallery_ids[g] == -1:
+                continue
+            if value > ordered[-1]:  # behind every right answer, as most are, it changes nothing
+                continue
+            b = _at_or_below(ordered, value)
+            counts[low + q + b] += 1
+            if ordered[max(b - 1, 0)] == value and status[q] != NAN:
+                status[q] = TIED

@@ -167,3 +167,57 @@ def test_names_of_other_forms_are_named(tmp_path, name):
     (tmp_path / "query" / "0001_c1s1_001051_00.jpg").rename(tmp_path / "query" / name)
     with pytest.raises(DatasetError, match="IIII_cCsS_FFFFFF_BB"):
         Market1501(tmp_path, official=False).verify()
+
+
+def with_distractors(root):
+    """The layout that torchreid reads with market1501_500k=True."""
+    data = make(root / "market1501" / "Market-1501-v15.09.15")
+    (data / "images").mkdir()
+    for name in ("0000_c1s1_000001_00.jpg", "0000_c5s2_123456_01.jpg", "-1_c2s1_000002_00.jpg"):
+        write_image(data / "images" / name, picture(3))
+    return data
+
+
+def test_distractors_are_added_to_the_gallery_as_torchreid_adds_them(tmp_path, capsys):
+    data = with_distractors(tmp_path)
+    ours = Market1501(tmp_path, distractors=True, official=False)
+    ours.verify()
+    gallery = ours.samples("gallery")
+    assert [s.id for s in gallery[-3:]] == [
+        "images/-1_c2s1_000002_00.jpg",
+        "images/0000_c1s1_000001_00.jpg",
+        "images/0000_c5s2_123456_01.jpg",
+    ]
+    assert ours.meta.version == "v15.09.15+500k"
+    assert len(Market1501(tmp_path, official=False).samples("gallery")) == len(gallery) - 3
+    torchreid = pytest.importorskip("torchreid.reid.data.datasets.image.market1501")
+    theirs = torchreid.Market1501(root=str(tmp_path), market1501_500k=True)
+    capsys.readouterr()
+    assert sorted((path, who, camera) for path, who, camera, *_ in theirs.gallery) == sorted(
+        (str(s.path), s.labels["identity"], s.labels["camera"] - 1)
+        for s in gallery
+        if s.labels["identity"] != -1
+    )
+    assert data == ours.root
+
+
+def test_distractors_are_rewritten_with_the_others(tmp_path):
+    with_distractors(tmp_path)
+    ours = Market1501(tmp_path, distractors=True, official=False)
+    pictures = [(split, s.id, picture(5)) for split in FOLDERS for s in ours.samples(split)]
+    copy = ours.rewrite(tmp_path / "copy", pictures)
+    assert [s.id for s in copy.samples("gallery")] == [s.id for s in ours.samples("gallery")]
+    distractor = copy.samples("gallery")[-1]
+    assert distractor.path == tmp_path / "copy" / "images" / "0000_c5s2_123456_01.jpg"
+    assert ours.written(tmp_path / "copy", "gallery", distractor) == distractor.path
+    assert abs(int(read_image(distractor.path).mean()) - 50) <= 1
+
+
+def test_absent_or_misnamed_distractors_are_named(tmp_path):
+    make(tmp_path / "a")
+    with pytest.raises(DatasetError, match="lacks the folder .*images of the 500,000 distractors"):
+        Market1501(tmp_path / "a", distractors=True, official=False).samples("gallery")
+    data = with_distractors(tmp_path)
+    write_image(data / "images" / "street.jpg", picture())
+    with pytest.raises(DatasetError, match="does not begin with an identity"):
+        Market1501(tmp_path, distractors=True, official=False).samples("gallery")

@@ -1,0 +1,123 @@
+"""Ranking in galleries for which a matrix of distances is too large: exact, a tile of the gallery at a time.
+
+Distances are squared euclidean ones, as torchreid ranks by. Memory holds a tile's distances and, of each query, its right answers'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from dp2bench.metrics.ranking import JUNK, RankingScores, score_order, summarised
+
+Features = NDArray[np.float32]
+_TIED_AT_ONCE = 64
+"""Queries whose whole row of distances is held, where right and wrong answers are equally far."""
+
+
+def squared_euclidean(query: Features, gallery: Features, out: NDArray[np.float32] | None = None) -> Features:
+    """(Q, G) squared euclidean distances of (Q, D) and (G, D), not negative; into ``out``, which may be a memory map, where given."""
+    squared = (query**2).sum(1)[:, None] + (gallery**2).sum(1)[None]
+    squared -= 2 * query @ gallery.T
+    return np.maximum(squared, 0, out=squared if out is None else out)
+
+
+def rank_features(
+    query: Features,
+    gallery: Features,
+    query_ids: ArrayLike,
+    gallery_ids: ArrayLike,
+    query_cameras: ArrayLike,
+    gallery_cameras: ArrayLike,
+    *,
+    max_rank: int = 50,
+    tile: int = 4096,
+    threads: int = 2,
+) -> RankingScores:
+    """As `dp2bench.metrics.ranking.rank` of the squared euclidean distances, in memory that does not grow with the gallery's features.
+
+    The gallery is read once, and its tiles with right answers twice.
+
+    Args:
+        query: (Q, D) float32.
+        gallery: (G, D) float32; may be a memory map.
+        query_ids: (Q,) integers.
+        gallery_ids: (G,) integers; -1 is junk.
+        query_cameras: (Q,) integers.
+        gallery_cameras: (G,) integers.
+        max_rank: length of the CMC curve.
+        tile: gallery pictures at a time.
+        threads: that count; matrix products have their own.
+
+    Raises:
+        ValueError: shapes do not agree, a distance is NaN, or no query has a right answer.
+
+    """
+    from dp2bench.metrics.ranking_rows import NAN, TIED, average_precision, count_tile
+
+    q_ids, q_cams = np.asarray(query_ids, np.int64), np.asarray(query_cameras, np.int64)
+    g_ids, g_cams = np.asarray(gallery_ids, np.int64), np.asarray(gallery_cameras, np.int64)
+    queries = len(query)
+    if not (len(q_ids) == len(q_cams) == queries and len(g_ids) == len(g_cams) == len(gallery)):
+        raise ValueError("features, identities and cameras differ in number")
+    if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
+        raise ValueError(f"features of {query.shape} and {gallery.shape} cannot be compared")
+    if max_rank < 1 or tile < 1 or threads < 1:
+        raise ValueError("max_rank, tile and threads must be positive")
+
+    def tiles(wanted: NDArray[np.bool_] | None = None) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Distances of all queries to each tile, or to those with a picture that is wanted. Equal tiles give equal bits."""
+        for start in range(0, len(gallery), tile):
+            part = slice(start, min(start + tile, len(gallery)))
+            if wanted is None or wanted[part].any():
+                yield part, squared_euclidean(query, np.asarray(gallery[part], np.float32))
+
+    asked = np.isin(g_ids, q_ids) & (g_ids != JUNK)
+    near: list[list[NDArray[np.float32]]] = [[] for _ in range(queries)]
+    for part, distances in tiles(asked):
+        same = (q_ids[:, None] == g_ids[None, part]) & (q_cams[:, None] != g_cams[None, part])
+        same[:, g_ids[part] == JUNK] = False
+        for q in np.flatnonzero(same.any(1)):
+            near[q].append(distances[q, same[q]])
+    sizes = [sum(map(len, found)) for found in near]
+    starts = np.concatenate(([0], np.cumsum(sizes))).astype(np.int64)
+    right = np.concatenate(
+        [np.sort(np.concatenate(found)) for found in near if found] or [np.zeros(0, np.float32)]
+    )
+    counts, status = np.zeros(len(right) + queries, np.int64), np.zeros(queries, np.int8)
+    rows = [slice(part[0], part[-1] + 1) for part in np.array_split(np.arange(queries), threads) if len(part)]
+    with ThreadPoolExecutor(threads) as pool:
+        for part, distances in tiles():
+
+            def count(some: slice, part: slice = part, distances: NDArray[np.float32] = distances) -> None:
+                offset = starts[some.start]
+                count_tile(
+                    distances[some],
+                    q_ids[some],
+                    g_ids[part],
+                    right[offset:],
+                    starts[some.start : some.stop + 1] - offset,
+                    counts[offset + some.start :],
+                    status[some],
+                )
+
+            list(pool.map(count, rows))
+    if (status == NAN).any():
+        raise ValueError(f"distances of query {int(np.argmax(status == NAN))} hold NaN")
+    precision, first = np.full(queries, np.nan), np.full(queries, -1, np.int64)
+    for q in np.flatnonzero(np.diff(starts) * (status == 0)):
+        own = counts[starts[q] + q : starts[q + 1] + q + 1]
+        precision[q], first[q] = average_precision(own), own[0] + 1
+    tied = np.flatnonzero(status == TIED)
+    real = g_ids != JUNK
+    for begin in range(0, len(tied), _TIED_AT_ONCE):
+        some = tied[begin : begin + _TIED_AT_ONCE]
+        whole = np.concatenate([distances[some] for _, distances in tiles()], 1)[:, real]
+        for q, row in zip(some, whole, strict=True):
+            order = np.argsort(row)  # torchreid's order of equals
+            same = g_ids[real][order] == q_ids[q]
+            precision[q], first[q] = score_order(same[~(same & (g_cams[real][order] == q_cams[q]))])
+    return summarised(precision, first, max_rank)
