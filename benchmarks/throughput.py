@@ -5,6 +5,16 @@
 The floor reads and writes with the project's own functions; a method's rate is read + anonymize + write. Two
 cases: 64x128 pictures of one person (as Market-1501) and 640x480 pictures of four. Exit status 1 where a baseline of the
 paper or at picture level is slower than half of the floor.
+
+    python benchmarks/throughput.py --batches [--batch 8]
+
+Processor time of DeepPrivacy2 on 64x128 pictures of one person, when its network runs on several crops at once: picture by picture, where
+a batch is one person filled up, against a stream, where it is several pictures'.
+
+    python benchmarks/throughput.py --workers 1 2 [--pictures 400]
+
+The command `anonymize` on a folder of 1280x960 photographs-like pictures in so many processes: wall time less what no pictures take,
+processor time, how busy the processors were, memory.
 """
 
 from __future__ import annotations
@@ -12,6 +22,8 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import resource
+import subprocess
 import sys
 import tempfile
 import time
@@ -26,6 +38,7 @@ import numpy as np
 
 from dp2bench.core.contracts import Anonymizer
 from dp2bench.core.images import read_image, write_image
+from dp2bench.core.machine import default_threads
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import Image, People
 
@@ -69,13 +82,93 @@ def rates(
     return best
 
 
+def compare_batches(batch: int) -> None:
+    """Print what a person costs alone and in a stream."""
+    import torch
+
+    from dp2bench.core import registry
+    from dp2bench.inpainting.filling import Pending, fill_together, requests_of
+
+    torch.set_num_threads(1)
+    cases = [make_case(64, 128, 1, seed) for seed in range(6 * batch)]
+    method = registry.create(
+        "methods", "deepprivacy2", {"mode": "body", "batch_size": batch, "device": "cpu"}
+    )
+    method.anonymize(*cases[0], seed=Seed(0))  # loads the network
+
+    def alone() -> list[Image]:
+        return [method.anonymize(*case, seed=Seed(i)).image for i, case in enumerate(cases)]
+
+    def stream() -> list[Image]:
+        waiting = (Pending(i, requests_of(method, *case, Seed(i)), 1) for i, case in enumerate(cases))
+        return [done.image for _, done in fill_together(waiting)]
+
+    best = {"alone": float("inf"), "stream": float("inf")}
+    made = {}
+    for _ in range(3):
+        for name, run in (("alone", alone), ("stream", stream)):
+            start = time.process_time()
+            made[name] = run()
+            best[name] = min(best[name], (time.process_time() - start) / len(cases))
+    same = all(np.array_equal(a, b) for a, b in zip(made["alone"], made["stream"], strict=True))
+    print(f"DeepPrivacy2 on {len(cases)} pictures of one person, a network that runs on {batch} crops")
+    print(f"{'picture by picture':20}{1000 * best['alone']:10.1f} ms of processor time a person")
+    print(f"{'stream':20}{1000 * best['stream']:10.1f} ms, {best['alone'] / best['stream']:.1f} times less")
+    print(f"the same bytes: {same}")
+
+
+def compare_workers(numbers: list[int], pictures: int, method: str, detector: str) -> None:
+    """Print how fast the command is in so many processes."""
+    with tempfile.TemporaryDirectory() as folder:
+        for i in range(pictures):
+            image, _ = make_case(1280, 960, 1, i)
+            write_image(Path(folder) / "in" / f"{i:05d}.jpg", image)
+        write_image(Path(folder) / "one" / "0.jpg", image)
+        print(
+            f"anonymize -m {method} --detector {detector}, {pictures} pictures of 1280x960, {default_threads()} processors"
+        )
+        print(f"{'workers':>8}{'wall s':>9}{'pictures/s':>12}{'processor s':>13}{'busy':>7}")
+        for workers in numbers:
+            start, spent = [_timed(folder, source, workers, method, detector) for source in ("one", "in")]
+            wall, processor = spent[0] - start[0], spent[1] - start[1]
+            busy = processor / wall / default_threads()
+            print(
+                f"{workers:8}{wall:9.1f}{(pictures - 1) / wall:12.1f}{processor:13.1f}{busy:7.0%}", flush=True
+            )
+
+
+def _timed(folder: str, source: str, workers: int, method: str, detector: str) -> tuple[float, float]:
+    """Wall and processor seconds of a command."""
+    out = Path(folder) / f"out-{source}-{workers}"
+    command = [sys.executable, "-m", "dp2bench", "anonymize", source, str(out), "-m", method]
+    command += ["--detector", detector, "--workers", str(workers), "--threads", "1"]
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode not in {0, 1}:
+        raise RuntimeError(done.stderr)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return time.perf_counter() - start, processor
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--seconds", type=float, default=4.0, help="per method and case")
     parser.add_argument("--methods", nargs="*", help="names of methods; all where omitted")
+    parser.add_argument("--batches", action="store_true", help="batches across pictures")
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--workers", type=int, nargs="*", help="numbers of processes to compare")
+    parser.add_argument("--pictures", type=int, default=400)
+    parser.add_argument("--detector", default="full-image", help="with --workers")
     given = parser.parse_args()
+    if given.batches:
+        compare_batches(given.batch)
+        return 0
+    if given.workers:
+        compare_workers(given.workers, given.pictures, (given.methods or ["blur"])[0], given.detector)
+        return 0
     cv2.setNumThreads(1)
     found = {
         e.name: e for e in entry_points(group="dp2bench.methods") if e.value.startswith("dp2bench.baselines.")

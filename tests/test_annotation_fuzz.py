@@ -47,6 +47,7 @@ from dp2bench.detection.coco_json import CocoFile
 from dp2bench.detection.export import IdMasks
 from dp2bench.engine.suite import Suite
 from dp2bench.pipelines.anonymize import CoverageCounter, anonymized_pictures
+from dp2bench.pipelines.stream import anonymize_files, found_by
 
 SIZE = (60, 80)
 EXPOSED = 0.35
@@ -117,20 +118,16 @@ def left_over(dataset, detector, pictures: dict[str, np.ndarray], method=MASK_OU
     """The pictures whose person is still there though nothing said so. Raises whatever refuses the files."""
     who = detector.for_dataset(dataset) if hasattr(detector, "for_dataset") else detector
 
-    class Found(dict):
-        def __init__(self, split):
-            super().__init__({s.id: s for s in dataset.samples(split)})
-
-        def __getitem__(self, name):
-            sample = super().__getitem__(name)
-            return who.detect([dataset.read(sample)], [sample])[0]
-
     counter = CoverageCounter()
-    people = {split: Found(split) for split in dataset.meta.splits}
+    samples = {(split, s.id): s for split in dataset.meta.splits for s in dataset.samples(split)}
     left = set()
-    for split, name, image in anonymized_pictures(dataset, people, method, 0, counter):
+
+    def stream(files, _):
+        return anonymize_files(dataset, files, found_by(who), method, 0)
+
+    for split, name, image in anonymized_pictures(dataset, dataset.meta.splits, stream, counter):
         person = pictures[split if split in pictures else "all"]
-        before = dataset.read(dict.__getitem__(people[split], name))
+        before = dataset.read(samples[split, name])
         if before.shape[:2] == person.shape and (before == image).all(2)[person].mean() > EXPOSED:
             left.add(unicodedata.normalize("NFC", name))
     reported = counter.unreadable or counter.missed

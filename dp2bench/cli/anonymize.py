@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dp2bench.core.contracts import Anonymizer, Dataset, Detector
-    from dp2bench.core.types import Sample
     from dp2bench.datasets.folder import Folder
     from dp2bench.pipelines.anonymize import CoverageCounter, ResumeLog
     from dp2bench.pipelines.video import VideoOptions
+    from dp2bench.pipelines.workers import Job
 
 _SHOWN = 12
 
@@ -160,6 +160,22 @@ def anonymize(
             show_default=False,
         ),
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Processes that work on the pictures of a folder or dataset; each loads the method.",
+        ),
+    ] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Of each process. By default the processors, shared out among the workers, or what OUT was begun with. Networks round "
+            "differently on another number.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Anonymize a picture, a video, a folder, a dataset, or what a camera sees.
 
@@ -177,44 +193,57 @@ def anonymize(
 
     dp2bench anonymize photos/ safe/ --method blur --detections edited.json
     """
-    from rich.console import Console
-
-    from dp2bench import __version__
-    from dp2bench.cli.arguments import careful_argument, check_paths, key_values, saved_detections
-    from dp2bench.core import registry
     from dp2bench.core.errors import Dp2benchError
-    from dp2bench.core.hashing import content_sha256
-    from dp2bench.datasets.video import Selection, encoder_for, is_camera, is_video_name
-    from dp2bench.pipelines.video import VideoOptions
+    from dp2bench.core.machine import limit_threads, threads_each
+    from dp2bench.core.paths import begun_with
 
     if (out is None) == (out_option is None):
         what = "There is no OUT." if out is None else "OUT is given twice."
         raise Dp2benchError(what, "Write `dp2bench anonymize IN OUT --method METHOD`.")
     target = out or out_option
     assert target is not None
+    threads = threads or begun_with(target).get("threads") or threads_each(workers)
+    limit_threads(threads)  # before libraries are loaded, which read it then
+
+    from rich.console import Console
+
+    from dp2bench import __version__
+    from dp2bench.cli.arguments import careful_argument, check_paths, key_values, saved_detections
+    from dp2bench.core.hashing import content_sha256
+    from dp2bench.datasets.video import Selection, encoder_for, is_camera, is_video_name
+    from dp2bench.pipelines.video import VideoOptions
+    from dp2bench.pipelines.workers import Component, Job
+
     console = Console()
     camera = is_camera(source)
     if not camera:
         check_paths(source, target)
     selection = Selection(start, math.inf if end is None else end, fps, max_size)
     options = VideoOptions(selection, codec, quality)
-    how = registry.create(
-        "methods", method, {**key_values("--argument", method_argument), **_edits(method, edit, strength)}
-    )
     if watermark is not None:
         from dp2bench.cli.arguments import secret
-        from dp2bench.inpainting.watermark import Watermarked
 
-        how = Watermarked(how, secret(watermark))
+        watermark = secret(watermark)
+    arguments = {**key_values("--argument", method_argument), **_edits(method, edit, strength)}
+    job = Job(
+        Component("datasets", dataset or "folder", {"root": source, **_any_number(dataset, subset=subset)}),
+        Component("detectors", "full-image"),
+        Component("methods", method, arguments),
+        watermark,
+        seed,
+        preview=preview,
+    )
+    how = job.make_method()
     arguments = key_values("--detector-argument", detector_argument)
     is_video = camera or (source.is_file() and is_video_name(source))
-    opened = None if is_video else _opened(source, dataset, subset=subset)
+    opened = None if is_video else _opened(job, checked=dataset is not None)
     if detections is None:
         usual = _usual_detector(opened) if dataset and opened else "photo"
         chosen = how.meta.detector or detector or usual
-        who = registry.create("detectors", chosen, arguments | careful_argument(chosen, careful=careful))
+        found = Component("detectors", chosen, arguments | careful_argument(chosen, careful=careful))
     else:
-        who = saved_detections(detections, arguments)
+        found = saved_detections(detections, arguments)
+    who = found.make()
     settings: dict[str, Any] = {
         "detector_arguments": [*(detector_argument or []), *(["careful=true"] if careful else [])],
         "method_arguments": method_argument or [],
@@ -225,8 +254,9 @@ def anonymize(
         console,
         who,
         how,
-        seed,
-        preview,
+        replace(job, detector=found),
+        workers,
+        threads,
         settings,
         max_gap,
         options,
@@ -243,6 +273,7 @@ def anonymize(
             "detector": repr(who.meta),
             "dataset": dataset,
             "seed": seed,
+            "threads": threads,
             "version": __version__,
             "detections": None if detections is None else content_sha256(detections),
             "video": [max_gap, no_audio, keep_readable, repr(options)],
@@ -259,8 +290,9 @@ class _Work:
     console: Console
     who: Detector
     how: Anonymizer
-    seed: int
-    preview: Path | None
+    job: Job
+    workers: int
+    threads: int
     settings: Mapping[str, Any]
     max_gap: int
     options: VideoOptions
@@ -293,19 +325,20 @@ def _edits(method: str, edit: Sequence[str] | None, strength: float) -> dict[str
     return {"edit": list(edit), "strength": strength}
 
 
-def _opened(source: Path, dataset: str | None, *, subset: bool) -> Dataset:
-    """The pictures to anonymize; a named dataset is verified."""
-    from dp2bench.core import registry
-    from dp2bench.datasets.folder import Folder
-
-    if dataset is None:
-        return Folder(source)
+def _any_number(dataset: str | None, *, subset: bool) -> Mapping[str, Any]:
+    """The dataset's argument for --subset."""
+    if dataset is None or not subset:
+        return {}
     from dp2bench.engine.evaluation import of_any_number
 
-    opened: Dataset = registry.create(
-        "datasets", dataset, {"root": source, **(of_any_number(dataset) if subset else {})}
-    )
-    opened.verify()
+    return of_any_number(dataset)
+
+
+def _opened(job: Job, *, checked: bool) -> Dataset:
+    """The pictures to anonymize; a dataset is ``checked``."""
+    opened: Dataset = job.dataset.make()
+    if checked:
+        opened.verify()
     return opened
 
 
@@ -321,6 +354,7 @@ def _pictures(work: _Work, opened: Dataset, source: Path, target: Path, settings
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.datasets.folder import Folder
     from dp2bench.pipelines.anonymize import ResumeLog, anonymize_dataset, check_names, resumable
+    from dp2bench.pipelines.workers import in_workers
 
     folder = opened if isinstance(opened, Folder) else None
     if folder is not None:
@@ -338,17 +372,23 @@ def _pictures(work: _Work, opened: Dataset, source: Path, target: Path, settings
         )
     who = work.who.for_dataset(opened)  # annotations are held against the pictures before anything is written
     doubtful = _print_remarks(work, who)
-    how = work.how
-    if work.preview is not None:
-        from dp2bench.cli.previews import Previewing, RecordingDetector
-
-        shared: list[Sample] = []
-        who, how = RecordingDetector(who, shared), Previewing(how, shared, work.preview)
     films = _Films()
     with TerminalObserver(work.console) as observer:
         try:
-            progress = observer.progress(f"anonymize with {how.meta.name}")
-            counter = anonymize_dataset(opened, who, how, target, work.seed, progress, journal)
+            progress = observer.progress(f"anonymize with {work.how.meta.name}")
+            counter = anonymize_dataset(
+                opened,
+                who,
+                work.how,
+                target,
+                work.job.seed,
+                progress,
+                journal,
+                work.job.preview,
+                None
+                if work.workers == 1
+                else lambda out: in_workers(replace(work.job, out=out), work.workers, work.threads),
+            )
             if folder is not None:
                 films = _videos_of_folder(work, folder, target, journal, observer)
         except KeyboardInterrupt:
@@ -387,6 +427,7 @@ def _videos_of_folder(
     work: _Work, folder: Folder, target: Path, journal: ResumeLog | None, observer: Any
 ) -> _Films:
     """Anonymize the videos of a folder, each into a file of its name; where a format is not written, Matroska's is added."""
+    from dp2bench.core.hashing import content_sha256
     from dp2bench.datasets.video import ENCODERS, VideoError
     from dp2bench.pipelines.anonymize import video_target
 
@@ -407,11 +448,11 @@ def _videos_of_folder(
             continue
         films.reports.append(report)
         if journal is not None:
-            journal.finish(f"video/{name}", source, made, report=report)
-        if work.preview is not None:
+            journal.finish(f"video/{name}", content_sha256(source), made, report=report)
+        if work.job.preview is not None:
             from dp2bench.cli.previews import video_preview
 
-            video_preview(source, made, work.preview / name, work.options.selection)
+            video_preview(source, made, work.job.preview / name, work.options.selection)
     return films
 
 
@@ -422,15 +463,15 @@ def _told(work: _Work, counter: CoverageCounter, folder: Folder | None, films: _
 
     left_out = [*counter.unreadable, *films.left_out]
     if folder is not None:
-        left_out += [*folder.refused, *folder.listing.left_out]
+        left_out += folder.listing.left_out
     tell_each(work.console, left_out, label="left out:", style="yellow", most=10_000)
     tell_each(work.console, films.renamed, label="renamed:", style="yellow")
     if folder is not None:
         for link, place in folder.listing.linked:
             work.say(f"{link} leads out of the folder, to {place}.", "followed:", "yellow")
-        for what, names in sorted(folder.lost.items()):
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            work.say(f"{what} of {names[0]}{more}.", "not kept:", "yellow")
+    for what, names in sorted(counter.lost.items()):
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        work.say(f"{what} of {names[0]}{more}.", "not kept:", "yellow")
     missed = counter.missed.total()
     if counter.pictures or not films.reports:
         work.say(
@@ -553,10 +594,10 @@ def _video(work: _Work, source: Path, target: Path) -> bool:
     whole &= not _nobody_found(work, report["people_in_frames"])
     if report["broken"]:
         work.say(f"What follows is not in {target}.")
-    if work.preview is not None:
+    if work.job.preview is not None:
         from dp2bench.cli.previews import video_preview
 
-        video_preview(source, target, work.preview, work.options.selection)
+        video_preview(source, target, work.job.preview, work.options.selection)
     return whole
 
 
@@ -574,7 +615,7 @@ def _anonymize_film(
         work.who,
         work.how,
         target,
-        work.seed,
+        work.job.seed,
         max_gap=work.max_gap,
         audio=work.audio,
         keep_readable=work.keep_readable,

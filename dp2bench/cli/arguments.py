@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from dp2bench.core.contracts import Detector
+    from dp2bench.pipelines.workers import Component
 
 
 def key_values(option: str, pairs: Sequence[str] | None) -> dict[str, Any]:
@@ -51,19 +51,16 @@ def secret(text: str) -> str:
         ) from error
 
 
-def saved_detections(path: Path, arguments: Mapping[str, Any]) -> Detector:
+def saved_detections(path: Path, arguments: Mapping[str, Any]) -> Component:
     """The detector that replays a COCO JSON or a folder of PNG masks; ``arguments`` are its further settings."""
-    from dp2bench.core import registry
     from dp2bench.core.errors import Dp2benchError
+    from dp2bench.pipelines.workers import Component
 
     if not path.exists():
         raise Dp2benchError(
             f"There are no detections at {path}.", "Make them with `dp2bench detect IN --out FILE.json`."
         )
-    found: Detector = registry.create(
-        "detectors", "png-masks" if path.is_dir() else "coco-json", {**arguments, "path": path}
-    )
-    return found
+    return Component("detectors", "png-masks" if path.is_dir() else "coco-json", {**arguments, "path": path})
 
 
 def careful_argument(detector: str, *, careful: bool) -> dict[str, Any]:

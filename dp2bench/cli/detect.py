@@ -14,7 +14,7 @@ import typer
 
 if TYPE_CHECKING:
     from dp2bench.core.contracts import Detector, Progress
-    from dp2bench.core.types import Image, People
+    from dp2bench.core.types import People
     from dp2bench.datasets.folder import Folder
 
 
@@ -55,6 +55,19 @@ def detect(
             min=0, help="Video: a person whom no detector sees for up to so many frames is still there."
         ),
     ] = 15,
+    workers: Annotated[
+        int,
+        typer.Option(min=1, help="Processes that look into a folder's pictures; each loads the detector."),
+    ] = 1,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Of each process. By default the processors, shared out among the workers. Networks round "
+            "differently on another number.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
     """Find the people and write them down, to be looked at, edited, and used by `dp2bench anonymize --detections`.
 
@@ -73,10 +86,13 @@ def detect(
     from dp2bench.cli.terminal import tell, tell_each
     from dp2bench.core import registry
     from dp2bench.core.errors import Dp2benchError
+    from dp2bench.core.machine import limit_threads, threads_each
     from dp2bench.datasets.folder import Folder
     from dp2bench.datasets.video import is_video_name
 
     check_paths(source, out)
+    threads = threads or threads_each(workers)
+    limit_threads(threads)
     as_json = out.suffix.lower() == ".json"
     if not as_json and out.is_dir() and any(out.iterdir()):
         raise Dp2benchError(f"The folder {out} is not empty.", "Choose a new folder.")
@@ -86,7 +102,7 @@ def detect(
     arguments |= careful_argument(detector, careful=careful)
     finder = registry.create("detectors", detector, arguments)
     console = Console()
-    work = _Work(finder, out, preview, max_gap, arguments)
+    work = _Work(finder, out, preview, max_gap, arguments, detector, workers, threads)
     counts: Counter[str] = Counter()
     with TerminalObserver(console) as observer, ExitStack() as stack:
         progress = observer.progress(f"detect with {detector}")
@@ -101,8 +117,8 @@ def detect(
             {"detector": detector, "revision": finder.meta.revision, "arguments": arguments},
             stack,
         )
-        for name, image, people in rows:
-            put(name, people, (image.shape[0], image.shape[1]))
+        for name, size, people in rows:
+            put(name, people, size)
             counts["pictures"] += 1
             counts["people"] += len(people)
             counts["empty"] += len(people) == 0
@@ -126,32 +142,40 @@ class _Work:
     preview: Path | None
     max_gap: int
     arguments: dict[str, Any]
+    detector: str
+    workers: int
+    threads: int
     left_out: list[str] = field(default_factory=list)
 
 
-def _folder(work: _Work, folder: Folder, progress: Progress) -> Iterator[tuple[str, Image, People]]:
+def _folder(work: _Work, folder: Folder, progress: Progress) -> Iterator[tuple[str, tuple[int, int], People]]:
     """The pictures of a folder and the frames of its videos."""
     from dp2bench.core.errors import DatasetError, PictureError
-    from dp2bench.core.images import write_image
     from dp2bench.datasets.video import VideoError
-    from dp2bench.detection.preview import draw_people, preview_path
+    from dp2bench.pipelines.stream import detect_files, files_of, found_by
+    from dp2bench.pipelines.workers import Component, Job, in_workers
 
     work.left_out += folder.listing.left_out
     samples = folder.samples("all")
     if not samples and not folder.listing.videos:
         raise DatasetError(f"The folder {folder.root} holds no pictures and no videos.", "Put some there.")
-    finder = work.who.for_dataset(folder)
-    for done, sample in enumerate(samples, 1):
-        try:
-            image = folder.read(sample)
-        except PictureError as error:
-            if str(error) not in work.left_out:
-                work.left_out.append(str(error))
-            continue
-        people = finder.detect([image], [sample])[0]
-        if work.preview is not None:
-            write_image(preview_path(work.preview, sample.id), draw_people(image, people))
-        yield sample.id, image, people
+    files, done = files_of(folder, ["all"]), 0
+    if work.workers > 1:
+        who = Component("detectors", work.detector, work.arguments)
+        job = Job(Component("datasets", "folder", {"root": folder.root}), who, preview=work.preview)
+        stream = in_workers(job, work.workers, work.threads)(files, None)
+    else:
+        finder = work.who.for_dataset(folder)
+        stream = detect_files(folder, files, found_by(finder), preview=work.preview)
+    for file in stream:
+        if file.error is not None:
+            if not isinstance(file.error, PictureError):
+                raise file.error
+            if str(file.error) not in work.left_out:
+                work.left_out.append(str(file.error))
+        for sample, size, people in zip(file.file.samples, file.sizes, file.people, strict=False):
+            yield sample.id, size, people
+        done += len(file.file.samples)
         progress(done, len(samples))
     for video in folder.listing.videos:
         try:
@@ -160,7 +184,9 @@ def _folder(work: _Work, folder: Folder, progress: Progress) -> Iterator[tuple[s
             work.left_out.append(str(error))
 
 
-def _frames(work: _Work, source: Path, name: str, progress: Progress) -> Iterator[tuple[str, Image, People]]:
+def _frames(
+    work: _Work, source: Path, name: str, progress: Progress
+) -> Iterator[tuple[str, tuple[int, int], People]]:
     """The frames of a video, called by ``name``, with the people tracked in them."""
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.datasets.video import SegmentWriter, Video, join
@@ -186,7 +212,7 @@ def _frames(work: _Work, source: Path, name: str, progress: Progress) -> Iterato
             people = found.people(frame.index)
             if drawing is not None:
                 drawing.write(draw_frame(frame.image, people), frame.pts)
-            yield sample_of(source, frame.index, name).id, frame.image, people
+            yield sample_of(source, frame.index, name).id, found.size, people
     if shown is not None:
         join([drawn], shown, video.info)
     shutil.rmtree(folder)

@@ -418,7 +418,7 @@ def crops(
     finder = (
         registry.create("detectors", detector, arguments)
         if detections is None
-        else saved_detections(detections, arguments)
+        else saved_detections(detections, arguments).make()
     )
     pictures = Folder(source) if dataset is None else registry.create("datasets", dataset, {"root": source})
     console = Console()

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from dp2bench.core.hashing import name_bytes
-from dp2bench.core.images import read_image
+from dp2bench.core.images import read_image, write_image
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import Anonymized, CropBatch, Image, People, Sample, SampleId
 
@@ -370,9 +370,41 @@ class Inpainter(Protocol):
     def inpaint(self, crops: CropBatch, *, seeds: Sequence[Seed]) -> NDArray[np.uint8]:
         """(B, h, w, 3) uint8; only pixels inside ``crops.masks`` are used. Row i depends on crop i and seed i alone."""
 
+    def preferred_batch(self) -> int:
+        """How many crops it computes at once; crops of several pictures are collected until there are as many."""
+        return 1
+
+
+class FillRequest(NamedTuple):
+    """Crops of one picture, and who fills them.
+
+    Attributes:
+        inpainter: who fills them.
+        crops: B crops.
+        seeds: one a crop.
+
+    """
+
+    inpainter: Inpainter
+    crops: CropBatch
+    seeds: Sequence[Seed]
+
+
+FillRequests = Generator[FillRequest, NDArray[np.uint8], Anonymized]
+"""A picture's crops in the order of filling; each request is sent its (B, h, w, 3) uint8 fills, and the anonymized picture returned."""
+
 
 @runtime_checkable
-class CropAnonymizer(Anonymizer, Protocol):
+class BatchedAnonymizer(Protocol):
+    """An anonymizer whose crops somebody else can fill, together with those of other pictures."""
+
+    @abstractmethod
+    def fill_requests(self, image: Image, people: People, *, seed: Seed) -> FillRequests:
+        """As `Anonymizer.anonymize`, step by step: the same picture whoever answers."""
+
+
+@runtime_checkable
+class CropAnonymizer(Anonymizer, BatchedAnonymizer, Protocol):
     """An anonymizer around inpainters, which shows what each is handed."""
 
     inpainter: Inpainter
@@ -404,16 +436,41 @@ class Dataset(ABC):
         """The picture of a sample. Raises PictureError, which names it.
 
         Whoever wants pixels asks here: a sample's ``path`` need not be a picture's file (an archive's member, a frame of a
-        video).
+        video). Pictures are read ahead by a thread, one after the other, while others ask for people and samples.
         """
         return read_image(sample.path)
 
     def written(self, out: Path, split: str, sample: Sample) -> Path | None:
         """The file in which `rewrite` puts this picture alone, before it asks for the next; None where it does so otherwise.
 
-        Rewriting such a dataset can be stopped and gone on with: of what is finished, `rewrite` is handed None as the picture.
+        Rewriting such a dataset can be stopped and gone on with: of what is finished, `rewrite` is handed None as the picture. And
+        several threads or processes can write it at once; see `write`.
         """
         return None
+
+    def write(
+        self, out: Path, split: str, samples: Sequence[Sample], images: Sequence[Image]
+    ) -> tuple[str, ...]:
+        """Write one file of a dataset that has `written`, as `rewrite` does. Called from several threads.
+
+        Args:
+            out: the copy's root.
+            split: of the samples.
+            samples: one; of a file of several pages all of them.
+            images: one a sample.
+
+        Returns:
+            What the file has not and the original has, such as ``transparency``.
+
+        Raises:
+            PictureError: the file cannot hold the pictures.
+
+        """
+        target = self.written(out, split, samples[0])
+        if target is None:
+            raise NotImplementedError(f"{type(self).__name__} does not write picture by picture")
+        write_image(target, images[0])
+        return ()
 
     @abstractmethod
     def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image | None]]) -> Dataset:

@@ -25,6 +25,26 @@ def may_have_gpu() -> bool:
     return sys.platform != "darwin"
 
 
+THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+"""Read when a library is loaded. Several processes whose threads outnumber the processors wait for each other most of the time."""
+
+
+def threads_each(processes: int) -> int:
+    """Threads for each of so many processes: the processors shared out, or fewer where ``OMP_NUM_THREADS`` says so."""
+    wanted = os.environ.get("OMP_NUM_THREADS", "")
+    share = max(1, default_threads() // processes)
+    return min(share, int(wanted)) if wanted.isdecimal() and int(wanted) else share
+
+
+def limit_threads(threads: int) -> None:
+    """Let the libraries of this process, loaded or not, compute on so many threads."""
+    os.environ.update(dict.fromkeys(THREADS, str(threads)))
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(threads)
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(threads)
+
+
 def pick_device(wanted: str | None = None) -> str:
     """The torch device to compute on: what is wanted, or with None or ``auto`` a GPU where there is one.
 

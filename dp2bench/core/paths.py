@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from dp2bench.core.errors import Dp2benchError
 
@@ -17,6 +19,20 @@ def cache_root() -> Path:
     import platformdirs
 
     return Path(os.environ.get("DP2BENCH_CACHE") or platformdirs.user_cache_dir("dp2bench"))
+
+
+UNFINISHED = ".dp2bench-unfinished.jsonl"
+"""In a folder that `dp2bench anonymize` has not finished: a line for the settings, and a line a finished file."""
+
+
+def begun_with(folder: Path) -> dict[str, Any]:
+    """The settings that an unfinished folder was begun with; none where it is no such folder."""
+    try:
+        with (folder / UNFINISHED).open(encoding="utf-8") as file:
+            settings = json.loads(file.readline())
+    except (OSError, ValueError):
+        return {}
+    return settings if isinstance(settings, dict) else {}
 
 
 def twins(names: Iterable[str]) -> list[tuple[str, str]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -122,6 +123,20 @@ class Coverage(_Closed):
     pictures_without_detection: int = Field(ge=0)
     undetected: int | None = None
     unreadable: int = Field(default=0, ge=0)
+
+    @staticmethod
+    def of_parts(parts: Sequence[Coverage]) -> Coverage:
+        """Of a dataset that was done in parts."""
+        reasons: Counter[str] = Counter()
+        for part in parts:
+            reasons.update(part.missed_reasons)
+        undetected = [part.undetected for part in parts if part.undetected is not None]
+        whole = ("pictures", "found", "anonymized", "missed", "pictures_without_detection", "unreadable")
+        return Coverage(
+            **{name: sum(getattr(part, name) for part in parts) for name in whole},
+            missed_reasons=dict(sorted(reasons.items())),
+            undetected=sum(undetected) if undetected else None,
+        )
 
     @property
     def failed_open(self) -> int:

@@ -239,3 +239,29 @@ class CropBatch:
             self.templates[i : i + 1],
             one(self.keypoints),
         )
+
+    @staticmethod
+    def join(rows: Sequence[tuple[CropBatch, int]]) -> CropBatch:
+        """Single crops of several batches, of one size, as one batch. Keypoints are known of all of them or of none."""
+
+        def joined(values: Sequence[NDArray[Any] | None]) -> Any:
+            known = next((v for v in values if v is not None), None)
+            if known is None:
+                return None
+            return np.stack([np.full_like(known, -1) if v is None else v for v in values])
+
+        def column(name: str) -> list[NDArray[Any] | None]:
+            arrays = [(getattr(batch, name), i) for batch, i in rows]
+            return [None if values is None else values[i] for values, i in arrays]
+
+        keypoints = column("keypoints")
+        if any(k is None for k in keypoints) and any(k is not None for k in keypoints):
+            raise ValueError("crops with keypoints and crops without cannot be one batch")
+        return CropBatch(
+            joined(column("images")),
+            joined(column("masks")),
+            joined(column("outside")),
+            joined(column("surfaces")),
+            tuple(batch.templates[i] if batch.templates else None for batch, i in rows),
+            joined(keypoints),
+        )

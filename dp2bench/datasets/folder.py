@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import threading
+import weakref
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from dp2bench.core.contracts import Dataset, DatasetMeta
-from dp2bench.core.errors import DatasetError, PictureError
+from dp2bench.core.errors import DatasetError
 from dp2bench.core.images import (
     FORMATS,
     PictureFile,
@@ -27,10 +28,7 @@ class Folder(Dataset):
     A file of several pages or frames is several samples, ``scan.tif/00000000``, ``scan.tif/00000001``, …, as the frames of a video are.
     What else lies there is in `listing`.
 
-    Attributes:
-        lost: what rewritten files have not, such as ``transparency``, with their names.
-        refused: files that could not be written, and why.
-
+    A file stays open while a picture that was read from it is in use, so that who writes it again decodes it once.
     """
 
     layout: ClassVar[str] = "folder"
@@ -39,11 +37,10 @@ class Folder(Dataset):
     def __init__(self, root: Path) -> None:
         self.root = root
         self.meta = DatasetMeta(name="folder", version="2", licence="the owner's", splits=("all",))
-        self.lost: dict[str, list[str]] = defaultdict(list)
-        self.refused: list[str] = []
         self._listing: Listing | None = None
         self._samples: list[Sample] | None = None
-        self._open: PictureFile | None = None
+        self._open: dict[Path, tuple[PictureFile, list[weakref.ref[Image]]]] = {}
+        self._opening = threading.Lock()
 
     @property
     def listing(self) -> Listing:
@@ -70,20 +67,24 @@ class Folder(Dataset):
             for page in range(pages)
         ]
 
-    def _file(self, path: Path) -> PictureFile:
-        """The file, opened; the last one stays open, so that who reads its pages or writes them again decodes them once."""
-        if self._open is None or self._open.name != str(path):
-            if self._open is not None:
-                self._open.close()
-            self._open = None
-            self._open = PictureFile(read_bytes(path), str(path))
-        return self._open
+    def _file(self, path: Path) -> tuple[PictureFile, list[weakref.ref[Image]]]:
+        """The file, opened, and who uses its pictures; the last one stays open."""
+        with self._opening:
+            if path not in self._open:
+                for other in [
+                    p for p, (_, users) in self._open.items() if not any(u() is not None for u in users)
+                ]:
+                    self._open.pop(other)[0].close()
+                self._open[path] = PictureFile(read_bytes(path), str(path)), []
+            return self._open[path]
 
     def read(self, sample: Sample) -> Image:
         """See `Dataset.read`. A file whose pages cannot be written again under its name counts as one that cannot be read."""
-        file = self._file(sample.path)
+        file, users = self._file(sample.path)
         target_format(file, sample.path)
-        return file.page(sample.labels.get("page", 0)).image()
+        image = file.page(sample.labels.get("page", 0)).image()
+        users.append(weakref.ref(image))
+        return image
 
     def written(self, out: Path, split: str, sample: Sample) -> Path:
         """See `Dataset.written`: the file of the same name; a single picture goes to ``out`` itself unless that is a folder."""
@@ -91,27 +92,28 @@ class Folder(Dataset):
             return out
         return out / str(sample.labels.get("file", sample.id))
 
-    def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image | None]]) -> Folder:
-        """The same names under ``out``, each file with all its pages, depth and colours; see `rewrite_pages`.
+    def write(
+        self, out: Path, split: str, samples: Sequence[Sample], images: Sequence[Image]
+    ) -> tuple[str, ...]:
+        """See `Dataset.write`: all pages of the file, with its depth and colours; see `rewrite_pages`."""
+        return rewrite_pages(self._file(samples[0].path)[0], self.written(out, split, samples[0]), images)
 
-        The pages of a file must follow each other. A file that cannot be written is in `refused`.
+    def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image | None]]) -> Folder:
+        """The same names under ``out``, each file with all its pages, depth and colours; the pages of a file must follow each other.
+
+        Raises:
+            PictureError: a file cannot hold its pictures.
+
         """
         by_id = {sample.id: sample for sample in self.samples("all")}
-        pages: list[Image] = []
+        pages: list[tuple[Sample, Image]] = []
         for split, name, image in images:
             if image is None:
                 continue
-            sample = by_id[name]
-            pages.append(image)
-            if len(pages) < sample.labels.get("pages", 1):
-                continue
-            target = self.written(out, split, sample)
-            try:
-                for what in rewrite_pages(self._file(sample.path), target, pages):
-                    self.lost[what].append(sample.labels.get("file", sample.id))
-            except PictureError as error:
-                self.refused.append(str(error))
-            pages = []
+            pages.append((by_id[name], image))
+            if len(pages) == by_id[name].labels.get("pages", 1):
+                self.write(out, split, *zip(*pages, strict=True))
+                pages = []
         return Folder(out)
 
     def verify(self) -> None:

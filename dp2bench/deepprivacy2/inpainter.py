@@ -134,6 +134,10 @@ class GeneratorInpainter(Inpainter):
         """Crops that the network runs on at once."""
         return self._batch or (8 if self._kind_of_device == "cuda" else 1)
 
+    def preferred_batch(self) -> int:
+        """See `Inpainter.preferred_batch`."""
+        return self.batch_size
+
     def arguments(self) -> dict[str, Any]:
         """Effective settings, for `MethodMeta.arguments`."""
         settings = {

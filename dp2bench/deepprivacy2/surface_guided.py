@@ -56,8 +56,8 @@ class SurfaceGuidedInpainter(GeneratorInpainter):
             name = crops.templates[i] if crops.templates else None
             if crops.surfaces is not None and name is not None and self.knows(name):
                 vertices[row] = np.where(crops.masks[i], crops.surfaces[i], -1)
-        names = [name for name in crops.templates if name is not None and self.knows(name)]
-        return self.arguments_of(network, images, holes, vertices, names[0] if names else None, seeds)
+        names = [crops.templates[i] if crops.templates else None for i in rows]
+        return self.arguments_of(network, images, holes, vertices, names, seeds)
 
     def arguments_of(
         self,
@@ -65,7 +65,7 @@ class SurfaceGuidedInpainter(GeneratorInpainter):
         images: Tensor,
         holes: Tensor,
         vertices: NDArray[np.int32],
-        template: str | None,
+        named: Sequence[str | None],
         seeds: Sequence[Seed],
     ) -> dict[str, Any]:
         """The network's arguments.
@@ -75,7 +75,7 @@ class SurfaceGuidedInpainter(GeneratorInpainter):
             images: (B, 3, h, w) float32 in -1..1.
             holes: (B, 1, h, w) float32, 1 where to synthesise.
             vertices: (B, h, w) ids, -1 where there is no surface.
-            template: their numbering; None where nobody has a surface.
+            named: the template of each crop's surface, None where it has none.
             seeds: one a crop.
 
         """
@@ -86,8 +86,9 @@ class SurfaceGuidedInpainter(GeneratorInpainter):
 
         known = vertices >= 0
         embedding = np.zeros((*vertices.shape, network.cse_nc), np.float32)
-        if template is not None and known.any():
-            embedding[known] = templates.get(template).embed(vertices[known])
+        for row, name in enumerate(named):
+            if name is not None and known[row].any():
+                embedding[row][known[row]] = templates.get(name).embed(vertices[row][known[row]])
         given: dict[str, Any] = {
             "condition": images * (1 - holes),
             "mask": 1 - holes,
@@ -179,7 +180,7 @@ class PublishedPipeline:
         network = self.inpainter.network()
         with torch.inference_mode():
             given = self.inpainter.arguments_of(
-                network, crop.image, crop.hole, ids.astype(np.int32), template, [seed]
+                network, crop.image, crop.hole, ids.astype(np.int32), [template], [seed]
             )
             made = network(**given)["img"].float()
         levels = (made / 2 + 0.5).clamp_(0, 1).mul_(255).round_().to(torch.uint8)

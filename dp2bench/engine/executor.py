@@ -17,6 +17,7 @@ from typing import Protocol
 
 from dp2bench.core.contracts import Progress
 from dp2bench.core.errors import Dp2benchError, disk_error
+from dp2bench.core.machine import THREADS
 from dp2bench.core.memory import keep_freed_memory
 from dp2bench.core.results import Failure
 from dp2bench.engine.step import Step
@@ -155,10 +156,6 @@ def critical_path_order(steps: Sequence[Step]) -> list[Step]:
         for key in step.needs.values():
             after[key] = max(after.get(key, 0.0), urgency[step.key])
     return sorted(steps, key=lambda step: -urgency[step.key])
-
-
-THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-"""Read when a library is loaded. Several processes whose threads outnumber the processors wait for each other most of the time."""
 
 
 class _Worker:

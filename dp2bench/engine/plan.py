@@ -17,7 +17,10 @@ from dp2bench.engine.folder_source import FolderSource
 from dp2bench.engine.imports import code_version, file_of
 from dp2bench.engine.step import Cell, Plan, Step, make_dataset, make_method
 from dp2bench.engine.suite import Component, MethodChoice, Suite, TaskChoice
+from dp2bench.pipelines.stream import files_of
 
+PART = 2048
+"""Files that a step looks at, at most; of more it is done in parts: what a kill costs, and what several workers share."""
 RUNNER = "dp2bench.engine.steps"
 """The module that carries steps out: its code is part of every step's key."""
 
@@ -99,6 +102,14 @@ class _Data:
     fingerprint: str
     module: str
 
+    def in_files(self, splits: Sequence[str]) -> bool:
+        """Whether a copy's pictures can be written one by one."""
+        first = next(files_of(self.dataset, splits), None)
+        return (
+            first is not None
+            and self.dataset.written(self.dataset.root, first.split, first.samples[0]) is not None
+        )
+
     @property
     def spec(self) -> dict[str, Any]:
         root = {"root": str(self.dataset.root)} if self.dataset.needs_root else {}
@@ -142,29 +153,66 @@ class _Planner:
         return key
 
     def detect(self, data: _Data, detector: _PlugIn, splits: Sequence[str]) -> str:
-        return self.add(
+        return self._in_parts(
             "detect",
             f"detect people in {data.component.label} with {detector.component.label}",
             data,
             {},
-            {"splits": splits, "detector": detector.spec},
-            {"splits": splits, "detector": detector.identity},
+            splits,
+            {"detector": detector.spec},
+            {"detector": detector.identity},
             *detector.modules,
         )
 
     def anonymize(self, data: _Data, method: _Method, people: str, splits: Sequence[str], seed: int) -> str:
         deterministic = method.made.meta.deterministic
         used = 0 if deterministic else seed
-        return self.add(
+        return self._in_parts(
             "anonymize",
             f"anonymize {data.component.label} with {method.component.label}"
             + ("" if deterministic else f", seed {seed}"),
             data,
             {"people": people},
-            {"splits": splits, "method": method.spec, "seed": used},
-            {"splits": splits, "method": method.identity, "seed": used},
+            splits,
+            {"method": method.spec, "seed": used},
+            {"method": method.identity, "seed": used},
             *method.modules,
+            whole=method.component.folder is not None or not data.in_files(splits),
         )
+
+    def _in_parts(
+        self,
+        kind: str,
+        title: str,
+        data: _Data,
+        needs: Mapping[str, str],
+        splits: Sequence[str],
+        payload: Mapping[str, Any],
+        identity: Mapping[str, Any],
+        *modules: str,
+        whole: bool = False,
+    ) -> str:
+        """Add a step that looks at every picture. One of many files is done in parts, each with a key of its own, and put together."""
+        counts = {split: sum(1 for _ in files_of(data.dataset, [split])) for split in splits}
+        parts = [
+            (split, (start, min(start + PART, count)))
+            for split, count in counts.items()
+            for start in range(0, max(1, count), PART)
+        ]
+        put_together = dict(needs)
+        for k, (split, part) in enumerate([] if whole or len(parts) == len(splits) else parts, 1):
+            told = {"splits": [split], "part": part}
+            put_together[f"part:{k:06d}"] = self.add(
+                kind,
+                f"{title}, part {k} of {len(parts)}",
+                data,
+                needs,
+                {**payload, **told},
+                {**identity, **told},
+                *modules,
+            )
+        told = {"splits": splits}
+        return self.add(kind, title, data, put_together, {**payload, **told}, {**identity, **told}, *modules)
 
     def train(
         self, data: _Data, task: _PlugIn, method: _Method, training: Training, anonymized: str, seed: int

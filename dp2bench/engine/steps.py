@@ -13,13 +13,14 @@ from dp2bench.core import registry
 from dp2bench.core.contracts import Dataset, Progress, RunContext, Task
 from dp2bench.core.errors import Dp2benchError, writing
 from dp2bench.core.paths import cache_root
-from dp2bench.core.people_io import load_people
+from dp2bench.core.people_io import load_people, save_people
 from dp2bench.core.provenance import package_versions
-from dp2bench.core.results import content_key
+from dp2bench.core.results import Coverage, content_key
 from dp2bench.engine.folder_source import FolderSource
 from dp2bench.engine.step import Step, make_dataset, make_method
 from dp2bench.engine.suite import Component, MethodChoice
 from dp2bench.pipelines import anonymize as _anonymize
+from dp2bench.pipelines import stream
 
 
 def _create(kind: registry.Kind, spec: Mapping[str, Any]) -> Any:
@@ -46,33 +47,73 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def detect(step: Step, needs: Mapping[str, Path], out: Path, progress: Progress) -> None:
+    """People by split; of a step in parts the parts' put together."""
     _empty(out)
+    parts, splits = _parts(needs), step.payload["splits"]
+    if parts:
+        for split in splits:
+            found = [load_people(part / f"{split}.npz") for part in parts if (part / f"{split}.npz").exists()]
+            save_people(out / f"{split}.npz", ((name, file[name]) for file in found for name in file))
+        return
     detector = _create("detectors", step.payload["detector"])
-    _anonymize.detect(_dataset(step), detector, step.payload["splits"], out, progress)
+    _anonymize.detect(_dataset(step), detector, splits, out, progress, step.payload.get("part"))
 
 
 def anonymize(step: Step, needs: Mapping[str, Path], out: Path, progress: Progress) -> None:
+    """The anonymized copy and what became of the people; of a step in parts the parts' put together."""
     _empty(out)
-    dataset = _dataset(step)
+    dataset, splits, parts = _dataset(step), step.payload["splits"], _parts(needs)
+    if parts:
+        _anonymize.joined_copy(
+            dataset, splits, [part / "dataset" for part in parts], out / "dataset", progress
+        )
+        coverages = [json.loads((part / "coverage.json").read_text("utf-8")) for part in parts]
+        coverage = Coverage.of_parts([Coverage.model_validate(c) for c in coverages])
+        left: dict[str, dict[str, Any]] = {}
+        for part in parts:
+            for split, pictures in json.loads((part / "missed.json").read_text("utf-8")).items():
+                left.setdefault(split, {}).update(pictures)
+        unreadable = [
+            text for part in parts for text in json.loads((part / "unreadable.json").read_text("utf-8"))
+        ]
+        _write_coverage(out, coverage, left, unreadable)
+        return
     method = make_method(MethodChoice.model_validate(dict(step.payload["method"])))
-    splits = step.payload["splits"]
     people = {split: load_people(needs["people"] / f"{split}.npz") for split in splits}
+    counter = _anonymize.CoverageCounter()
     if isinstance(method, FolderSource):
         ready = method.dataset(dataset, splits)
         counter = _anonymize.measured_coverage(dataset, ready, people, progress)
         (out / "dataset").symlink_to(method.root, target_is_directory=True)
     else:
-        counter = _anonymize.CoverageCounter()
-        with _anonymize.altering(method):
-            dataset.rewrite(
-                out / "dataset",
-                _anonymize.anonymized_pictures(
-                    dataset, people, method, step.payload["seed"], counter, progress
-                ),
-            )
-    write_json(out / "coverage.json", counter.coverage().model_dump(mode="json"))
-    write_json(out / "missed.json", counter.left)
-    write_json(out / "unreadable.json", counter.unreadable)
+        copy, seed, find = out / "dataset", step.payload["seed"], stream.found_before(people)
+        pictures = _anonymize.anonymized_pictures(
+            dataset,
+            splits,
+            lambda files, _: stream.anonymize_files(dataset, files, find, method, seed, out=copy),
+            counter,
+            progress,
+            part=step.payload.get("part"),
+        )
+        with stream.altering(method):
+            if "part" in step.payload:
+                copy.mkdir()
+                for _ in pictures:
+                    pass
+            else:
+                dataset.rewrite(copy, pictures)
+    _write_coverage(out, counter.coverage(), counter.left, counter.unreadable)
+
+
+def _parts(needs: Mapping[str, Path]) -> list[Path]:
+    """The folders of the steps that did this one in parts, in order."""
+    return [needs[role] for role in sorted(needs) if role.startswith("part:")]
+
+
+def _write_coverage(out: Path, coverage: Coverage, left: Mapping[str, Any], unreadable: list[str]) -> None:
+    write_json(out / "coverage.json", coverage.model_dump(mode="json"))
+    write_json(out / "missed.json", left)
+    write_json(out / "unreadable.json", unreadable)
 
 
 def _missed(path: Path) -> dict[str, dict[str, dict[int, str]]]:

@@ -9,7 +9,14 @@ from typing import Literal, TypeVar, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.core.contracts import CropAnonymizer, FaceCrop, Inpainter, MethodMeta
+from dp2bench.core.contracts import (
+    CropAnonymizer,
+    FaceCrop,
+    FillRequest,
+    FillRequests,
+    Inpainter,
+    MethodMeta,
+)
 from dp2bench.core.numbers import check_range, check_whole
 from dp2bench.core.profiling import span
 from dp2bench.core.seeds import Seed, derive_seed
@@ -18,6 +25,7 @@ from dp2bench.inpainting import crops as cutting
 from dp2bench.inpainting import stitching
 from dp2bench.inpainting.crop_boxes import SMALLEST_CROP
 from dp2bench.inpainting.crops import Region
+from dp2bench.inpainting.filling import fill, fill_alone
 
 Fallback = Literal["mask-out", "generate", "none"]
 Pending = Literal["masked", "visible"]
@@ -121,19 +129,48 @@ class InpaintingAnonymizer(CropAnonymizer):
 
         Each person's seed is derived from ``seed`` and the track id, or the index where there are no tracks.
         """
-        work = self._begin(image, people)
-        for _ in self._inpaint(work, people, seed):
-            pass
-        return Anonymized(work.image, work.changed, tuple(sorted(work.missed)))
+        return fill_alone(self.fill_requests(image, people, seed=seed))
 
     def crops(self, image: Image, people: People, *, seed: Seed) -> Iterator[tuple[Inpainter, CropBatch]]:
         """Every crop that an inpainter is handed for a picture, as a batch of one, in the order of filling.
 
         What a ``linear_operator`` fills without a crop is not among them.
         """
-        for inpainter, batch in self._inpaint(self._begin(image, people), people, seed):
-            for i in range(len(batch)):
-                yield inpainter, batch.row(i)
+        requests = self.fill_requests(image, people, seed=seed)
+        request = next(requests, None)
+        while request is not None:
+            for i in range(len(request.crops)):
+                yield request.inpainter, request.crops.row(i)
+            try:
+                request = requests.send(fill(request))
+            except StopIteration:
+                return
+
+    def fill_requests(self, image: Image, people: People, *, seed: Seed) -> FillRequests:
+        """See `BatchedAnonymizer.fill_requests`."""
+        work = self._begin(image, people)
+        for inpainter, chunk in self._chunks(work):
+            fast_resize = inpainter.traits.low_frequency
+            seeds = [derive_seed(seed, _identity(people, r.person)) for r in chunk]
+            with span("crop"):
+                batch = self._crops(work, people, chunk, inpainter)
+            filled = yield FillRequest(inpainter, batch, seeds)
+            with span("stitch"):
+                if not fast_resize:
+                    # Resizing reads across the rim of the mask, where a fill may hold anything.
+                    filled = np.where(batch.masks[..., None], filled, batch.images)
+                for region, crop in zip(chunk, filled, strict=True):
+                    stitching.paste(
+                        work.image,
+                        region,
+                        crop,
+                        fast_resize=fast_resize,
+                        feather=self.feather,
+                        unknown=work.hidden,
+                    )
+                    if work.hidden is not None:
+                        work.hidden[region.slices][region.mask.view(np.bool_)] = False
+        return Anonymized(work.image, work.changed, tuple(sorted(work.missed)))
 
     def _begin(self, image: Image, people: People) -> _Work:
         """The picture with everybody hidden who has to be, and what is still to do in it."""
@@ -155,37 +192,6 @@ class InpaintingAnonymizer(CropAnonymizer):
             cutting.blank_out(out, changed.view(np.uint8))
             hidden = changed.copy()
         return _Work(out, changed, hidden, regions, inpainters, missed)
-
-    def _inpaint(self, work: _Work, people: People, seed: Seed) -> Iterator[tuple[Inpainter, CropBatch]]:
-        """Fill the regions of a picture; yields each batch of crops before it is filled."""
-        for inpainter, chunk in self._chunks(work):
-            fast_resize = inpainter.traits.low_frequency
-            seeds = [derive_seed(seed, _identity(people, r.person)) for r in chunk]
-            with span("crop"):
-                batch = self._crops(work, people, chunk, inpainter)
-            yield inpainter, batch
-            with span("inpaint"):
-                filled = inpainter.inpaint(batch, seeds=seeds)
-            if filled.shape != batch.images.shape or filled.dtype != np.uint8:
-                raise ValueError(
-                    f"{inpainter.meta.name} filled {filled.dtype} {filled.shape}, "
-                    f"expected uint8 {batch.images.shape}"
-                )
-            with span("stitch"):
-                if not fast_resize:
-                    # Resizing reads across the rim of the mask, where a fill may hold anything.
-                    filled = np.where(batch.masks[..., None], filled, batch.images)
-                for region, crop in zip(chunk, filled, strict=True):
-                    stitching.paste(
-                        work.image,
-                        region,
-                        crop,
-                        fast_resize=fast_resize,
-                        feather=self.feather,
-                        unknown=work.hidden,
-                    )
-                    if work.hidden is not None:
-                        work.hidden[region.slices][region.mask.view(np.bool_)] = False
 
     def _plan(
         self, people: People, inpainters: Sequence[Inpainter | None], size: tuple[int, int]

@@ -20,10 +20,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.core.contracts import Anonymizer, MethodMeta
+from dp2bench.core.contracts import Anonymizer, FillRequests, MethodMeta
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import Anonymized, Image, People
+from dp2bench.inpainting.filling import fill_alone, requests_of
 
 Floats = NDArray[np.float32]
 TILE = 128
@@ -203,5 +204,9 @@ class Watermarked:
 
     def anonymize(self, image: Image, people: People, *, seed: Seed) -> Anonymized:
         """See `Anonymizer.anonymize`."""
-        done = self._method.anonymize(image, people, seed=seed)
+        return fill_alone(self.fill_requests(image, people, seed=seed))
+
+    def fill_requests(self, image: Image, people: People, *, seed: Seed) -> FillRequests:
+        """See `BatchedAnonymizer.fill_requests`."""
+        done = yield from requests_of(self._method, image, people, seed)
         return done._replace(image=embed(done.image, done.changed, self._key))

@@ -4,35 +4,45 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections import Counter, defaultdict
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from dp2bench.core.altered import pictures_altered_by
-from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Progress, Scope, no_progress
+from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Progress, no_progress
 from dp2bench.core.errors import Dp2benchError, PictureError, writing
-from dp2bench.core.files import TEMPORARY, flush_to_disk, write_bytes
+from dp2bench.core.files import TEMPORARY, flush_to_disk, link_or_copy, write_bytes
 from dp2bench.core.hashing import content_sha256
-from dp2bench.core.paths import check_distinct
+from dp2bench.core.paths import UNFINISHED, check_distinct
 from dp2bench.core.people_io import save_people
-from dp2bench.core.seeds import derive_seed
-from dp2bench.core.types import Anonymized, Image, Missed, People, Sample, SampleId
+from dp2bench.core.types import Image, Missed, People, Sample, SampleId
 from dp2bench.datasets.folder import Folder
 from dp2bench.datasets.video import ENCODERS
 from dp2bench.metrics.changes import unchanged_people
+from dp2bench.pipelines.stream import (
+    Before,
+    Done,
+    File,
+    Part,
+    Row,
+    Stream,
+    altering,
+    anonymize_files,
+    count_pictures,
+    detect_files,
+    files_of,
+    found_by,
+    unfound_people,
+)
 
 if TYPE_CHECKING:
     from dp2bench.core.results import Coverage
 
-CHUNK = 16
-"""Pictures handed to a detector at once."""
 DOUBTFUL = 0.45
 """Score under which a detection is doubtful. A picture whose best person scores less is unlike what its detector learned from."""
+FAILURES = 8
+"""Files in which a method or detector may fail unexpectedly, one after the other from the first: then it has a defect, and the run ends."""
 
 
 def detect(
@@ -41,29 +51,24 @@ def detect(
     splits: Sequence[str],
     out: Path,
     progress: Progress = no_progress,
+    part: Part = None,
 ) -> None:
     """People of every readable picture, one file a split. Unreadable pictures are left out here and counted by `anonymize`."""
-    finder = detector.for_dataset(dataset)
-    total, done = sum(len(dataset.samples(s)) for s in splits), 0
+    find = found_by(detector.for_dataset(dataset))
+    total, done = count_pictures(dataset, splits, part), 0
 
-    def found(samples: Sequence[Sample]) -> Iterator[tuple[SampleId, People]]:
+    def found(split: str) -> Iterator[tuple[SampleId, People]]:
         nonlocal done
-        for start in range(0, len(samples), CHUNK):
-            images: list[Image] = []
-            readable: list[Sample] = []
-            for sample in samples[start : start + CHUNK]:
-                try:
-                    images.append(dataset.read(sample))
-                    readable.append(sample)
-                except PictureError:
-                    continue
-            for sample, people in zip(readable, finder.detect(images, readable), strict=True):
+        for file in detect_files(dataset, files_of(dataset, [split], part), find):
+            if file.error is not None and not isinstance(file.error, PictureError):
+                raise file.error
+            for sample, people in zip(file.file.samples, file.people, strict=False):
                 yield sample.id, people
-            done += len(samples[start : start + CHUNK])
+            done += len(file.file.samples)
             progress(done, total)
 
     for split in splits:
-        save_people(out / f"{split}.npz", found(dataset.samples(split)))
+        save_people(out / f"{split}.npz", found(split))
 
 
 @dataclass
@@ -82,6 +87,10 @@ class CoverageCounter:
     """How many of those found score less than `DOUBTFUL`."""
     unlike: dict[SampleId, float] = field(default_factory=dict)
     """The best score of each picture with people in which nobody was found without doubt."""
+    lost: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
+    """Names of the files that have not all their originals have, by what."""
+    defects: list[Exception] = field(default_factory=list)
+    """Unexpected errors of a method or detector, each in a picture that is left out."""
 
     def look(self, sample: SampleId, scores: Sequence[float]) -> None:
         """Note how certain the detections of one picture are."""
@@ -103,6 +112,31 @@ class CoverageCounter:
             self.missed.update(reasons.values())
             self.left.setdefault(split, {})[sample] = reasons
 
+    def add(self, split: str, sample: SampleId, row: Mapping[str, Any]) -> None:
+        """Note one picture by its row of `Done.rows`."""
+        missed = [Missed(person, reason) for person, reason in row["missed"]]
+        self.count(split, sample, row["found"], missed)
+        self.look(sample, row["scores"])
+        if row["undetected"] is not None:
+            self.undetected = (self.undetected or 0) + row["undetected"]
+
+    def leave_out(self, path: Path, error: Exception) -> None:
+        """Note a file that failed. Raises the error where it would be the same in every file."""
+        if isinstance(error, PictureError):
+            self.unreadable.append(str(error))
+            return
+        if isinstance(error, Dp2benchError):
+            raise error
+        self.defects.append(error)
+        self.unreadable.append(f"The picture {path} is left out: {type(error).__name__}: {error}.")
+        if len(self.defects) == FAILURES:
+            self.check_any()
+
+    def check_any(self) -> None:
+        """Raises an unexpected error where there were such and no picture came through: then it is no matter of single pictures."""
+        if self.defects and not self.pictures:
+            raise self.defects[0]
+
     def coverage(self) -> Coverage:
         """The counts as they are printed beside scores."""
         from dp2bench.core.results import Coverage
@@ -120,14 +154,6 @@ class CoverageCounter:
         )
 
 
-def altering(method: Anonymizer) -> AbstractContextManager[Any]:
-    """Pictures written within say how the method altered them; those of a method that changes nothing say nothing."""
-    meta = method.meta
-    if meta.scope == "none":
-        return nullcontext()
-    return pictures_altered_by(meta.name, synthesised=bool(meta.weights))
-
-
 class ResumeLog:
     """The pictures of a folder that are finished, so that the same command goes on where it was stopped, however it was.
 
@@ -142,7 +168,7 @@ class ResumeLog:
 
     """
 
-    NAME = ".dp2bench-unfinished.jsonl"
+    NAME = UNFINISHED
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self._path = folder / self.NAME
@@ -186,16 +212,21 @@ class ResumeLog:
             return None
         return row
 
-    def finish(self, name: str, original: Path, target: Path | None, **noted: Any) -> None:
+    def finish(self, name: str, sha256: str, target: Path | None, **noted: Any) -> None:
         """Note that the anonymized version of a file is written; what is noted is on the disk, also after a loss of power.
 
-        Of a file that was refused when it should have been written nothing is noted.
+        Args:
+            name: of the file.
+            sha256: of its original.
+            target: what was written; None where it is on the disk already.
+            noted: about it.
+
         """
         if target is not None:
             if not target.exists():
                 return
             flush_to_disk(target)
-        row = {"id": name, "sha256": content_sha256(original), **noted}
+        row = {"id": name, "sha256": sha256, **noted}
         with writing(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
 
@@ -216,114 +247,45 @@ def remove_unfinished(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def unfound_people(annotated: People, found: People) -> int:
-    """Annotated people of whose box less than half lies in any single found box: nobody will anonymize them."""
-    if not len(annotated):
-        return 0
-    if not len(found):
-        return len(annotated)
-    a, f = annotated.boxes[:, None], found.boxes[None]
-    size = np.clip(np.minimum(a[..., 2:], f[..., 2:]) - np.maximum(a[..., :2], f[..., :2]), 0, None)
-    area = np.maximum((a[..., 2] - a[..., 0]) * (a[..., 3] - a[..., 1]), 1e-6)
-    return int(((size[..., 0] * size[..., 1] / area).max(1) < 0.5).sum())
-
-
 def anonymized_pictures(
     dataset: Dataset,
-    people: Mapping[str, Mapping[str, People]],
-    method: Anonymizer,
-    run_seed: int,
+    splits: Sequence[str],
+    stream: Stream,
     counter: CoverageCounter,
     progress: Progress = no_progress,
     journal: ResumeLog | None = None,
     out: Path | None = None,
-) -> Iterator[tuple[str, SampleId, Image | None]]:
-    """Each readable picture of the splits in ``people``, anonymized. One that cannot be read is counted and never copied through.
+    part: Part = None,
+) -> Generator[tuple[str, SampleId, Image | None]]:
+    """Each readable picture of these splits, anonymized, for `Dataset.rewrite`. One that fails is counted and never copied through.
 
-    The pages of a file come together, or, where one of them cannot be read, not at all. What the ``journal`` says is finished in ``out``
-    is counted and None.
+    The pages of a file come together, or, where one of them fails, not at all. What is written already, by the stream or by an earlier
+    run of the ``journal`` of ``out``, is counted and comes as None.
     """
-    total, done = sum(len(dataset.samples(s)) for s in people), 0
-    for split in people:
-        for file in _files(dataset.samples(split)):
-            done += len(file)
-            progress(done, total)
-            name = f"{split}/{file[0].id}"
-            if journal is not None and out is not None:
-                before = journal.finished(name, file[0].path, dataset.written(out, split, file[0]))
-                if before is not None:
-                    for sample, row in zip(file, before["pages"], strict=True):
-                        _count(counter, split, sample, row)
-                        yield split, sample.id, None
-                    continue
-            try:
-                pages = [
-                    _anonymize_sample(dataset, people[split], method, run_seed, split, sample)
-                    for sample in file
-                ]
-            except PictureError as error:
-                counter.unreadable.append(str(error))
-                continue
-            for sample, page in zip(file, pages, strict=True):
-                _count(counter, split, sample, page.row)
-                yield split, sample.id, page.image
-            if journal is not None:  # whoever asks for the next picture has written this one
-                target = None if out is None else dataset.written(out, split, file[0])
-                journal.finish(name, file[0].path, target, pages=[page.row for page in pages])
 
+    def before(file: File) -> Sequence[Row] | None:
+        assert journal is not None
+        assert out is not None
+        first = file.samples[0]
+        row = journal.finished(file.name, first.path, dataset.written(out, file.split, first))
+        return None if row is None else row["pages"]
 
-class _Page(NamedTuple):
-    image: Image
-    row: dict[str, Any]
-    """What is counted: people found, who of them was missed, annotated people whom nobody found."""
-
-
-def _files(samples: Sequence[Sample]) -> Iterator[list[Sample]]:
-    """The pages of each file together; a sample that is no page is alone."""
-    start = 0
-    while start < len(samples):
-        pages = samples[start].labels.get("pages", 1)
-        yield list(samples[start : start + pages])
-        start += pages
-
-
-def _anonymize_sample(
-    dataset: Dataset,
-    people: Mapping[str, People],
-    method: Anonymizer,
-    run_seed: int,
-    split: str,
-    sample: Sample,
-) -> _Page:
-    image = dataset.read(sample)
-    found = people[sample.id]
-    result = method.anonymize(image, found, seed=derive_seed(run_seed, split, sample.id))
-    if result.image.shape != image.shape or result.image.dtype != np.uint8:
-        raise Dp2benchError(
-            f"The method {method.meta.name} returned {result.image.dtype} {result.image.shape} for {sample.path}, a picture of {image.shape}.",
-            "A method must keep size and type; `anonymize` has a defect.",
-        )
-    annotated = dataset.people(sample)
-    missed = [(m.person, m.reason) for m in all_missed(image, result, found, method.meta.scope)]
-    undetected = None if annotated is None else unfound_people(annotated, found)
-    row = {"found": len(found), "missed": missed, "undetected": undetected, "scores": found.scores.tolist()}
-    return _Page(result.image, row)
-
-
-def _count(counter: CoverageCounter, split: str, sample: Sample, row: Mapping[str, Any]) -> None:
-    counter.count(
-        split, sample.id, row["found"], [Missed(person, reason) for person, reason in row["missed"]]
-    )
-    counter.look(sample.id, row["scores"])
-    if row["undetected"] is not None:
-        counter.undetected = (counter.undetected or 0) + row["undetected"]
-
-
-def all_missed(image: Image, result: Anonymized, people: People, scope: Scope) -> list[Missed]:
-    """Whom the method says it left, and whoever looks as before whatever it says: coverage is measured, not believed."""
-    said = {m.person: m for m in result.missed}
-    seen = {m.person: m for m in unchanged_people(image, result.image, people, faces=scope == "face")}
-    return [(seen | said)[i] for i in sorted(seen | said)]
+    total, done = count_pictures(dataset, splits, part), 0
+    for one in stream(files_of(dataset, splits, part), before if journal is not None else None):
+        split, samples = one.file
+        done += len(samples)
+        progress(done, total)
+        if one.error is not None:
+            counter.leave_out(samples[0].path, one.error)
+            continue
+        for k, (sample, row) in enumerate(zip(samples, one.rows, strict=True)):
+            counter.add(split, sample.id, row)
+            yield split, sample.id, one.images[k] if one.images else None
+        for what in one.lost:
+            counter.lost[what].append(samples[0].labels.get("file", samples[0].id))
+        if journal is not None and not one.before:
+            journal.finish(one.file.name, one.sha256, None, pages=one.rows)
+    counter.check_any()
 
 
 def measured_coverage(
@@ -368,44 +330,61 @@ def anonymize_dataset(
     seed: int,
     progress: Progress = no_progress,
     journal: ResumeLog | None = None,
+    preview: Path | None = None,
+    in_workers: Callable[[Path], Stream] | None = None,
 ) -> CoverageCounter:
-    """Detect and anonymize picture by picture, for those who want the pictures and no benchmark.
+    """Detect and anonymize, for those who want the pictures and no benchmark.
 
     With a ``journal`` it goes on where it was stopped (see `Dataset.written`); who called closes it. Without one, a folder is made
     beside ``out`` and becomes it when it is whole.
+
+    Args:
+        dataset: the pictures.
+        detector: who finds the people.
+        method: who replaces them.
+        out: where the copy goes.
+        seed: of random methods.
+        progress: told of each file.
+        journal: of ``out``.
+        preview: folder for pictures of before and after.
+        in_workers: the stream to a folder that does the same in other processes; None to do it in this one.
+
     """
     splits = dataset.meta.splits
     check_distinct((f"{split}/{sample.id}" for split in splits for sample in dataset.samples(split)), out)
-    finder = detector.for_dataset(dataset)
-
-    class _Found(Mapping[str, People]):
-        def __init__(self, split: str) -> None:
-            self.samples = {s.id: s for s in dataset.samples(split)}
-
-        def __getitem__(self, name: str) -> People:
-            sample = self.samples[SampleId(name)]
-            return finder.detect([dataset.read(sample)], [sample])[0]
-
-        def __iter__(self) -> Iterator[str]:
-            return iter(self.samples)
-
-        def __len__(self) -> int:
-            return len(self.samples)
-
     counter = CoverageCounter()
-    people = {s: _Found(s) for s in splits}
     folder = out
     if journal is not None:
         journal.begin()
     elif not resumable(dataset, out):
         folder = out.with_name(f".{out.name}.partial")
         shutil.rmtree(folder, ignore_errors=True)
-    pictures = anonymized_pictures(dataset, people, method, seed, counter, progress, journal, out)
+
+    find = found_by(detector.for_dataset(dataset))
+
+    def here(files: Iterable[File], before: Before | None) -> Iterator[Done]:
+        return anonymize_files(
+            dataset,
+            files,
+            find,
+            method,
+            seed,
+            out=folder,
+            before=before,
+            hashed=before is not None,
+            preview=preview,
+        )
+
+    stream = here if in_workers is None else in_workers(folder)
+    pictures = anonymized_pictures(dataset, splits, stream, counter, progress, journal, folder)
     try:
         with altering(method):
             dataset.rewrite(folder, pictures)
-    except Dp2benchError:
-        if journal is not None:
+    except BaseException as error:
+        pictures.close()  # ends the workers
+        if journal is not None and in_workers is not None:
+            remove_unfinished(folder)
+        if journal is not None and isinstance(error, Dp2benchError):
             journal.withdraw()
         raise
     if folder != out:
@@ -413,6 +392,33 @@ def anonymize_dataset(
             out.rmdir()
         folder.replace(out)
     return counter
+
+
+def joined_copy(
+    dataset: Dataset,
+    splits: Sequence[str],
+    parts: Sequence[Path],
+    out: Path,
+    progress: Progress = no_progress,
+) -> None:
+    """Put the pictures of ``parts`` together as the copy that `Dataset.rewrite` makes of them all; hard links where the disk allows."""
+    for part in parts:
+        for source in part.rglob("*"):
+            if source.is_file():
+                link_or_copy(source, out / source.relative_to(part))
+    total, done = count_pictures(dataset, splits), 0
+
+    def written() -> Iterator[tuple[str, SampleId, Image | None]]:
+        nonlocal done
+        for file in files_of(dataset, splits):
+            done += len(file.samples)
+            progress(done, total)
+            target = dataset.written(out, file.split, file.samples[0])
+            if target is not None and target.exists():
+                for sample in file.samples:
+                    yield file.split, sample.id, None
+
+    dataset.rewrite(out, written())
 
 
 def video_target(path: Path) -> Path:

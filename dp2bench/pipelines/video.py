@@ -25,7 +25,8 @@ from dp2bench.core.types import Image, People, Sample, SampleId
 from dp2bench.datasets.video import Frame, SegmentWriter, Selection, Video, VideoError, encoder_for, join
 from dp2bench.detection import tracking
 from dp2bench.detection.tracking import FrameBoxes, Tracks
-from dp2bench.pipelines.anonymize import altering
+from dp2bench.inpainting.filling import Pending, fill_together, nothing_to_fill, requests_of
+from dp2bench.pipelines.stream import altering
 
 CHUNK = 16
 """Frames that are stored at once: what an interruption costs at most."""
@@ -338,8 +339,8 @@ def _anonymize_chunk(
     progress: Progress,
 ) -> dict[str, Any]:
     made = []
-    for frame in chunk:
-        made.append(_anonymize(frame, found, method, seed))
+    for frame, image, row in _anonymize(chunk, found, method, seed):
+        made.append((image, row))
         progress(frame.index + 1, len(found.times))
     note = {"frames": [row for _, row in made]}
     with writing(parts):
@@ -350,24 +351,41 @@ def _anonymize_chunk(
     return note
 
 
-def _anonymize(frame: Frame, found: Found, method: Anonymizer, seed: Seed) -> tuple[Image, dict[str, Any]]:
-    blank = np.full_like(frame.image, GREY)
-    if frame.index in found.failed:
-        return blank, {"people": 0, "missed": [], "blank": found.failed[frame.index]}
-    people = found.people(frame.index)
-    try:
-        result = method.anonymize(frame.image, people, seed=seed)
-        if result.image.shape != frame.image.shape or result.image.dtype != np.uint8:
-            raise ValueError(f"it returned {result.image.dtype} {result.image.shape}")
-    except Dp2benchError:
-        raise
-    except Exception as error:  # noqa: BLE001 - whatever a method raises, the frame must not go out as it is
-        return blank, {
-            "people": len(people),
-            "missed": [],
-            "blank": f"{method.meta.name} failed: {type(error).__name__}: {error}",
-        }
-    return result.image, {"people": len(people), "missed": [m.reason for m in result.missed], "blank": ""}
+def _anonymize(
+    chunk: Sequence[Frame], found: Found, method: Anonymizer, seed: Seed
+) -> Iterator[tuple[Frame, Image, dict[str, Any]]]:
+    """Each frame, anonymized together with those around it, or grey, and what became of it."""
+    counts: dict[int, int] = {}
+
+    def waiting() -> Iterator[Pending[Frame]]:
+        for frame in chunk:
+            if frame.index in found.failed:
+                people = People.none()
+                requests = nothing_to_fill()
+            else:
+                people = found.people(frame.index)
+                requests = requests_of(method, frame.image, people, seed)
+            counts[frame.index] = len(people)
+            masks = 0 if people.masks is None else people.masks.nbytes
+            yield Pending(frame, requests, 2 * frame.image.nbytes + masks)
+
+    for frame, outcome in fill_together(waiting()):
+        row: dict[str, Any] = {"people": counts[frame.index], "missed": [], "blank": ""}
+        blank = np.full_like(frame.image, GREY)
+        if frame.index in found.failed:
+            yield frame, blank, row | {"blank": found.failed[frame.index]}
+            continue
+        if isinstance(outcome, Dp2benchError):
+            raise outcome
+        if isinstance(outcome, Exception):
+            reason = f"{type(outcome).__name__}: {outcome}"
+        elif outcome.image.shape != frame.image.shape or outcome.image.dtype != np.uint8:
+            reason = f"it returned {outcome.image.dtype} {outcome.image.shape}"
+        else:
+            yield frame, outcome.image, row | {"missed": [m.reason for m in outcome.missed]}
+            continue
+        # Whatever a method raises, the frame must not go out as it is.
+        yield frame, blank, row | {"blank": f"{method.meta.name} failed: {reason}"}
 
 
 def _report(

@@ -142,3 +142,23 @@ def test_meta_says_what_it_is(data):
     assert data.meta.version
     assert data.meta.licence
     assert data.layout
+
+
+def test_pictures_written_one_by_one_are_those_of_a_rewritten_copy(data, tmp_path):
+    """As workers do: `write` puts the files there, and `rewrite` is handed None."""
+    samples = everything(data)
+    if data.written(tmp_path, *samples[0]) is None:
+        pytest.skip("it does not write picture by picture")
+    data.rewrite(tmp_path / "whole", [(split, s.id, 255 - data.read(s)) for split, s in samples])
+
+    def written():
+        for split, sample in samples:
+            data.write(tmp_path / "single", split, [sample], [255 - data.read(sample)])
+            yield split, sample.id, None
+
+    data.rewrite(tmp_path / "single", written())
+    whole, single = (
+        {p.relative_to(root): p.read_bytes() for p in root.rglob("*") if p.is_file()}
+        for root in (tmp_path / "whole", tmp_path / "single")
+    )
+    assert whole == single

@@ -41,12 +41,12 @@ def test_clips_have_the_length_and_size_they_should(data):
 def test_what_is_made_with_shared_workers_starts_them_once_and_is_the_same(data, tmp_path, monkeypatch):
     started = []
 
-    class Counted(workers._Worker):
-        def __init__(self):
-            super().__init__()
+    class Counted(workers.Worker):
+        def __init__(self, function):
+            super().__init__(function)
             started.append(self.process)
 
-    monkeypatch.setattr(workers, "_Worker", Counted)
+    monkeypatch.setattr(workers, "Worker", Counted)
     with workers.shared_workers():
         for place in ("a", "b"):
             making.make(video_builder.VideoBuilder(), "smoke", tmp_path / place, lambda done, total: None)

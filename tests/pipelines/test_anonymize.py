@@ -10,11 +10,12 @@ import numpy as np
 
 from dp2bench.core.people_io import load_people
 from dp2bench.core.types import People, Sample, SampleId
-from dp2bench.pipelines.anonymize import CHUNK, detect
+from dp2bench.pipelines.anonymize import detect
+from dp2bench.pipelines.stream import GROUP
 
 
 def test_detection_keeps_the_people_of_one_chunk(tmp_path):
-    samples, shape = [Sample(SampleId(f"{i:06d}"), Path("x"), {}) for i in range(20 * CHUNK)], (4, 256, 256)
+    samples, shape = [Sample(SampleId(f"{i:06d}"), Path("x"), {}) for i in range(20 * GROUP)], (4, 256, 256)
     dataset = SimpleNamespace(
         meta=SimpleNamespace(splits=("all",)),
         samples=lambda split: samples,
@@ -33,7 +34,7 @@ def test_detection_keeps_the_people_of_one_chunk(tmp_path):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 3 * CHUNK * np.prod(shape) < len(samples) * np.prod(shape) / 5
+    assert peak < 3 * GROUP * np.prod(shape) < len(samples) * np.prod(shape) / 5
     assert seen[-1] == (len(samples), len(samples))
     found = load_people(tmp_path / "all.npz")
     assert list(found) == [s.id for s in samples]
