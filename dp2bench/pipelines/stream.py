@@ -28,7 +28,6 @@ from dp2bench.core.hashing import content_sha256
 from dp2bench.core.images import write_image
 from dp2bench.core.seeds import derive_seed
 from dp2bench.core.types import Anonymized, Image, Missed, People, Sample
-from dp2bench.detection.preview import before_and_after, draw_people, preview_path
 from dp2bench.inpainting.filling import Pending, fill_together, nothing_to_fill, requests_of
 from dp2bench.metrics.changes import unchanged_people
 
@@ -219,6 +218,8 @@ def detect_files(
     """Files with their people, in order; ``preview`` is a folder for pictures with the people drawn in."""
     for file in find_people(find, read_files(dataset, files)):
         if preview is not None:
+            from dp2bench.detection.preview import draw_people, preview_path
+
             for sample, image, people in zip(file.file.samples, file.images, file.people, strict=False):
                 write_image(preview_path(preview, sample.id), draw_people(image, people))
         yield replace(file, images=())
@@ -339,6 +340,8 @@ def _finish(
             }
         )
         if preview is not None:
+            from dp2bench.detection.preview import before_and_after, preview_path
+
             reasons = {m.person: m.reason for m in missed}
             shown = before_and_after(image, people, page.image, reasons)
             write_image(preview_path(preview, sample.id), shown)

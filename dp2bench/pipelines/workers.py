@@ -15,7 +15,6 @@ from dp2bench.core import registry
 from dp2bench.core.contracts import Anonymizer, Dataset, Detector
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.workers import Channel, Worker, WorkerDied
-from dp2bench.inpainting.watermark import Watermarked
 from dp2bench.pipelines.stream import (
     Before,
     Done,
@@ -68,7 +67,11 @@ class Job:
         """Who replaces people."""
         assert self.method is not None
         method: Anonymizer = self.method.make()
-        return method if self.watermark is None else Watermarked(method, self.watermark)
+        if self.watermark is None:
+            return method
+        from dp2bench.inpainting.watermark import Watermarked
+
+        return Watermarked(method, self.watermark)
 
     def stream(self, files: Iterable[File], *, hashed: bool) -> Iterator[Done]:
         """Do it, in this process."""

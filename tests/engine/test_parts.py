@@ -107,6 +107,7 @@ main()
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.e2e
 def test_a_kill_costs_one_part(tiny_suite, tmp_path):
     (tmp_path / "in_parts.py").write_text(MAIN)
