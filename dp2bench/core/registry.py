@@ -179,7 +179,8 @@ def needs_root(name: str) -> bool:
 
 def layout(name: str) -> str | None:
     """See `Dataset.layout`; None for a dataset that is registered as a function."""
-    return _attribute(name, "layout")
+    said: str | None = _attribute(name, "layout")
+    return said
 
 
 def layouts(task: str) -> tuple[str, ...]:

@@ -109,7 +109,9 @@ class CenterFace(Detector):
 
     def _check(self, parameters: Parameters) -> None:
         """Raises Dp2benchError where these are another network's parameters."""
-        expected = {f"{layer.name}.weight": layer.shape for layer in LAYERS.values()}
+        expected: dict[str, tuple[int, ...]] = {
+            f"{layer.name}.weight": layer.shape for layer in LAYERS.values()
+        }
         expected |= {f"{layer.name}.bias": (layer.outputs,) for layer in LAYERS.values()}
         wrong = [
             name

@@ -6,7 +6,7 @@ On a CPU it runs in OpenCV, whose import takes a tenth of the time of torch's; `
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -132,8 +132,9 @@ class OpenCVNetwork:
             below, right = max(0, _LEAST - h), max(0, _LEAST - w)
             image = np.asarray(cv2.copyMakeBorder(image, 0, below, 0, right, cv2.BORDER_CONSTANT), np.uint8)
         self._network.setInput(cv2.dnn.blobFromImage(image))
-        said = self._network.forward(Maps._fields)
-        return Maps(*(each[0, :, : h // STRIDE, : w // STRIDE] for each in said))
+        said: Any = self._network.forward(Maps._fields)
+        maps: list[NDArray[np.float32]] = [each[0, :, : h // STRIDE, : w // STRIDE] for each in said]
+        return Maps(*maps)
 
 
 def _onnx(parameters: Parameters) -> bytes:

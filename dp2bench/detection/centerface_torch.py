@@ -73,7 +73,7 @@ class TorchNetwork:
         network.load_state_dict({name: torch.from_numpy(values) for name, values in parameters.items()})
         self._device = torch.device(device)
         self._network = (
-            network.eval().requires_grad_(False).to(self._device, memory_format=torch.channels_last)
+            network.eval().requires_grad_(False).to(self._device).to(memory_format=torch.channels_last)
         )
 
     @torch.inference_mode()

@@ -22,7 +22,8 @@ def squared_euclidean(query: Features, gallery: Features, out: NDArray[np.float3
     """(Q, G) squared euclidean distances of (Q, D) and (G, D), not negative; into ``out``, which may be a memory map, where given."""
     squared = (query**2).sum(1)[:, None] + (gallery**2).sum(1)[None]
     squared -= 2 * query @ gallery.T
-    return np.maximum(squared, 0, out=squared if out is None else out)
+    result: Features = np.maximum(squared, 0, out=squared if out is None else out)
+    return result
 
 
 def rank_features(
