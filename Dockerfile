@@ -1,6 +1,7 @@
 # syntax=docker/dockerfile:1
 #   docker build --target cpu  -t dp2bench:cpu .      docker run --rm -v "$PWD:/work" dp2bench:cpu run smoke
 #   docker build --target cuda -t dp2bench:cuda .     docker run --rm --gpus all -v "$PWD:/work" dp2bench:cuda run
+#   docker build --target detectron2 -t dp2bench:detectron2 .     the trainers of detectron2; not built by the project's CI
 ARG PYTHON=3.12
 
 FROM python:${PYTHON}-slim AS base
@@ -21,6 +22,20 @@ COPY reports reports
 FROM base AS cpu
 RUN pip install --index-url https://download.pytorch.org/whl/cpu torch torchvision \
     && pip install '.[postgres]' && rm -rf build
+USER 1000
+WORKDIR /work
+VOLUME /cache
+ENTRYPOINT ["dp2bench"]
+CMD ["run", "smoke"]
+
+# detectron2 builds from its source against the torch that is installed (eight minutes): models detectron2-keypoint-rcnn and detectron2-mask-rcnn.
+# The suites take it by `model: detectron2-keypoint-rcnn` in place of `keypoint-rcnn`; its configurations are the zoo's, but for paths.
+FROM base AS detectron2
+ARG DETECTRON2=02b5c4e
+RUN apt-get update && apt-get install -y --no-install-recommends build-essential git && rm -rf /var/lib/apt/lists/*
+RUN pip install '.[postgres]' && rm -rf build
+RUN pip install setuptools wheel ninja \
+    && pip install --no-build-isolation "git+https://github.com/facebookresearch/detectron2.git@${DETECTRON2}"
 USER 1000
 WORKDIR /work
 VOLUME /cache

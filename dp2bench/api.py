@@ -29,7 +29,7 @@ from dp2bench.core.seeds import derive_seed
 from dp2bench.core.types import Anonymized, Image, People, Sample, SampleId
 from dp2bench.engine import suite as suites
 from dp2bench.engine.evaluation import suite_of_folders
-from dp2bench.engine.suite import Suite
+from dp2bench.engine.suite import AnySuite, Suite, SuiteSet
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -148,7 +148,7 @@ def evaluate(
 
 
 def run_suite(
-    suite: str | Path | Suite = "mini",
+    suite: str | Path | AnySuite = "mini",
     out: str | Path | None = None,
     *,
     data_root: str | Path | None = None,
@@ -177,7 +177,7 @@ def run_suite(
         Dp2benchError: the suite or its data cannot be. A result that fails is no error: it is in `Evaluation.failures`.
 
     """
-    loaded = suite if isinstance(suite, Suite) else suites.load(str(suite))
+    loaded = suite if isinstance(suite, (Suite, SuiteSet)) else suites.load(str(suite))
     folder = Path("dp2bench-runs") / loaded.name if out is None else Path(out)
     root = None if data_root is None else Path(data_root)
     command = f"dp2bench.run_suite({suite if isinstance(suite, str) else loaded.name!r})"
@@ -325,7 +325,7 @@ class Evaluation:
 
 
 def _run(
-    suite: Suite,
+    suite: AnySuite,
     out: Path,
     command: str,
     data_root: Path | None,

@@ -40,6 +40,7 @@ def key_of(report: Report, formats: Collection[str]) -> str:
         for path in _files(folder):
             if path.suffix != ".pyc":
                 add(path.relative_to(folder).as_posix(), content_sha256(path))
+    add(*(content_sha256(path) for path in report.expected if path.is_file()))
     for run in report.runs:
         add("run")
         for name in _KEPT:

@@ -166,9 +166,10 @@ class Artifacts:
 
 @dataclass(frozen=True)
 class Report:
-    """One or several runs, reported on together."""
+    """One or several runs, reported on together; ``expected`` are files of published numbers that somebody brings."""
 
     runs: tuple[Run, ...]
+    expected: tuple[Path, ...] = ()
 
     @property
     def results(self) -> tuple[Result, ...]:
@@ -206,6 +207,7 @@ class Report:
         return "; ".join(dict.fromkeys(run.command for run in self.runs if run.command))
 
 
-def load_report(folders: Sequence[Path]) -> Report:
-    """Several runs' folders; a folder named twice is taken once."""
-    return Report(tuple(load_run(folder) for folder in {f.resolve(): f for f in folders}.values()))
+def load_report(folders: Sequence[Path], expected: Sequence[Path] = ()) -> Report:
+    """Several runs' folders; a folder named twice is taken once. ``expected``: see `Report`."""
+    runs = tuple(load_run(folder) for folder in {f.resolve(): f for f in folders}.values())
+    return Report(runs, tuple(expected))

@@ -263,7 +263,7 @@ def render(report: Report) -> str:
         for run, name in zip(report.runs, report.run_names, strict=True)
         for section in pictures.side_by_side(run, name, budget=pictures.BUDGET // len(report.runs))
     ]
-    numbers, absent = published_comparison.published(report.results)
+    numbers, absent = published_comparison.published(report.results, report.expected)
     against = trade_off(report)
     drawn: list[Chart] = [c for s in sections for c in s["charts"]]
     return environment.get_template("page.html.j2").render(

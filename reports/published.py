@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import resources
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -24,11 +26,13 @@ class Source(_Closed):
 
 class MeasuredAs(_Closed):
     """The score of a result that measures a published number: its name, the arguments that its task must have had, and the names of
-    those that must have been ``given`` at all.
+    those that must have been ``given`` at all; the ``method`` and the ``task`` where it is not just anyone's.
     """
 
     score: str = Field(min_length=1)
-    arguments: dict[str, str | int | float | bool]
+    method: str = ""
+    task: str = ""
+    arguments: dict[str, str | int | float | bool] = Field(default_factory=dict)
     given: tuple[str, ...] = Field(default=(), strict=False)
 
 
@@ -40,7 +44,7 @@ class Control(_Closed):
     model: str
     dataset: str
     metric: str
-    unit: Literal["percent", "s"] = "percent"
+    unit: Literal["percent", "s", "number"] = "percent"
     value: float = Field(ge=0)
     tolerance: float = Field(gt=0)
     source: Source
@@ -63,26 +67,92 @@ class Control(_Closed):
 
 
 class Absent(_Closed):
-    """Cells of a published table whose numbers are not recorded here; `rows` and `columns` as far as they are known."""
+    """Cells of a published table whose numbers are not recorded here.
+
+    Attributes:
+        cells: what the table is called; who brings its numbers calls it so too.
+        rows: of the table; with the label of the method that each is, where suites have it.
+        columns: of the table; with the name of the score that each is.
+        dataset: of the results.
+        task: of the results.
+        source: where the numbers are printed.
+        reason: why they are not here.
+
+    """
 
     cells: str = Field(min_length=1)
-    rows: tuple[str, ...] = Field(default=(), strict=False)
-    columns: tuple[str, ...] = Field(default=(), strict=False)
+    rows: dict[str, str] = Field(default_factory=dict)
+    columns: dict[str, str] = Field(default_factory=dict)
+    dataset: str = ""
+    task: str = ""
     source: Source
     reason: str = Field(min_length=1)
 
 
+class Filled(_Closed):
+    """The numbers of a published table that somebody brings, in percent or as they are printed.
+
+    Attributes:
+        cells: the name of one of the tables that are absent here.
+        source: where the numbers are printed.
+        tolerance: within which a measured one agrees.
+        unit: of the numbers.
+        values: by the table's rows and columns; not every cell need be there.
+
+    """
+
+    cells: str = Field(min_length=1)
+    source: Source
+    tolerance: float = Field(gt=0)
+    unit: Literal["percent", "s", "number"] = "percent"
+    values: dict[str, dict[str, float]] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _at_most_all(self) -> Filled:
+        most = max((v for row in self.values.values() for v in row.values()), default=0.0)
+        if self.unit == "percent" and most > 100:
+            raise ValueError(f"{most} percent is more than everything: say `unit: number`")
+        return self
+
+    def controls(self, table: Absent) -> list[Control]:
+        """A number for each cell; ReportError names a row or column that the table lacks."""
+        columns = {column for row in self.values.values() for column in row}
+        for kind, said, known in (("row", set(self.values), table.rows), ("column", columns, table.columns)):
+            if strange := sorted(said - set(known)):
+                raise ReportError(
+                    f"The table {self.cells!r} has no {kind} {', '.join(strange)}.",
+                    f"It has: {', '.join(known)}.",
+                )
+        return [
+            Control(
+                model=row,
+                dataset=table.dataset,
+                metric=column,
+                unit=self.unit,
+                value=value,
+                tolerance=self.tolerance,
+                source=self.source,
+                reproducible=True,
+                reason="brought with --expected",
+                measured_as=MeasuredAs(score=table.columns[column], method=table.rows[row], task=table.task),
+            )
+            for row, cells in self.values.items()
+            for column, value in cells.items()
+        ]
+
+
 class Expected(_Closed):
-    """A file of published numbers: at least one number, or one that is absent."""
+    """A file of published numbers: at least one number, or a table that is absent or filled."""
 
     protocol: str
     controls: tuple[Control, ...] = Field(default=(), strict=False)
     absent: tuple[Absent, ...] = Field(default=(), strict=False)
+    tables: tuple[Filled, ...] = Field(default=(), strict=False)
 
     @model_validator(mode="after")
     def _says_something(self) -> Expected:
-        if not self.controls and not self.absent:
-            raise ValueError("neither controls nor absent cells")
+        if not self.controls and not self.absent and not self.tables:
+            raise ValueError("neither controls nor absent or filled tables")
         return self
 
     def control(self, model: str, metric: str, dataset: str = "market1501") -> Control:
@@ -113,3 +183,34 @@ def load_expected(name: str = "reid") -> Expected:
         )
     file = resources.files("dp2bench.reports") / "expected" / f"{name}.yaml"
     return parse_expected(file.read_text(encoding="utf-8"), f"{name}.yaml")
+
+
+def read_expected(path: Path) -> Expected:
+    """A file of published numbers that somebody brings; ReportError names file, line and key."""
+    return parse_expected(yaml_model.read_text(path, ReportError), str(path))
+
+
+def tables() -> dict[str, Absent]:
+    """The published tables whose numbers are absent here, by name; see `Filled`."""
+    return {table.cells: table for name in expected_names() for table in load_expected(name).absent}
+
+
+def fill(brought: Sequence[Path]) -> tuple[list[Control], set[str]]:
+    """The numbers of files that somebody brings, and the names of the tables that are no longer absent.
+
+    Raises:
+        ReportError: a file does not validate, or names a table, row or column that is not known.
+
+    """
+    known, numbers, filled = tables(), [], set()
+    for path in brought:
+        file = read_expected(path)
+        numbers += file.controls
+        for table in file.tables:
+            if table.cells not in known:
+                raise ReportError(
+                    f"{path}: there is no table {table.cells!r}.", f"There are: {'; '.join(known)}."
+                )
+            numbers += table.controls(known[table.cells])
+            filled.add(table.cells)
+    return numbers, filled

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from dp2bench.core.results import Result, Score
-from dp2bench.reports.published import Absent, Control, expected_names, load_expected
+from dp2bench.reports.published import Absent, Control, expected_names, fill, load_expected
 from dp2bench.reports.texts import format_score
 
 
@@ -34,6 +35,8 @@ def _ours(control: Control, result: Result) -> Score | None:
     told = result.provenance.arguments_effective
     if control.measured_as is not None:
         wanted = control.measured_as
+        if wanted.method not in {"", result.spec.method} or wanted.task not in {"", result.spec.task}:
+            return None
         as_asked = all(told.get(key) == value for key, value in wanted.arguments.items())
         whole = all(told.get(key) for key in wanted.given)
         return result.find(wanted.score) if as_asked and whole else None
@@ -46,15 +49,17 @@ def _ours(control: Control, result: Result) -> Score | None:
     return on_clear
 
 
-def published(results: Sequence[Result]) -> tuple[list[Comparison], list[Absent]]:
-    """Every published number that comes with the package with ours beside it, and the cells that nobody has filled in."""
+def published(
+    results: Sequence[Result], brought: Sequence[Path] = ()
+) -> tuple[list[Comparison], list[Absent]]:
+    """Every published number that comes with the package or is brought, with ours beside it, and the cells that nobody has filled in."""
     files = [load_expected(name) for name in expected_names()]
+    more, filled = fill(brought)
     numbers = [
         Comparison(control, tuple((r, s) for r in results if (s := _ours(control, r)) is not None))
-        for file in files
-        for control in file.controls
+        for control in (*(c for file in files for c in file.controls), *more)
     ]
-    return numbers, [absent for file in files for absent in file.absent]
+    return numbers, [a for file in files for a in file.absent if a.cells not in filled]
 
 
 HEADER = ("model", "dataset", "metric", "published", "ours", "source", "reproducible")
@@ -67,7 +72,7 @@ def rows(numbers: Sequence[Comparison]) -> list[list[str]]:
             c.model,
             c.dataset,
             c.metric,
-            f"{c.value:g} ± {c.tolerance:g}" + ("" if c.unit == "percent" else f" {c.unit}"),
+            f"{c.value:g} ± {c.tolerance:g}" + (f" {c.unit}" if c.unit == "s" else ""),
             number.text,
             f"{c.source.document}: {c.source.table}",
             f"{'yes' if c.reproducible else 'no'}: {c.reason}",

@@ -19,6 +19,7 @@ from dp2bench.reports import (
     figures,
     latex,
     markdown,
+    paper,
     published_comparison,
     tables,
     texts,
@@ -31,13 +32,17 @@ FORMATS: Mapping[str, str] = {
     "csv": "every score, a line each, unrounded",
     "tex": "LaTeX tables (booktabs)",
     "html": "one page with everything, to open in a browser; loads nothing from the network",
+    "paper": "for a publication: tables in the published layout (LaTeX), a paragraph on methods, BibTeX, licences",
     "figures": "PDF and SVG for print, and PNG of identity left and of the same people under every method",
 }
 """What a report can be written as."""
 
 
 def write_report(
-    runs: Path | Sequence[Path], out: Path | None = None, formats: Collection[str] = tuple(FORMATS)
+    runs: Path | Sequence[Path],
+    out: Path | None = None,
+    formats: Collection[str] = tuple(FORMATS),
+    expected: Sequence[Path] = (),
 ) -> list[Path]:
     """Write the report of a run's folder, or one of several; the files written.
 
@@ -48,10 +53,11 @@ def write_report(
         runs: the runs' folders.
         out: where to write; ``RUN/report`` of the first run by default.
         formats: of `FORMATS`.
+        expected: files of published numbers to hold beside ours.
 
     """
     folders = [runs] if isinstance(runs, Path) else list(runs)
-    report = load_report(folders)
+    report = load_report(folders, expected)
     out = folders[0] / "report" if out is None else out
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -81,6 +87,8 @@ def _contents(report: Report, formats: Collection[str]) -> dict[str, bytes | Non
         contents["report.csv"] = csv_file.scores(report.results, report.command, report.names).encode()
     if "tex" in formats:
         contents["report.tex"] = _latex(report).encode()
+    if "paper" in formats:
+        contents |= {f"paper/{name}": text.encode() for name, text in paper.files(report).items()}
     if "html" in formats:
         from dp2bench.reports.page import render
 
@@ -109,7 +117,9 @@ def _markdown(report: Report, drawn: Collection[str]) -> str:
         text.append("## Identity left\n\n![Identity left under every method](identity-left.png)\n")
     if "contact-sheet.png" in drawn:
         text.append("## The same people under every method\n\n![Contact sheet](contact-sheet.png)\n")
-    numbers = [number for number in published_comparison.published(results)[0] if number.ours]
+    numbers = [
+        number for number in published_comparison.published(results, report.expected)[0] if number.ours
+    ]
     if numbers:
         text += [
             "## Published numbers\n",

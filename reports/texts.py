@@ -51,11 +51,16 @@ def format_coverage(coverage: Coverage | None) -> str:
     return f"{share:.1f} % ({coverage.anonymized}/{known}), {coverage.failed_open} open{unknown}"
 
 
+ABSENT = "absent"
+"""What tables call a row that was not run because something is not on this machine."""
+
+
 def failure_text(result: Result, limit: int = 160) -> str:
-    """``error: ...`` or ``skipped: ...`` in one line."""
-    text: str = result.status
+    """``error: ...`` or ``absent: ...`` in one line."""
+    text: str = ABSENT if result.status == "skipped" else result.status
     if result.error is not None:
-        text = " ".join(f"{result.status}: {result.error.kind}: {result.error.message}".split())
+        kind = "" if result.status == "skipped" else f"{result.error.kind}: "
+        text = " ".join(f"{text}: {kind}{result.error.message}".split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

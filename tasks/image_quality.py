@@ -19,6 +19,7 @@ from dp2bench.core.results import Metric, Scenario
 from dp2bench.core.seeds import derive_seed
 from dp2bench.core.types import Image, Sample
 from dp2bench.tasks.path_length import record_path_lengths
+from dp2bench.weights import catalogue
 
 Region = Literal["crops", "pictures"]
 CROPPED_LAYOUTS = frozenset({"market1501", "fdh", "fdf256", "fdf128"})
@@ -60,11 +61,15 @@ class ImageQuality(Task):
         size: side of the square that everything is resized to for EfficientNet, in pixels (LPIPS: 256). Inception is given
             pictures as they are and resizes them itself.
         limit: most crops, and most pictures, that are compared: evenly spaced over the split.
-        inception_weights: local file weights-inception-2015-12-05-6726825d.pth; adds ``fid`` and ``kid``.
+        inception_weights: local file weights-inception-2015-12-05-6726825d.pth, or its name ``inception-2015-12-05``; adds ``fid`` and ``kid``.
         lpips_backbone: local file alexnet-owt-7be5be79.pth, or ``lpips-alexnet`` for what `dp2bench weights convert` made; adds ``lpips``.
         paths: how many perceptual path lengths are measured, one a person; 0 for none. Only of methods whose generators have
             styles, and not on pictures made elsewhere. Adds ``crops.path_length_efficientnet``.
-        ppl_backbone: local file vgg16-397923af.pth; adds ``crops.ppl`` where there are ``paths``.
+        vgg_weights: local file vgg16-397923af.pth, or its name ``vgg16``; with the next adds ``lpips_vgg``, and ``crops.ppl`` where
+            there are ``paths``.
+        published_paths: measure path lengths as DeepPrivacy2's code does, see `record_path_lengths`: ``crops.ppl_published`` in place of
+            ``crops.ppl``.
+        vgg_heads: local file weights-vgg16-lpips.pth of torch-fidelity, or its name ``vgg16-lpips``.
 
     """
 
@@ -78,7 +83,9 @@ class ImageQuality(Task):
             "fid": _distance("Fréchet inception distance"),
             "kid": _distance("kernel inception distance"),
             "lpips": _distance("learned perceptual distance"),
+            "lpips_vgg": _distance("learned perceptual distance, VGG-16"),
             "ppl": _distance("perceptual path length"),
+            "ppl_published": _distance("perceptual path length as in DeepPrivacy2's code"),
             "fd_efficientnet": _distance("Fréchet distance of EfficientNet's features"),
             "kd_efficientnet": _distance("kernel distance of EfficientNet's features"),
             "perceptual_efficientnet": _distance("perceptual distance of EfficientNet's maps"),
@@ -103,7 +110,9 @@ class ImageQuality(Task):
         inception_weights: str | None = None,
         lpips_backbone: str | None = None,
         paths: int = 0,
-        ppl_backbone: str | None = None,
+        vgg_weights: str | None = None,
+        vgg_heads: str | None = None,
+        published_paths: bool = False,
     ) -> None:
         unknown = sorted(set(regions) - {"crops", "pictures"})
         if unknown or not regions:
@@ -120,7 +129,6 @@ class ImageQuality(Task):
         self.split = split
         self.size = size
         self.limit = limit
-        self.inception_weights = inception_weights
         if lpips_backbone == "lpips-alexnet":
             from dp2bench.weights import packages
 
@@ -131,7 +139,20 @@ class ImageQuality(Task):
                 f"image-quality: {paths} paths are too few.", f"Use 0 for none, or at least {FEWEST}."
             )
         self.paths = paths
-        self.ppl_backbone = ppl_backbone
+        self.published_paths = published_paths
+        if bool(vgg_weights) != bool(vgg_heads):
+            raise Dp2benchError(
+                "image-quality: vgg_weights and vgg_heads are two files of one network.", "Give both or none."
+            )
+        brought = {
+            "inception_weights": inception_weights,
+            "vgg_weights": vgg_weights,
+            "vgg_heads": vgg_heads,
+        }
+        found = catalogue.find(brought, "The task 'image-quality'")
+        self.inception_weights: str | None = found["inception_weights"]
+        self.vgg_weights: str | None = found["vgg_weights"]
+        self.vgg_heads: str | None = found["vgg_heads"]
         if "crops" not in self.regions:
             self.meta = replace(self.meta, main_score="pictures.kd_efficientnet")  # type: ignore[misc]
 
@@ -147,7 +168,8 @@ class ImageQuality(Task):
             for name, path in (
                 ("inception_weights", self.inception_weights),
                 ("lpips_backbone", self.lpips_backbone),
-                ("ppl_backbone", self.ppl_backbone),
+                ("vgg_weights", self.vgg_weights),
+                ("vgg_heads", self.vgg_heads),
             )
         }
         return {
@@ -156,6 +178,7 @@ class ImageQuality(Task):
             "size": self.size,
             "limit": self.limit,
             "paths": self.paths,
+            "published_paths": self.published_paths,
             "efficientnet_weights": SHA256,
             **brought,
         }
@@ -166,15 +189,20 @@ class ImageQuality(Task):
 
     def run(self, clear: Dataset, anonymized: Dataset, context: RunContext) -> None:
         """See `Task.run`. Perceptual distances are means over crops or pictures; those of sets have no units."""
-        from dp2bench.metrics.features import LPIPS, EfficientNetFeatures, InceptionFeatures
+        from dp2bench.metrics.features import LPIPS, VGGLPIPS, EfficientNetFeatures, InceptionFeatures
 
         efficientnet = EfficientNetFeatures(context.device)
         extractors: list[tuple[Any, int | None]] = [(efficientnet, self.size)]
-        distances: list[tuple[str, Any, int]] = [("perceptual_efficientnet", efficientnet, self.size)]
+        distances: list[tuple[str, Any, int | None]] = [("perceptual_efficientnet", efficientnet, self.size)]
         if self.inception_weights:
             extractors.append((InceptionFeatures(Path(self.inception_weights), context.device), None))
         if self.lpips_backbone:
             distances.append(("lpips", LPIPS(Path(self.lpips_backbone), context.device), 256))
+        vgg = None
+        if self.vgg_weights and self.vgg_heads:
+            vgg = VGGLPIPS(Path(self.vgg_weights), Path(self.vgg_heads), context.device)
+            # crops are of one size, and keep it
+            distances.append(("lpips_vgg", vgg, None if clear.layout in CROPPED_LAYOUTS else 256))
         regions = [r for r in self.regions if r == "crops" or clear.layout not in CROPPED_LAYOUTS]
         for region in regions:
             units = self._units(region, clear, anonymized, context)
@@ -182,12 +210,20 @@ class ImageQuality(Task):
                 _record_set_distances(region, units, extractor, size, context)
             for metric, network, size in distances:
                 _record_pair_distance(region, metric, units, network, size, context)
+        if self.paths and self.published_paths and vgg is None:
+            raise Dp2benchError(
+                "image-quality: published_paths without vgg_weights and vgg_heads.", "Give the two files."
+            )
         if self.paths:
+            split = test_split(clear, self.split)
             lengths: list[tuple[str, Any]] = [("path_length_efficientnet", efficientnet)]
-            if self.ppl_backbone:
-                vgg = LPIPS(Path(self.ppl_backbone), context.device, net="vgg")
+            if vgg is not None and not self.published_paths:
                 lengths.append(("ppl", vgg))
-            record_path_lengths(clear, test_split(clear, self.split), self.paths, lengths, context)
+            record_path_lengths(clear, split, self.paths, lengths, context)
+            if self.published_paths:
+                record_path_lengths(
+                    clear, split, self.paths, [("ppl_published", vgg)], context, published=True
+                )
 
     def _units(self, region: Region, clear: Dataset, anonymized: Dataset, context: RunContext) -> list[_Unit]:
         split = test_split(clear, self.split)
@@ -315,7 +351,7 @@ def _record_set_distances(
 
 
 def _record_pair_distance(
-    region: Region, metric: str, units: Sequence[_Unit], network: Any, size: int, context: RunContext
+    region: Region, metric: str, units: Sequence[_Unit], network: Any, size: int | None, context: RunContext
 ) -> None:
     parts: list[NDArray[np.float64]] = []
     done = 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
@@ -116,7 +115,11 @@ class Market1501ReID(Task):
     @property
     def arguments(self) -> Mapping[str, Any]:
         """See `Task.arguments`."""
-        return {"scenarios": list(self.scenarios), "permutations": self.permutations, **asdict(self.recipe)}
+        return {
+            "scenarios": list(self.scenarios),
+            "permutations": self.permutations,
+            **self.recipe.effective(),
+        }
 
     def splits(self, dataset: Dataset) -> Sequence[str]:
         """See `Task.splits`: query and gallery as far as a scenario has them anonymized. The attacker learns from clear pictures."""
@@ -129,7 +132,7 @@ class Market1501ReID(Task):
     def trainings(self) -> tuple[Training, ...]:
         """One attacker, on the clear train split: shared by every method."""
         given = reid_config.weights_sha256(self.recipe)
-        arguments = {**asdict(self.recipe), **({"sha256": given} if given else {})}
+        arguments = {**self.recipe.effective(), **({"sha256": given} if given else {})}
         return (Training(role="attacker", on="clear", arguments=arguments),)
 
     def train(self, training: Training, dataset: Dataset, out: Path, context: RunContext) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,10 +16,18 @@ from dp2bench.core.types import CropBatch
 
 EPSILON = 1e-4
 """Share of a path between two styles that is walked."""
+PUBLISHED_SIDE = 64
+"""Pixels of the square that torch-fidelity compares."""
 
 
 def record_path_lengths(
-    clear: Dataset, split: str, paths: int, distances: Sequence[tuple[str, Any]], context: RunContext
+    clear: Dataset,
+    split: str,
+    paths: int,
+    distances: Sequence[tuple[str, Any]],
+    context: RunContext,
+    *,
+    published: bool = False,
 ) -> None:
     """Record lengths of one path a person, between the styles of two seeds, at a random place of it: the squared distance of two pictures `EPSILON`
     apart, over its square; the mean without the shortest and the longest percent.
@@ -32,6 +41,8 @@ def record_path_lengths(
         paths: the most people; pictures are taken evenly spaced over the split.
         distances: metrics, and networks whose ``distances`` compares (1, H, W, 3) float32 pictures, 0 to 255.
         context: of the task; takes the scores, under the scenario ``crops``.
+        published: measure as DeepPrivacy2's code: at the start of the path, of pictures cut to whole numbers and shrunk to
+            `PUBLISHED_SIDE` pixels.
 
     Raises:
         DatasetError: the method fills nobody of the split.
@@ -44,7 +55,7 @@ def record_path_lengths(
         return
     found: dict[str, list[float]] = {}
     for name, space, crop in _crops(clear, split, method, context):
-        near, far = _ends(space, crop, derive_seed(context.seed, "path", name))
+        near, far = _ends(space, crop, derive_seed(context.seed, "path", name), published=published)
         found[name] = [float(d.distances(near, far)[0]) / EPSILON**2 for _, d in distances]
         context.progress(len(found), paths)
         if len(found) == paths:
@@ -77,13 +88,21 @@ def _crops(
             yield f"{sample.id}:{n}", space, crop
 
 
-def _ends(space: StyleSpace, crop: CropBatch, seed: Seed) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Two pictures (1, h, w, 3), 0 to 255, whose styles lie `EPSILON` of a random path apart."""
+def _ends(
+    space: StyleSpace, crop: CropBatch, seed: Seed, *, published: bool
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Two pictures (1, h, w, 3), 0 to 255, whose styles lie `EPSILON` of a random path apart; see `record_path_lengths`."""
     import torch
 
     start, end = (torch.from_numpy(space.styles([derive_seed(seed, name)])[0]) for name in ("from", "to"))
-    place = float(generator(derive_seed(seed, "place")).random())
+    place = 0.0 if published else float(generator(derive_seed(seed, "place")).random())
     near, far = (
         space.render(crop, torch.lerp(start, end, at)[None].numpy()) for at in (place, place + EPSILON)
     )
-    return near, far
+    return (_as_published(near), _as_published(far)) if published else (near, far)
+
+
+def _as_published(picture: NDArray[np.float32]) -> NDArray[np.float32]:
+    whole = np.floor(picture[0].clip(0, 255)).astype(np.float32)
+    shrunk = cv2.resize(whole, (PUBLISHED_SIDE, PUBLISHED_SIDE), interpolation=cv2.INTER_AREA)
+    return np.asarray(shrunk, np.float32)[None]

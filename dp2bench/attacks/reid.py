@@ -9,7 +9,7 @@ import json
 import shutil
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +37,17 @@ from dp2bench.core.types import Sample
 from dp2bench.metrics.large_galleries import squared_euclidean
 from dp2bench.networks.fitting import CHECKPOINT, load_checkpoint, save_checkpoint, write_curve
 from dp2bench.weights import embedded
+from dp2bench.weights.reading import read_state
 
 __all__ = ["EMBEDDED", "EMBEDDED_SEEDS", "ReidConfig", "recipe", "weights_sha256"]
 
 _ROWS = 64
 """Queries whose distances are computed at a time where they go into a file."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+
+_LARGER = 1.125
+"""Of torchreid's random crop."""
 
 
 def load_pictures(samples: Sequence[Sample], height: int, width: int) -> torch.Tensor:
@@ -69,8 +74,8 @@ def normalise(batch: torch.Tensor) -> torch.Tensor:
     return (batch.float() - mean) / std
 
 
-def build(recipe: ReidConfig, identities: int) -> torch.nn.Module:
-    """The untrained network (or with ImageNet weights, which torchreid downloads) for that many training identities."""
+def build(recipe: ReidConfig, identities: int, *, start: bool = True) -> torch.nn.Module:
+    """The network before its training, for that many training identities; with ImageNet weights if the recipe says so and ``start``."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Cython evaluation")  # the ranking is ours
         from torchreid.reid.models import build_model
@@ -89,7 +94,22 @@ def build(recipe: ReidConfig, identities: int) -> torch.nn.Module:
             f"The ImageNet weights of {recipe.model} cannot be downloaded: {error}.",
             "Set pretrained: false, or put the file into torch's hub cache as torchreid's documentation says.",
         ) from error
+    if recipe.start_weights and start:
+        _start(model, Path(recipe.start_weights))
     return model
+
+
+def _start(model: torch.nn.Module, path: Path) -> None:
+    """Fill in the layers that a file has in the same shape, as torchreid does; the classifier is learned anew."""
+    given = {k.removeprefix("module."): v for k, v in read_state(path).items()}
+    own = model.state_dict()
+    fits = {k: v for k, v in given.items() if k in own and own[k].shape == v.shape}
+    if len(fits) < len(own) // 2:
+        raise Dp2benchError(
+            f"{path} holds another network: {len(fits)} of {len(own)} layers fit.",
+            "Give the ImageNet weights of this model.",
+        )
+    model.load_state_dict(fits, strict=False)
 
 
 def load_pretrained(recipe: ReidConfig, out: Path, *, seed: int, data: str) -> None:
@@ -103,8 +123,11 @@ def load_pretrained(recipe: ReidConfig, out: Path, *, seed: int, data: str) -> N
     try:
         with safe_open(path, "pt") as file:
             trained = json.loads((file.metadata() or {})["recipe"])
+            usual = asdict(ReidConfig())  # a file of an earlier version lacks what came later
             other = {
-                k: trained.get(k) for k, v in asdict(recipe).items() if k != "weights" and trained.get(k) != v
+                k: trained.get(k, usual[k])
+                for k, v in recipe.effective().items()
+                if k != "weights" and trained.get(k, usual[k]) != v
             }
     except (SafetensorError, KeyError, ValueError, AttributeError) as error:
         raise Dp2benchError(
@@ -143,20 +166,24 @@ def train(
     Raises Dp2benchError when there is nothing to learn or the loss is not finite.
     """
     samples = [s for s in samples if s.labels["identity"] > 0]
-    names = sorted({s.labels["identity"] for s in samples})
-    if len(names) < 2:
+    people = sorted({s.labels["identity"] for s in samples})
+    if len(people) < 2:
         raise Dp2benchError(
-            f"The train split holds {len(names)} identities; re-identification needs at least two.",
+            f"The train split holds {len(people)} identities; re-identification needs at least two.",
             "Check the dataset with `dp2bench doctor`.",
         )
     pictures = load_pictures(samples, recipe.height, recipe.width)
-    targets = torch.tensor([names.index(s.labels["identity"]) for s in samples])
+    targets = torch.tensor([people.index(s.labels["identity"]) for s in samples])
     torch.manual_seed(derive_seed(seed, "attacker"))
-    model = build(recipe, len(names)).to(device)
+    model = build(recipe, len(people)).to(device)
     optimizer = torch.optim.Adam(
         model.parameters(), lr=recipe.learning_rate, weight_decay=recipe.weight_decay, amsgrad=True
     )
-    scheduler = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs)
+    scheduler: torch.optim.lr_scheduler.LRScheduler = (
+        torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs)
+        if recipe.schedule == "cosine"
+        else torch.optim.lr_scheduler.StepLR(optimizer, recipe.step_epoch)
+    )
     criterion = torch.nn.CrossEntropyLoss(label_smoothing=recipe.label_smoothing)
     parts = {"model": model, "optimizer": optimizer, "scheduler": scheduler}
     curve = load_checkpoint(out, parts, device)
@@ -169,13 +196,15 @@ def train(
             torch.from_numpy(rng.permutation(len(samples))),
             torch.from_numpy(rng.random(len(samples)) < 0.5),
         )
-        model.train()
+        _open_layers(model, only_classifier=epoch < recipe.fixbase_epochs)
         total = correct = 0.0
         for step in range(steps):
             chosen = order[step * batch : (step + 1) * batch]
             x = normalise(pictures[chosen].to(device))
             flip = flips[chosen].to(device)
             x[flip] = x[flip].flip(3)
+            if recipe.random_crop:
+                x = _cropped(x, rng)
             y = targets[chosen].to(device)
             logits = model(x)
             loss = criterion(logits, y)
@@ -197,10 +226,34 @@ def train(
         {k: v.half() if half and v.is_floating_point() else v for k, v in model.state_dict().items()},
         out / "model.safetensors",
         # one key: the order of several is not the same in every process, and equal work must give equal bytes
-        {"recipe": json.dumps({"identities": len(names), "data": data, **asdict(recipe)}, sort_keys=True)},
+        {
+            "recipe": json.dumps(
+                {"identities": len(people), "data": data, **recipe.effective()}, sort_keys=True
+            )
+        },
     )
     write_curve(out, ("epoch", "loss", "accuracy"), curve)
     (out / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _open_layers(model: torch.nn.Module, *, only_classifier: bool) -> None:
+    """Let everything learn, or the classifier alone: what is frozen keeps its batch statistics too."""
+    model.train()
+    for name, layer in model.named_children():
+        learns = name == "classifier" or not only_classifier
+        layer.train(learns)
+        layer.requires_grad_(learns)
+
+
+def _cropped(x: torch.Tensor, rng: np.random.Generator) -> torch.Tensor:
+    """Half of the pictures of a batch (B, 3, H, W), larger and cut out again."""
+    height, width = x.shape[2:]
+    large = round(height * _LARGER), round(width * _LARGER)
+    for i in np.flatnonzero(rng.random(len(x)) < 0.5):
+        top, left = (int(rng.integers(a - b + 1)) for a, b in zip(large, (height, width), strict=True))
+        grown = torch.nn.functional.interpolate(x[i : i + 1], large, mode="bilinear", align_corners=False)
+        x[i] = grown[0, :, top : top + height, left : left + width]
+    return x
 
 
 def load(folder: Path, recipe: ReidConfig, device: str = "cpu") -> torch.nn.Module:
@@ -211,9 +264,8 @@ def load(folder: Path, recipe: ReidConfig, device: str = "cpu") -> torch.nn.Modu
 def load_network(file: Path, recipe: ReidConfig, device: str = "cpu") -> torch.nn.Module:
     """The network of a file of weights, ready to extract features."""
     weights = load_file(file)
-    model = build(
-        ReidConfig(**{**asdict(recipe), "pretrained": False}), weights["classifier.weight"].shape[0]
-    )
+    untrained = replace(recipe, pretrained=False)
+    model = build(untrained, weights["classifier.weight"].shape[0], start=False)
     model.load_state_dict(weights)  # float16 becomes float32
     return model.to(device).eval()
 

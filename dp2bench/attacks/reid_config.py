@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.hashing import content_sha256
 from dp2bench.weights import embedded
+from dp2bench.weights.catalogue import find, names
 
 EMBEDDED = "embedded"
 """As `ReidConfig.weights`: the attackers that come with the package."""
@@ -22,6 +23,9 @@ class ReidConfig:
     """How an attacker is trained; every field changes the outcome.
 
     ``weights`` spares the training: `EMBEDDED`, or the ``model.safetensors`` of an earlier one, which must be of this recipe.
+    ``start_weights``: a file of ImageNet weights to start from, or its name in the catalogue of weights; ``pretrained`` has torchreid
+    download one. ``schedule``: ``cosine``, or ``single-step``: a tenth of the rate from ``step_epoch`` on. In the first
+    ``fixbase_epochs`` the classifier alone learns. ``random_crop``: half of the pictures are enlarged by an eighth and cut at a random place.
     """
 
     model: str = "osnet_x0_25"
@@ -34,6 +38,19 @@ class ReidConfig:
     label_smoothing: float = 0.1
     pretrained: bool = False
     weights: str = ""
+    start_weights: str = ""
+    schedule: str = "cosine"
+    step_epoch: int = 60
+    fixbase_epochs: int = 0
+    random_crop: bool = False
+
+    def effective(self) -> dict[str, Any]:
+        """Its fields, with the file it starts from by its sha256."""
+        path = Path(self.start_weights)
+        return {**asdict(self), "start_weights": content_sha256(path) if self.start_weights else ""}
+
+
+SCHEDULES = ("cosine", "single-step")
 
 
 def recipe(arguments: Mapping[str, Any]) -> ReidConfig:
@@ -51,12 +68,24 @@ def recipe(arguments: Mapping[str, Any]) -> ReidConfig:
             right = isinstance(value, kind) or (kind is float and not isinstance(value, bool))
         except (TypeError, ValueError):
             right = False
-        lowest = 1 if kind is int else 0
+        lowest = 1 if kind is int and name != "fixbase_epochs" else 0
         if not right or (kind in (int, float) and not lowest <= checked[name] < float("inf")):
             raise Dp2benchError(
                 f"{name}: {value!r} in an attacker's training is not right.",
                 f"Give {f'a number from {lowest} up' if kind in (int, float) else 'true or false' if kind is bool else 'a name'}, "
                 f"as in {name}: {known[name]}.",
+            )
+    if checked.get("schedule", SCHEDULES[0]) not in SCHEDULES:
+        raise Dp2benchError(
+            f"There is no schedule {checked['schedule']!r} for an attacker's training.",
+            f"Choose of: {', '.join(SCHEDULES)}.",
+        )
+    if checked.get("start_weights"):
+        checked |= find({"start_weights": checked["start_weights"]}, "The attacker of re-identification")
+        if not Path(checked["start_weights"]).is_file():
+            raise Dp2benchError(
+                f"There is no file {checked['start_weights']} (start_weights of the attacker).",
+                f"Give a file of ImageNet weights, or a name: {', '.join(names('network'))}.",
             )
     return ReidConfig(**checked)
 

@@ -14,7 +14,7 @@ FURTHER: dict[str, dict[str, str]] = {
     "image-quality": {
         "inception_weights": "a file you bring, for fid and kid",
         "lpips_backbone": "lpips-alexnet (`dp2bench weights convert`), or a file you bring and the extra lpips, for lpips",
-        "ppl_backbone": "a file you bring, and the extra lpips, for ppl",
+        "vgg_weights": "`weights fetch vgg16 vgg16-lpips` for lpips_vgg and ppl",
     },
     "coco-keypoints": {
         "model": "keypoint-rcnn downloads ImageNet weights or takes backbone_weights; detectron2-keypoint-rcnn needs detectron2",
@@ -104,7 +104,9 @@ def doctor(
                 except Dp2benchError as error:
                     table.add_row(f"method {name}", f"[yellow]needs more[/]: {escape(str(error))}")
     for name in suites.names():
-        needs = [c.name for c in suites.load(name).datasets if registry.needs_root(c.name)]
+        needs = [
+            c.name for part in suites.load(name).parts for c in part.datasets if registry.needs_root(c.name)
+        ]
         table.add_row(f"suite {name}", "needs " + ", ".join(needs) + " (--data-root)" if needs else "ready")
     console.print(table)
 

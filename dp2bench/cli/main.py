@@ -19,6 +19,11 @@ RENAMED_FLAGS = {"anonymised": "anonymized", "bridge": "max-gap"}
 """Flags of earlier versions, which still work and are not shown."""
 COMMANDS = {
     "run": ("run:run", "Run a suite: anonymize, attack, score, and print the overview."),
+    "plan": ("plan:plan", "Say what a suite needs and costs, before any of it is done."),
+    "rehearse": (
+        "rehearse:rehearse",
+        "Run a whole suite on tiny data and random weights, before anybody has the real ones.",
+    ),
     "anonymize": (
         "anonymize:anonymize",
         "Anonymize a picture, a video, a folder, a dataset, or what a camera sees.",
@@ -174,6 +179,8 @@ def _main() -> None:
 
         console = Console(stderr=True)
         tell(console, error.problem, label="Error:", style="bold red")
+        for line in error.details:
+            tell(console, line)
         if error.remedy:
             tell(console, error.remedy, label="What to do:", style="bold")
         sys.exit(2)

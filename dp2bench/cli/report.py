@@ -24,7 +24,15 @@ def report(
         typer.Option(
             "--format",
             "-f",
-            help="md, csv, tex, html or figures; may be repeated. [default: all of them]",
+            help="md, csv, tex, html, paper or figures; may be repeated. [default: all of them]",
+            show_default=False,
+        ),
+    ] = None,
+    expected: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="YAML",
+            help="Published numbers to hold beside ours: cells of a paper's tables; may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -34,7 +42,8 @@ def report(
     html is a page to open in a browser: tables that sort, privacy against use,
     curves, before and after, whom the attacker found, coverage, and how to
     reproduce it. It needs no network. md, csv and tex (booktabs) are tables to
-    paste; figures are PDF and SVG for print.
+    paste; figures are PDF and SVG for print; paper has the published tables'
+    layout, a paragraph on methods, BibTeX and licences.
 
     One run: dp2bench report dp2bench-runs/mini
 
@@ -54,7 +63,7 @@ def report(
             "Choose of: " + "; ".join(f"{name} ({what})" for name, what in FORMATS.items()) + ".",
         )
     console = Console()
-    written = write_report(runs, out, formats or tuple(FORMATS))
+    written = write_report(runs, out, formats or tuple(FORMATS), expected or ())
     loaded = load_report(runs)
     print_table(loaded.results, console, loaded.command, loaded.names)
     for path in written:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dp2bench.core.results import Result
-    from dp2bench.engine.suite import Suite
+    from dp2bench.engine.suite import AnySuite
 
 
 def run(
@@ -49,11 +50,18 @@ def run(
         bool,
         typer.Option("--all", help="Print every table, not the overview alone; the report has them all."),
     ] = False,
+    allow_missing: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing",
+            help="Run what can be run; rows whose data or weights are missing stay absent, with the reason.",
+        ),
+    ] = False,
 ) -> None:
     """Run a suite: anonymize, attack, score, and print the overview.
 
     Finished steps are cached by content: stop with Ctrl-C and run the same command again to go on; run it twice and the second run
-    takes seconds. Exit code 1 when a result is missing.
+    takes seconds. Exit code 1 when a result failed, 2 when datasets or weights are not there: all of them are listed before any work.
 
     Example: dp2bench run smoke --out /tmp/smoke
     """
@@ -75,11 +83,12 @@ def run(
         workers=workers,
         device=device,
         every_table=every_table,
+        allow_missing=allow_missing,
     )
 
 
 def execute_suite(
-    suite: Suite,
+    suite: AnySuite,
     folder: Path,
     *,
     command: str,
@@ -89,8 +98,9 @@ def execute_suite(
     data_root: Path | None = None,
     every_table: bool = False,
     why_missed: bool = False,
+    allow_missing: bool = False,
 ) -> None:
-    """Run a suite with progress, print its overview (or every table), write its report; typer.Exit(1) when a result is missing.
+    """Run a suite with progress, print its overview (or every table), write its report; typer.Exit(1) when a result failed.
 
     ``why_missed`` also prints why people count as failed open, for methods that are not the control.
     """
@@ -111,12 +121,10 @@ def execute_suite(
     device = pick_device(device)
     processors = default_threads()
     workers = workers or (2 if device == "cpu" and processors > 1 else 1)
-    parts = (
-        ("method", suite.methods),
-        ("dataset", suite.datasets),
-        ("task", suite.tasks),
-        ("seed", suite.seeds),
-    )
+    parts = [
+        (name, {getattr(c, "label", c) for part in suite.parts for c in getattr(part, f"{name}s")})
+        for name in ("method", "dataset", "task", "seed")
+    ]
     summary = ", ".join(f"{len(items)} {name}{'s' if len(items) > 1 else ''}" for name, items in parts)
     tell(console, f"{summary}; cache {store.root}", label=f"{suite.name}:", style="bold")
     with TerminalObserver(console) as observer:
@@ -131,6 +139,7 @@ def execute_suite(
             command=command,
             data_root=data_root,
             prepare_progress=observer.progress("prepare data"),
+            allow_missing=allow_missing,
         )
     if observer.reused:
         console.print(f"[dim]{observer.reused} finished steps reused[/]")
@@ -142,9 +151,12 @@ def execute_suite(
     tell(console, f"Report: {write_report(folder)[0].parent}")
     if warning := record(finished.results):
         tell(console, warning, label="Not recorded in the history:", style="yellow")
+    absent = Counter(r.error.message for r in finished.results if r.status == "skipped" and r.error)
+    for reason, count in absent.items():
+        tell(console, reason, label=f"{count} row{'s' if count > 1 else ''} absent:", style="yellow")
     if finished.failed:
         for result in finished.results:
-            if result.error:
+            if result.error and result.status == "error":
                 where = f"{result.spec.method} / {result.spec.dataset} / {result.spec.task}"
                 tell(console, result.error.message, label=f"{where}:", style="red")
         raise typer.Exit(1)

@@ -79,7 +79,7 @@ class MethodMeta(ComponentMeta):
 
 @dataclass(frozen=True)
 class DatasetMeta:
-    """Name, version (changes when pixels or labels do), licence and splits of a dataset."""
+    """Name, version (changes when pixels or labels do), licence and splits of a dataset; ``download`` says how much there is to download."""
 
     name: str
     version: str
@@ -87,6 +87,7 @@ class DatasetMeta:
     splits: tuple[str, ...]
     homepage: str = ""
     description: str = ""
+    download: str = ""
 
 
 @dataclass(frozen=True)

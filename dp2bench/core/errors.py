@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,16 +14,20 @@ class Dp2benchError(Exception):
     Args:
         problem: what is wrong and where, naming the file, key or plug-in.
         remedy: what to do next, as an instruction.
+        details: further lines of the problem, where it is a list of things.
 
     """
 
-    def __init__(self, problem: str, remedy: str = "") -> None:
-        super().__init__(problem, remedy)
+    def __init__(self, problem: str, remedy: str = "", details: Sequence[str] = ()) -> None:
+        super().__init__(problem, remedy, details)
         self.problem = problem
         self.remedy = remedy
+        self.details = tuple(details)
 
     def __str__(self) -> str:
-        return f"{self.problem} {self.remedy}".strip()
+        return "\n".join((self.problem, *self.details, self.remedy) if self.details else (self.problem,)) + (
+            f" {self.remedy}" if self.remedy and not self.details else ""
+        )
 
 
 class PictureError(Dp2benchError):

@@ -164,6 +164,8 @@ class Provenance(_Closed):
     dataset_version: str
     dataset_fingerprint: str
     weights: Mapping[str, str] = Field(default_factory=dict)
+    licences: Mapping[str, str] = Field(default_factory=dict)
+    """Of the dataset and the weights, by name; empty in results that were written before it was kept."""
     arguments_passed: Mapping[str, Any] = Field(default_factory=dict)
     arguments_effective: Mapping[str, Any] = Field(default_factory=dict)
     method: Mapping[str, Any] = Field(default_factory=dict)

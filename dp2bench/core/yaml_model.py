@@ -62,6 +62,15 @@ def load(text: str) -> tuple[yaml.Node | None, Any]:
         raise yaml.YAMLError(" ".join(str(error).split())) from error
 
 
+def keys(text: str) -> frozenset[str]:
+    """Of the mapping that a YAML text is; none where it is something else or no YAML."""
+    try:
+        _, data = load(text)
+    except yaml.YAMLError:
+        return frozenset()
+    return frozenset(map(str, data)) if isinstance(data, Mapping) else frozenset()
+
+
 def _size(node: yaml.Node, known: dict[int, int]) -> int:
     """Values under a node, its aliases expanded."""
     if id(node) in known:

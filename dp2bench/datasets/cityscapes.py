@@ -96,6 +96,7 @@ class Cityscapes(Dataset):
             licence="Cityscapes terms of use: research only, no redistribution",
             splits=SPLITS,
             homepage="https://www.cityscapes-dataset.com",
+            download="leftImg8bit 11 GB, gtFine 241 MB",
             description="3,475 street scenes of 2048 x 1024 pixels with instance labels",
         )
         root = Path(root).expanduser()

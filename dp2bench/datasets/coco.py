@@ -60,6 +60,7 @@ class Coco(Dataset):
             licence="annotations CC-BY-4.0; each picture its own Flickr licence",
             splits=tuple(FOLDERS),
             homepage="https://cocodataset.org",
+            download="train2017 18 GB, val2017 1 GB, annotations 241 MB",
             description="123,287 pictures with 273,469 people, of whom 156,165 have keypoints",
         )
         root = Path(root).expanduser()

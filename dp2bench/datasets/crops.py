@@ -6,6 +6,7 @@ import io
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,13 @@ from PIL import Image as PILImage
 
 from dp2bench.core.contracts import Dataset
 from dp2bench.core.types import Image
+
+
+def crops_folder(root: Path, name: str, splits: Sequence[str]) -> Path:
+    """The folder that holds the splits: ``root``, or one called ``name`` in it."""
+    root = Path(root).expanduser()
+    places = (root, root / name)
+    return next((p for p in places if any((p / split).is_dir() for split in splits)), root)
 
 
 @dataclass(frozen=True)

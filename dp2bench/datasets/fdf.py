@@ -25,7 +25,7 @@ from dp2bench.core.files import write_bytes
 from dp2bench.core.images import write_image
 from dp2bench.core.picture_header import check_upright, read_header
 from dp2bench.core.types import Category, Image, People, Sample, SampleId
-from dp2bench.datasets.crops import Crop, CropDataset, Crops, relative_keypoints
+from dp2bench.datasets.crops import Crop, CropDataset, Crops, crops_folder, relative_keypoints
 from dp2bench.datasets.shards import npy
 
 SPLITS = ("train", "val")
@@ -45,7 +45,7 @@ class FDF256(CropDataset):
     """FDF256 in its official layout.
 
     Args:
-        root: the folder that holds ``train`` and ``val``.
+        root: the folder that holds ``train`` and ``val``, or one that holds ``fdf256`` (``fdf128``).
 
     """
 
@@ -59,7 +59,7 @@ class FDF256(CropDataset):
     """Pixels of a crop's side."""
 
     def __init__(self, root: Path) -> None:
-        self.root = Path(root).expanduser()
+        self.root = crops_folder(root, self.layout, SPLITS)
         self.meta = DatasetMeta(
             name=self.layout,
             version="1",

@@ -30,7 +30,7 @@ from dp2bench.core.files import write_bytes
 from dp2bench.core.images import decode_image
 from dp2bench.core.picture_header import check_upright, read_header
 from dp2bench.core.types import Image, People, Sample, SampleId, SurfaceMap
-from dp2bench.datasets.crops import Crop, CropDataset, Crops, png, relative_keypoints
+from dp2bench.datasets.crops import Crop, CropDataset, Crops, crops_folder, png, relative_keypoints
 from dp2bench.datasets.shards import Archives, Shards, empty_folder, npy
 
 HEIGHT, WIDTH = 288, 160
@@ -46,7 +46,7 @@ class FDH(CropDataset):
     """FDH in its official layout.
 
     Args:
-        root: the folder that holds ``train`` and ``val``.
+        root: the folder that holds ``train`` and ``val``, or one that holds ``fdh``.
         template: whose vertices ``vertices.npy`` numbers; by default what ``template.txt`` says, else ``smpl-27554``.
 
     """
@@ -55,7 +55,7 @@ class FDH(CropDataset):
     needs_root: ClassVar[bool] = True
 
     def __init__(self, root: Path, *, template: str | None = None) -> None:
-        self.root = Path(root).expanduser()
+        self.root = crops_folder(root, self.layout, SPLITS)
         said = self.root / TEMPLATE_FILE
         self.template = template or (said.read_text("utf-8").strip() if said.is_file() else "smpl-27554")
         self.meta = DatasetMeta(
@@ -64,6 +64,7 @@ class FDH(CropDataset):
             licence="CC-BY, -SA, -NC or -NC-SA 2.0, a picture its own; non-commercial as a whole",
             splits=SPLITS,
             homepage="https://github.com/hukkelas/FDH",
+            download="136 GB with embeddings",
             description="1.87 million persons of Flickr pictures, 288 x 160 pixels, with body surface",
         )
         self._shards: dict[str, Shards] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,16 @@ from dp2bench.inpainting import crops as cutting
 from dp2bench.weights.catalogue import MissingWeightsError
 
 _BODY_CROP = (288, 160)
+
+Preset = Literal["published", "published-market1501"]
+_PUBLISHED: Mapping[str, Any] = {
+    "mask_rcnn": "official", "cse": "official", "face": "dsfd", "keep_unmatched": False, "max_detections": 100,
+}  # fmt: skip
+_SCORES: Mapping[str, tuple[float, float, float]] = {
+    "published": (0.3, 0.3, 0.3),
+    "published-market1501": (0.1, 0.3, 0.5),
+}
+"""From which the repository's configurations take persons, surfaces and faces."""
 
 
 class Ensemble(Detector):
@@ -119,7 +129,28 @@ class Ensemble(Detector):
         return people if self.keypoints is None else assign_keypoints(people, keypoints)
 
 
-def deepprivacy2(
+def deepprivacy2(*, preset: Preset | None = None, **given: Any) -> Ensemble:
+    """The ensemble: of the published networks where one is named, else of the networks that the package embeds.
+
+    Args:
+        preset: ``published``: the published networks as the repository has them: scores from 0.3, 100 detections a picture at most,
+            and surfaces that match no mask dropped. ``published-market1501``: the same with the scores of its configurations for
+            Market-1501, which are the paper's: persons 0.1, surfaces 0.3, faces 0.5. What is given beside it goes before it.
+        given: arguments of `ensemble`.
+
+    """
+    if preset is None:
+        return ensemble(**given)
+    if preset not in get_args(Preset):
+        raise ValueError(f"preset is {' or '.join(get_args(Preset))}, not {preset!r}")
+    person, surface, face = _SCORES[preset]
+    usual = {**_PUBLISHED, "person_score": person, "surface_score": surface}
+    if given.get("face", "dsfd") == "dsfd":
+        usual["face_arguments"] = {"score_threshold": face, **given.pop("face_arguments", {})}
+    return ensemble(**{**usual, **given})
+
+
+def ensemble(
     *,
     mask_rcnn: str | Path | None = None,
     cse: str | Path | None = None,
@@ -131,10 +162,12 @@ def deepprivacy2(
     person_score: float | None = None,
     surface_score: float = 0.3,
     max_detections: int | None = None,
+    short: int = 800,
+    long: int = 1333,
     device: str | None = None,
     **given: Any,
 ) -> Ensemble:
-    """The ensemble: of the published networks where one is named, else of the networks that the package embeds.
+    """`deepprivacy2` without presets.
 
     Args:
         mask_rcnn: path to Mask R-CNN's checkpoint, a name of the catalogue of weights, or ``official`` for the published one in
@@ -150,13 +183,18 @@ def deepprivacy2(
             `PERSON_SCORE` for the embedded network's.
         surface_score: CSE's must score higher.
         max_detections: people that each of the published networks keeps in a picture, all where None; see `MaskRCNNDetector`.
+        short: pixels that a picture's shorter side is scaled to for the published networks,
+        long: unless the longer would then exceed this.
         device: torch device of all but ``face`` and ``keypoints``.
         given: further arguments of `Ensemble`.
 
     """
-    faces = _named("face", face, face_arguments, "centerface")
-    points = _named("keypoints", keypoints, keypoints_arguments, "torchvision-keypoint-rcnn")
+    missing: list[str] = []
+    faces = _named("face", face, face_arguments, "centerface", missing)
+    points = _named("keypoints", keypoints, keypoints_arguments, "torchvision-keypoint-rcnn", missing)
     if mask_rcnn is None and cse is None:
+        if missing:
+            raise MissingWeightsError(missing, "The detector 'deepprivacy2'")
         score_threshold = PERSON_SCORE if person_score is None else person_score
         predictor = CompactPredictor(weights=weights, person_score=score_threshold, device=device)
         return Ensemble(
@@ -172,7 +210,6 @@ def deepprivacy2(
             "Leave out `weights`, or `mask_rcnn` and `cse`.",
         )
     paths: list[Path] = []
-    missing: list[str] = []
     published: tuple[tuple[type[MaskRCNNDetector | CSEDetector], str | Path | None], ...] = (
         (MaskRCNNDetector, mask_rcnn),
         (CSEDetector, cse),
@@ -184,30 +221,37 @@ def deepprivacy2(
             missing += error.names
     if missing:
         raise MissingWeightsError(
-            missing,
+            list(dict.fromkeys(missing)),
             "The detector 'deepprivacy2'",
             "Or leave out `mask_rcnn` and `cse`: the embedded networks need no download.",
         )
+    common: dict[str, Any] = {
+        "device": device,
+        "max_detections": max_detections,
+        "short": short,
+        "long": long,
+    }
     return Ensemble(
         MaskRCNNDetector(
-            weights=paths[0],
-            score_threshold=0.1 if person_score is None else person_score,
-            device=device,
-            max_detections=max_detections,
+            weights=paths[0], score_threshold=0.1 if person_score is None else person_score, **common
         ),
-        CSEDetector(
-            weights=paths[1], score_threshold=surface_score, device=device, max_detections=max_detections
-        ),
+        CSEDetector(weights=paths[1], score_threshold=surface_score, **common),
         faces,
         points,
         **given,
     )
 
 
-def _named(part: str, name: str | None, arguments: Mapping[str, Any] | None, example: str) -> Detector | None:
-    """The detector of a part of the ensemble, by registered name."""
+def _named(
+    part: str, name: str | None, arguments: Mapping[str, Any] | None, example: str, missing: list[str]
+) -> Detector | None:
+    """The detector of a part of the ensemble, by registered name; None too where its weights are not there, which then are in ``missing``."""
     if name is not None:
-        made: Detector = registry.create("detectors", name, dict(arguments or {}))
+        try:
+            made: Detector = registry.create("detectors", name, dict(arguments or {}))
+        except MissingWeightsError as error:
+            missing += error.names
+            return None
         return made
     if arguments:
         raise Dp2benchError(
@@ -331,6 +375,9 @@ def with_keypoints(
         keypoints_arguments: its arguments.
 
     """
-    who: Detector = registry.create("detectors", detector, dict(arguments or {}))
-    points: Detector = registry.create("detectors", keypoints, dict(keypoints_arguments or {}))
+    missing: list[str] = []
+    who = _named("detector", detector, arguments, detector, missing)
+    points = _named("keypoints", keypoints, keypoints_arguments, keypoints, missing)
+    if who is None or points is None:
+        raise MissingWeightsError(list(dict.fromkeys(missing)), "The detector 'with-keypoints'")
     return who.with_keypoint_detector(points) if isinstance(who, Ensemble) else WithKeypoints(who, points)

@@ -163,6 +163,8 @@ class TorchvisionKeypointRCNN(_TorchvisionRCNN):
         keypoint_threshold: a keypoint is visible where torchvision's score of it, the heat map's value before any softmax, without
             bounds, is higher; 2 is from where Detectron, whose network this is, draws it (its ``kp_thresh``).
         device: torch device; None takes a GPU if there is one.
+        short: pixels that a picture's shorter side is scaled to,
+        long: unless the longer would then exceed this.
 
     """
 
@@ -180,14 +182,18 @@ class TorchvisionKeypointRCNN(_TorchvisionRCNN):
         score_threshold: float = 0.3,
         keypoint_threshold: float = 2.0,
         device: str | None = None,
+        short: int = 800,
+        long: int = 1333,
     ) -> None:
         super().__init__(weights=weights, score_threshold=score_threshold, device=device)
+        self.short, self.long = short, long
         self.keypoint_threshold = keypoint_threshold
 
     def _build(self, state: Mapping[str, Tensor], **given: Any) -> Any:
         from torchvision.models import detection
 
-        return detection.KeypointRCNN(self._backbone(), num_classes=2, num_keypoints=17, **given)
+        sizes = {"min_size": self.short, "max_size": self.long}
+        return detection.KeypointRCNN(self._backbone(), num_classes=2, num_keypoints=17, **sizes, **given)
 
     def _people(self, image: Image, x: Tensor) -> People:
         (found,) = self.network()([x])

@@ -11,6 +11,7 @@ from typing import Any
 
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.downstream import detectron, instances, keypoints, rcnn
+from dp2bench.weights.catalogue import find
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,12 @@ class Model:
     package: Callable[[], str] | None = None
 
     def settings(self, name: str, task: str, own: tuple[str, ...], given: Mapping[str, Any]) -> Any:
-        """The recipe with these settings. Dp2benchError for one that it lacks, which names ``task``; PluginError without its package."""
+        """The recipe with these settings, names of weights replaced by their files.
+
+        Raises:
+            Dp2benchError: it lacks a setting; names ``task``. PluginError: without its package. MissingWeightsError: a file is not there.
+
+        """
         known = {f.name for f in fields(self.recipe)}
         unknown = sorted(set(given) - known)
         if unknown:
@@ -42,7 +48,8 @@ class Model:
             )
         if self.package is not None:
             self.package()
-        return self.recipe(**given)
+        weights = find({k: v for k, v in given.items() if k.endswith("weights")}, f"The task {task!r}")
+        return self.recipe(**{**given, **weights})
 
     def effective(self, recipe: Any) -> dict[str, Any]:
         """Everything that decides the outcome: the settings, local files of weights by sha256, the package's version."""

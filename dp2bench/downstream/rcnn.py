@@ -104,15 +104,16 @@ def build(kind: Kind, recipe: RcnnConfig, *, pretrained: bool) -> torch.nn.Modul
 
 
 def _keypoint_targets(dataset: Dataset, split: str) -> list[tuple[Sample, dict[str, Tensor]]]:
+    """The people of each picture that shows a keypoint, as in detectron2: those without one are people too, and count in no keypoint loss."""
     data = json.loads(annotation_file(dataset, split).read_bytes())
     rows: dict[int, list[dict[str, Any]]] = {}
     for row in data["annotations"]:
-        if row["category_id"] == PERSON and not row.get("iscrowd") and row.get("num_keypoints", 0) > 0:
+        if row["category_id"] == PERSON and not row.get("iscrowd") and min(row["bbox"][2:]) > 0:
             rows.setdefault(row["image_id"], []).append(row)
     targets = []
     for sample in dataset.samples(split):
-        people = rows.get(sample.labels["image_id"])
-        if people:
+        people = rows.get(sample.labels["image_id"], [])
+        if any(person.get("num_keypoints", 0) > 0 for person in people):
             boxes = torch.tensor([p["bbox"] for p in people], dtype=torch.float32)
             boxes[:, 2:] += boxes[:, :2]
             keypoints = torch.tensor([p["keypoints"] for p in people], dtype=torch.float32).view(-1, 17, 3)

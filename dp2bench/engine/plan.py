@@ -16,7 +16,7 @@ from dp2bench.core.results import content_key
 from dp2bench.engine.folder_source import FolderSource
 from dp2bench.engine.imports import code_version, file_of
 from dp2bench.engine.step import Cell, Plan, Step, make_dataset, make_method
-from dp2bench.engine.suite import Component, MethodChoice, Suite, TaskChoice
+from dp2bench.engine.suite import AnySuite, Component, MethodChoice, Suite, TaskChoice
 from dp2bench.pipelines.stream import files_of
 
 PART = 2048
@@ -270,21 +270,45 @@ class _Planner:
 
 
 def make_plan(
-    suite: Suite,
+    suite: AnySuite,
     *,
     data_root: Path | None = None,
     threads: int,
     device: str,
     progress: Progress = no_progress,
+    opened: Mapping[str, Dataset] | None = None,
 ) -> Plan:
-    """Construct every component once (so that a wrong name fails before any work), prepare the data, and list the steps."""
+    """Construct every component once (so that a wrong name fails before any work), prepare the data, and list the steps.
+
+    ``opened`` are datasets by label that need no further check.
+    """
+    plans = [
+        _plan_of(
+            part, data_root=data_root, threads=threads, device=device, progress=progress, opened=opened or {}
+        )
+        for part in suite.parts
+    ]
+    steps = {step.key: step for plan in plans for step in plan.steps}
+    fingerprints = {label: value for plan in plans for label, value in plan.fingerprints.items()}
+    return Plan(tuple(steps.values()), tuple(cell for plan in plans for cell in plan.cells), fingerprints)
+
+
+def _plan_of(
+    suite: Suite,
+    *,
+    data_root: Path | None,
+    threads: int,
+    device: str,
+    progress: Progress,
+    opened: Mapping[str, Dataset],
+) -> Plan:
     methods = [_Method.of(m) for m in suite.methods]
     tasks = {t.label: _PlugIn.make("tasks", t) for t in suite.tasks}
     detectors = _detectors(suite, methods)
     planner = _Planner(threads, device, package_versions())
     cells: list[Cell] = []
     fingerprints: dict[str, str] = {}
-    for component, dataset in _opened(suite, data_root):
+    for component, dataset in _opened(suite, data_root, opened):
         dataset.prepare(progress)
         if not dataset.needs_root:
             dataset.verify()
@@ -303,7 +327,7 @@ def make_plan(
         everywhere = _read_splits(dataset, [tasks[t.label].made for some in chosen.values() for t in some])
         for method in methods:
             asked = [(t, tasks[t.label]) for t in chosen[method.component.label]]
-            detector = detectors[method.made.meta.detector or suite.detector.name]
+            detector = detectors[method.component.label]
             cells += _cells(planner, suite, data, method, detector, asked, everywhere)
     if not cells:
         raise SuiteError(
@@ -357,24 +381,39 @@ def _cells(
                 detector.component.label,
                 {seed: anonymized[seed] for seed in evaluations},
                 evaluations,
+                {w.name: w.licence for w in detector.made.meta.weights},
             )
         )
     return cells
 
 
+def detector_of(suite: Suite, method: MethodChoice, own: str | None) -> Component:
+    """Who finds people for a method: its detector in this suite, else that of its ``own``, else the suite's."""
+    return method.detector or (Component(name=own) if own else suite.detector)
+
+
 def _detectors(suite: Suite, methods: Sequence[_Method]) -> dict[str, _PlugIn]:
-    """The run's detector and those that methods bring of their own, by name."""
-    own = sorted({m.made.meta.detector for m in methods if m.made.meta.detector})
-    made = (suite.detector, *(Component(name=name) for name in own))
-    return {component.name: _PlugIn.make("detectors", component) for component in made}
+    """Who finds people for each method, by its label; each detector is made once."""
+    made: list[_PlugIn] = []
+    found = {}
+    for method in methods:
+        wanted = detector_of(suite, method.component, method.made.meta.detector)
+        same = next((m for m in made if m.component == wanted), None)
+        if same is None:
+            same = _PlugIn.make("detectors", wanted)
+            made.append(same)
+        found[method.component.label] = same
+    return found
 
 
-def _opened(suite: Suite, data_root: Path | None) -> list[tuple[Component, Dataset]]:
+def _opened(
+    suite: Suite, data_root: Path | None, known: Mapping[str, Dataset]
+) -> list[tuple[Component, Dataset]]:
     """The suite's datasets. Those that the user brings are checked at once, so that one message says all that is missing."""
-    opened = [(c, make_dataset(c, data_root)) for c in suite.datasets]
+    opened = [(c, known.get(c.label) or make_dataset(c, data_root)) for c in suite.datasets]
     problems: list[DatasetError] = []
-    for _, dataset in opened:
-        if dataset.needs_root:
+    for component, dataset in opened:
+        if dataset.needs_root and component.label not in known:
             try:
                 dataset.verify()
             except DatasetError as error:

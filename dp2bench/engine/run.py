@@ -12,16 +12,17 @@ from typing import Any
 import numpy as np
 
 from dp2bench.core import provenance, registry
-from dp2bench.core.contracts import Progress, Task, no_progress
+from dp2bench.core.contracts import DatasetMeta, Progress, Task, no_progress
 from dp2bench.core.errors import Dp2benchError, writing
 from dp2bench.core.images import is_picture_name, write_image
-from dp2bench.core.results import Coverage, Result, ResultSpec, Score, content_key
+from dp2bench.core.results import Coverage, Failure, Result, ResultSpec, Score, content_key
 from dp2bench.engine.executor import Executor, Observer, StepOutcome
+from dp2bench.engine.missing import check
 from dp2bench.engine.plan import make_plan
-from dp2bench.engine.step import Cell, Plan, make_dataset, make_method
+from dp2bench.engine.step import Cell, Plan, make_method
 from dp2bench.engine.steps import write_json
 from dp2bench.engine.store import Journal, Store
-from dp2bench.engine.suite import Suite
+from dp2bench.engine.suite import AnySuite
 from dp2bench.metrics.intervals import bootstrap_interval
 
 PICTURES = 8
@@ -38,8 +39,8 @@ class Run:
 
     @property
     def failed(self) -> bool:
-        """Whether any result is missing."""
-        return any(r.status != "ok" for r in self.results)
+        """Whether any result failed. Rows that were left out on purpose, ``skipped``, did not."""
+        return any(r.status == "error" for r in self.results)
 
 
 Units = Mapping[str, Mapping[str, float]]
@@ -123,6 +124,10 @@ def keep_evidence(result: Path, seeds: Mapping[int, Path]) -> None:
             shutil.copytree(source / "artefacts", folder / f"seed-{seed}")
 
 
+def _place(cell: Cell) -> tuple[str, str, str]:
+    return cell.dataset.label, cell.method.label, cell.task.label
+
+
 def _spec(cell: Cell) -> ResultSpec:
     return ResultSpec(
         method=cell.method.label,
@@ -143,7 +148,7 @@ def _result(
     plan: Plan,
     outcomes: Mapping[str, StepOutcome],
     store: Store,
-    dataset_version: str,
+    data: DatasetMeta,
     device: str,
     threads: int,
 ) -> Result:
@@ -185,11 +190,16 @@ def _result(
             coverages, key=lambda c: c.failed_open
         ),  # seeds may differ only where a method is random; the worst is printed
         provenance=provenance.collect(
-            dataset_version=dataset_version,
+            dataset_version=data.version,
             dataset_fingerprint=plan.fingerprints[cell.dataset.label],
             device=device,
             threads=threads,
             weights={w.name: w.sha256 for w in method.meta.weights},
+            licences={
+                data.name: data.licence,
+                **{w.name: w.licence for w in method.meta.weights},
+                **cell.licences,
+            },
             arguments_passed=dict(cell.task.arguments),
             arguments_effective=dict(task.arguments),
             method={k: v for k, v in vars(method.meta).items() if k != "weights"},
@@ -237,8 +247,19 @@ def keep_pictures(
                 write_image(target / f"{name}.png", opened.read(source[sample.id]))
 
 
+def _absent(cell: Cell, reason: str) -> Result:
+    """The row of what is not on this machine."""
+    spec = _spec(cell)
+    return Result(
+        run_id=content_key(spec),
+        spec=spec,
+        status="skipped",
+        error=Failure(step="", kind="missing", message=f"{reason}."),
+    )
+
+
 def run_suite(
-    suite: Suite,
+    suite: AnySuite,
     out: Path,
     *,
     executor: Executor,
@@ -249,19 +270,35 @@ def run_suite(
     command: str,
     data_root: Path | None = None,
     prepare_progress: Progress = no_progress,
+    allow_missing: bool = False,
 ) -> Run:
     """Do everything a suite asks for and write ``out/results/<method>/<dataset>/<task>.json`` with its evidence (`keep_evidence`),
     ``run.json`` and ``journal.jsonl``.
 
     The result files and ``run.json`` are the same bytes for the same work, whether cached, resumed or new; times are in the journal.
+    With ``allow_missing``, rows whose dataset or weights are not there are results of status ``skipped``.
+
+    Raises:
+        MissingFilesError: lists everything that is missing, before any work.
+
     """
+    needed = check(suite, data_root)
+    if needed.missing and (needed.runnable is None or not allow_missing):
+        raise needed.error(suite.name)
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise Dp2benchError(
             f"The run folder {out} cannot be made: {error.strerror}.", "Choose another with --out."
         ) from error
-    plan = make_plan(suite, data_root=data_root, threads=threads, device=device, progress=prepare_progress)
+    plan = make_plan(
+        needed.runnable or suite,
+        data_root=data_root,
+        threads=threads,
+        device=device,
+        progress=prepare_progress,
+        opened=needed.datasets,
+    )
     journal = Journal(out / "journal.jsonl")
 
     class _Journaled:
@@ -283,10 +320,14 @@ def run_suite(
     outcomes = executor.run(plan.steps, _Journaled())
     results: list[Result] = []
     paths: list[str] = []
-    datasets = {c.label: make_dataset(c, data_root) for c in suite.datasets}
-    for cell in plan.cells:
-        result = _result(
-            cell, plan, outcomes, store, datasets[cell.dataset.label].meta.version, device, threads
+    datasets = needed.datasets
+    planned = {_place(cell): cell for cell in plan.cells}
+    for row in needed.cells:
+        cell = planned.get(_place(row), row)
+        result = (
+            _absent(cell, needed.reasons[_place(row)])
+            if cell is row
+            else _result(cell, plan, outcomes, store, datasets[cell.dataset.label].meta, device, threads)
         )
         relative = Path("results", cell.method.label, cell.dataset.label, f"{cell.task.label}.json")
         with writing(out / relative):

@@ -32,7 +32,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Cell:
-    """One result of the table: its components and the evaluation steps by seed."""
+    """One result of the table: its components and the evaluation steps by seed; ``licences`` of the detector's weights by name."""
 
     dataset: Component
     method: MethodChoice
@@ -40,6 +40,7 @@ class Cell:
     detector: str
     anonymized: Mapping[int, str]
     evaluations: Mapping[int, str]
+    licences: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,15 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from dp2bench.core import yaml_model
 from dp2bench.core.errors import SuiteError
@@ -59,10 +67,14 @@ class Component(_Closed):
 
 
 class MethodChoice(Component):
-    """A method, or in its place ``folder``: the dataset's folder as another tool anonymized it, with the same file names."""
+    """A method, or in its place ``folder``: the dataset's folder as another tool anonymized it, with the same file names.
+
+    ``detector`` is its own in this suite, in place of the suite's.
+    """
 
     name: str = ""
     folder: str | None = None
+    detector: Component | None = None
 
     @model_validator(mode="after")
     def _method_or_folder(self) -> MethodChoice:
@@ -112,6 +124,11 @@ class Suite(_Closed):
     methods: tuple[MethodChoice, ...] = Field(min_length=1)
     tasks: tuple[TaskChoice, ...] = Field(min_length=1)
 
+    @property
+    def parts(self) -> tuple[Suite, ...]:
+        """Itself; see `SuiteSet`."""
+        return (self,)
+
     @field_validator("datasets", "methods", "tasks")
     @classmethod
     def _unique_labels(cls, value: tuple[Component, ...]) -> tuple[Component, ...]:
@@ -145,6 +162,71 @@ class Suite(_Closed):
         return value
 
 
+class SuiteSet(_Closed):
+    """Suites, by name or path, that one command runs into one folder: each has a detector and methods of its own."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    description: str = ""
+    suites: tuple[Suite, ...] = Field(min_length=1)
+
+    @field_validator("suites", mode="before")
+    @classmethod
+    def _loaded(cls, value: Any) -> Any:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError("give a list of suites, by name or path")
+        parts = [load(part) if isinstance(part, str) else part for part in value]
+        if nested := [part.name for part in parts if isinstance(part, SuiteSet)]:
+            raise ValueError(f"{', '.join(nested)} stands for several suites itself: name those")
+        return parts
+
+    @model_validator(mode="after")
+    def _each_dataset_once(self) -> SuiteSet:
+        labels = [d.label for part in self.suites for d in part.datasets]
+        if twice := sorted({label for label in labels if labels.count(label) > 1}):
+            raise ValueError(f"the dataset {', '.join(twice)} stands in more than one of the suites")
+        return self
+
+    @property
+    def parts(self) -> tuple[Suite, ...]:
+        """The suites that it stands for."""
+        return self.suites
+
+
+AnySuite = Suite | SuiteSet
+
+
+class _Extension(_Closed):
+    """A suite that says what differs from another."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    extends: str
+    description: str = ""
+    seeds: tuple[int, ...] | None = None
+    detector: Component | None = None
+    datasets: tuple[Component, ...] | None = None
+    methods: tuple[MethodChoice, ...] | None = None
+    tasks: tuple[TaskChoice, ...] | None = None
+
+    def extended(self, where: str) -> Suite:
+        base = load(self.extends)
+        if not isinstance(base, Suite):
+            raise SuiteError(
+                f"{where}: {self.extends} stands for several suites.", "Extend one of them, by its name."
+            )
+        own = {
+            k: v for k in type(self).model_fields if k != "extends" and (v := getattr(self, k)) is not None
+        }
+        try:
+            return Suite.model_validate({**dict(base), **own})
+        except ValidationError as error:
+            said = "; ".join(e["msg"].removeprefix("Value error, ") for e in error.errors())
+            raise SuiteError(
+                f"{where}: {said}.", f"It extends {self.extends}: change both to fit."
+            ) from error
+
+
 def names() -> list[str]:
     """The suites that ship with the package."""
     return sorted(
@@ -154,8 +236,8 @@ def names() -> list[str]:
     )
 
 
-def load(name_or_path: str) -> Suite:
-    """A shipped suite by name, or a YAML file by path.
+def load(name_or_path: str) -> AnySuite:
+    """A shipped suite by name, or a YAML file by path. One that ``extends`` another says only what differs from it.
 
     Raises:
         SuiteError: no such suite, not YAML, or keys and values that do not validate: each with line and key.
@@ -174,4 +256,7 @@ def load(name_or_path: str) -> Suite:
                 f"Shipped suites: {', '.join(names())}; or give the path of a YAML file.",
             )
         where, text = str(path), yaml_model.read_text(path, SuiteError)
-    return yaml_model.parse(Suite, text, where, SuiteError)
+    keys = yaml_model.keys(text)
+    if "extends" in keys:
+        return yaml_model.parse(_Extension, text, where, SuiteError).extended(where)
+    return yaml_model.parse(SuiteSet if "suites" in keys else Suite, text, where, SuiteError)

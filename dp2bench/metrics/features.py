@@ -7,7 +7,7 @@ import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from dp2bench.core.errors import PluginError
 from dp2bench.core.types import Image
 from dp2bench.networks import efficientnet
-from dp2bench.networks.lpips import LPIPSNetwork
+from dp2bench.networks.lpips import LPIPSNetwork, vgg_state
+from dp2bench.weights.digests import is_rehearsal
 from dp2bench.weights.reading import read_state
 
 BATCH = 32
@@ -46,7 +47,7 @@ def checked_weights(path: Path, sha256: str, what: str, source: str) -> str:
             f"There is no file {path} ({what}).", f"Put {source} there, or leave the argument out."
         )
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    if not digest.startswith(sha256):
+    if not digest.startswith(sha256) and not is_rehearsal(path):
         raise PluginError(
             f"{path} holds other weights than {what}: its sha256 begins with {digest[:8]}, not {sha256}.",
             f"Use {source}: scores of other weights have no right to the name.",
@@ -121,13 +122,13 @@ class InceptionFeatures:
 
 
 class LPIPS:
-    """LPIPS (v0.1), by the package `lpips` with a backbone, AlexNet or VGG-16, that is brought as a local file; or without the package by the
+    """LPIPS (v0.1), by the package `lpips` with a backbone, AlexNet, that is brought as a local file; or without the package by the
     weights that `dp2bench weights convert lpips-alexnet` makes (``.safetensors``), for the same digits of the same weights.
     """
 
-    def __init__(self, backbone: Path, device: str = "cpu", *, net: Literal["alex", "vgg"] = "alex") -> None:
+    def __init__(self, backbone: Path, device: str = "cpu") -> None:
         self.device = device
-        if backbone.suffix == ".safetensors" and net == "alex":
+        if backbone.suffix == ".safetensors":
             self.sha256 = checked_weights(
                 backbone, "", "LPIPS", "weights made by `dp2bench weights convert lpips-alexnet`"
             )
@@ -141,12 +142,9 @@ class LPIPS:
             raise PluginError(
                 "The package lpips is not installed.", "Install it: pip install lpips"
             ) from error
-        sha256, what, file = {
-            "alex": (ALEXNET_SHA256, "torchvision's AlexNet", "alexnet-owt-7be5be79.pth"),
-            "vgg": (VGG_SHA256, "torchvision's VGG-16", "vgg16-397923af.pth"),
-        }[net]
-        self.sha256 = checked_weights(backbone, sha256, what, f"https://download.pytorch.org/models/{file}")
-        self.network = lpips.LPIPS(net=net, pnet_rand=True, verbose=False)
+        source = "https://download.pytorch.org/models/alexnet-owt-7be5be79.pth"
+        self.sha256 = checked_weights(backbone, ALEXNET_SHA256, "torchvision's AlexNet", source)
+        self.network = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False)
         layers = dict(self.network.net.named_modules())
         state = torch.load(backbone, weights_only=True, map_location="cpu")
         for name, module in layers.items():  # the package numbers slice and layer: "slice2.3" is layer 3
@@ -162,6 +160,28 @@ class LPIPS:
         """(N,) distances of pairs."""
         parts = [
             self.network(a.float() / 127.5 - 1, b.float() / 127.5 - 1).double().cpu().view(-1)
+            for a, b in _batches(clear, other, device=self.device)
+        ]
+        return torch.cat(parts).numpy() if parts else np.zeros(0)
+
+
+class VGGLPIPS:
+    """LPIPS (v0.1) with VGG-16 as torch-fidelity has it, from two local files: torchvision's VGG-16 and torch-fidelity's heads."""
+
+    def __init__(self, backbone: Path, heads: Path, device: str = "cpu") -> None:
+        source = "https://download.pytorch.org/models/vgg16-397923af.pth"
+        digest = checked_weights(backbone, VGG_SHA256, "torchvision's VGG-16", source)
+        other = checked_weights(heads, "", "LPIPS' heads", "torch-fidelity's weights-vgg16-lpips.pth")
+        self.sha256 = hashlib.sha256(f"{digest} {other}".encode()).hexdigest()
+        network = LPIPSNetwork("vgg")
+        network.load_state_dict(vgg_state(backbone, heads), strict=True)
+        self.network, self.device = network.to(device).eval(), device
+
+    @torch.inference_mode()
+    def distances(self, clear: Pictures, other: Pictures) -> NDArray[np.float64]:
+        """(N,) distances of pairs."""
+        parts = [
+            self.network(a.float() / 127.5 - 1, b.float() / 127.5 - 1).double().cpu()
             for a, b in _batches(clear, other, device=self.device)
         ]
         return torch.cat(parts).numpy() if parts else np.zeros(0)

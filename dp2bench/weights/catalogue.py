@@ -14,6 +14,9 @@ from typing import Any, Literal
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.paths import cache_root
 
+Kind = Literal["generator", "detector", "network"]
+"""``network``: what a task trains on from, or measures with."""
+
 
 class MissingWeightsError(Dp2benchError):
     """Published weights that are not on this machine; the remedy has the commands that bring them.
@@ -59,11 +62,12 @@ class Entry:
         network: a generator's name in the catalogue of networks.
         templates: surface templates that a generator was trained with.
         face_crop: whose definition of the crop a face generator was trained with.
+        megabytes: of the published file, as the number of its parameters says.
 
     """
 
     name: str
-    kind: Literal["generator", "detector"]
+    kind: Kind
     file: str
     use: str
     places: tuple[Place, ...]
@@ -76,6 +80,7 @@ class Entry:
     network: str = ""
     templates: tuple[str, ...] = ()
     face_crop: str = "fdf256"
+    megabytes: int | None = None
 
     def described(self) -> dict[str, Any]:
         """What a converted file says of itself (`GeneratorFile`)."""
@@ -124,6 +129,21 @@ def installed(name: str) -> Path | None:
     return path if path.is_file() else None
 
 
+def find(given: Mapping[str, Any], whose: str) -> dict[str, Any]:
+    """Settings with the catalogue's names of networks replaced by their files in the user's folder; all else stays as it is.
+
+    Raises:
+        MissingWeightsError: published weights that are not there, all of them.
+
+    """
+    known = set(names("network"))
+    named = {k: v for k, v in given.items() if isinstance(v, str) and v in known}
+    files = {k: installed(v) for k, v in named.items()}
+    if missing := [named[k] for k, file in files.items() if file is None]:
+        raise MissingWeightsError(list(dict.fromkeys(missing)), whose)
+    return {**given, **{k: str(file) for k, file in files.items()}}
+
+
 def how_to_get(*wanted: str) -> str:
     """The commands that put files of the catalogue into the user's folder."""
     imports = " and ".join(f"`dp2bench weights import FILE --as {name}`" for name in wanted)
@@ -133,6 +153,6 @@ def how_to_get(*wanted: str) -> str:
     )
 
 
-def names(kind: Literal["generator", "detector"]) -> list[str]:
+def names(kind: Kind) -> list[str]:
     """The catalogue's names of one kind."""
     return [name for name, known in catalogue().items() if known.kind == kind]

@@ -126,3 +126,24 @@ def test_weights_that_are_none_are_an_error(tmp_path):
     torch.save({"a": torch.zeros(1)}, tmp_path / "o.pth")
     with pytest.raises(Dp2benchError, match="another network"):
         rcnn.build("mask-rcnn", rcnn.RcnnConfig(start_weights=str(tmp_path / "o.pth")), pretrained=True)
+
+
+def test_people_without_keypoints_are_people(coco):
+    file = coco.annotations / "person_keypoints_train2017.json"
+    data = json.loads(file.read_text())
+    seen = data["annotations"][0]
+    unseen = {**seen, "id": 2, "bbox": [40, 40, 20, 20], "keypoints": [0] * 51, "num_keypoints": 0}
+    crowd = {**unseen, "id": 3, "iscrowd": 1}
+    file.write_text(json.dumps({**data, "annotations": [seen, unseen, crowd]}))
+    ((_, target),) = rcnn._keypoint_targets(coco, "train")
+    assert target["boxes"].tolist() == [[5, 5, 93, 93], [40, 40, 60, 60]]  # the crowd is left out
+    # they count in the loss of boxes, and in no loss of keypoints
+    from torchvision.models.detection.roi_heads import keypointrcnn_loss
+
+    logits = torch.randn(2, 17, 56, 56)
+    every = [torch.tensor([0, 1])]
+    loss = keypointrcnn_loss(logits, [target["boxes"]], [target["keypoints"]], every)
+    alone = keypointrcnn_loss(logits[:1], [target["boxes"][:1]], [target["keypoints"]], [torch.tensor([0])])
+    assert loss == pytest.approx(float(alone))
+    file.write_text(json.dumps({**data, "annotations": [unseen]}))
+    assert not rcnn._keypoint_targets(coco, "train")  # a picture without any keypoint teaches none

@@ -1,12 +1,9 @@
-import re
 from pathlib import Path
 
 import pytest
 
-from dp2bench.core import registry
 from dp2bench.core.errors import SuiteError
 from dp2bench.engine import suite
-from dp2bench.weights.catalogue import MissingWeightsError
 
 
 @pytest.mark.parametrize("name", suite.names())
@@ -68,36 +65,6 @@ def test_an_unknown_suite_names_those_there_are():
         suite.load("no-such-suite")
 
 
-def test_all_that_is_missing_is_said_at_once(tmp_path):
-    from dp2bench.core.errors import DatasetError
-    from dp2bench.engine.plan import make_plan
-
-    with pytest.raises(DatasetError) as caught:
-        make_plan(suite.load("paper"), data_root=tmp_path, threads=1, device="cpu")
-    for name in (
-        "person_keypoints_train2017.json",
-        "cocodataset.org",
-        "leftImg8bit",
-        "cityscapes-dataset.com",
-    ):
-        assert name in str(caught.value)
-
-
-@pytest.mark.parametrize("name", ["market1501", "coco", "cityscapes", "paper"])
-def test_the_lines_for_published_networks_are_right(tmp_path, name):
-    text = (Path(__file__).parents[2] / "suites" / f"{name}.yaml").read_text("utf-8")
-    for key in ("detector", "methods"):
-        text = re.sub(rf"^{key}:.*\n", "", text, flags=re.MULTILINE)
-        text = text.replace(f"# {key}:", f"{key}:")
-    with_networks = suite.load(write(tmp_path, text))
-    assert with_networks.detector.name == with_networks.methods[-1].name == "deepprivacy2"
-    assert len(with_networks.methods) == 6
-    named = ("detectors", with_networks.detector), ("methods", with_networks.methods[-1])
-    for kind, component in named:  # arguments that are wrong would be said before weights that are missing
-        with pytest.raises(MissingWeightsError):
-            registry.create(kind, component.name, component.arguments)
-
-
 def test_a_folder_stands_where_a_method_stands(tmp_path):
     loaded = suite.load(
         write(
@@ -120,3 +87,37 @@ def test_a_folder_stands_where_a_method_stands(tmp_path):
 def test_a_method_and_a_folder_exclude_each_other(tmp_path, method, word):
     with pytest.raises(SuiteError, match=word):
         suite.load(write(tmp_path, GOOD.replace("{name: blur}", method)))
+
+
+@pytest.mark.parametrize("name", [n for n in suite.names() if n.endswith("-ours")])
+def test_our_choices_are_the_rows_of_the_published_ones(name):
+    ours, published = suite.load(name).parts, suite.load(name.removesuffix("-ours")).parts
+    for mine, theirs in zip(ours, published, strict=False):
+        assert [m.label for m in mine.methods] == [m.label for m in theirs.methods]
+        assert mine.tasks == theirs.tasks
+        assert mine.detector != theirs.detector
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("name: x\nsuites: [smoke, smoke]\n", "passersby-reid stands in more than one"),
+        ("name: x\nsuites: [paper]\n", "paper stands for several suites"),
+        ("name: x\nsuites: [nowhere]\n", "no suite called 'nowhere'"),
+        ("name: x\nextends: paper\n", "paper stands for several suites"),
+        ("name: x\nextends: smoke\nmethods: [identity]\ntask: []\n", ":4: task: unknown key"),
+        ("name: x\nextends: nightly\nmethods: [identity]\n", "names methods that the suite lacks"),
+    ],
+)
+def test_suites_of_suites_and_extensions_say_what_is_wrong(tmp_path, text, said):
+    with pytest.raises(SuiteError) as caught:
+        suite.load(write(tmp_path, text))
+    assert said in str(caught.value)
+
+
+def test_an_extension_changes_what_it_names(tmp_path):
+    text = "name: x\nextends: smoke\nseeds: [3]\nmethods: [{name: identity, detector: full-image}]\n"
+    loaded = suite.load(write(tmp_path, text))
+    assert (loaded.name, loaded.seeds) == ("x", (3,))
+    assert loaded.methods[0].detector.name == "full-image"
+    assert loaded.tasks == suite.load("smoke").tasks

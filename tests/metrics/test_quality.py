@@ -134,20 +134,18 @@ def test_inception_takes_pictures_of_any_sizes_in_their_order(inception_weights)
     assert extractor.features([]).shape == (0, 2048)
 
 
-@pytest.mark.parametrize(("net", "name"), [("alex", "alexnet"), ("vgg", "vgg16")])
-def test_lpips_backbone_from_a_file(tmp_path, monkeypatch, net, name):
+def test_lpips_backbone_from_a_file(tmp_path, monkeypatch):
     lpips = pytest.importorskip("lpips", reason="an extra")
     from torchvision import models
 
     torch.manual_seed(0)
     # the classifier, most of the file, is no part of it
     backbone = torch.nn.Module()
-    backbone.features = getattr(models, name)().features
+    backbone.features = models.alexnet().features
     torch.save(backbone.state_dict(), tmp_path / "backbone.pth")
     monkeypatch.setattr(features, "ALEXNET_SHA256", "")
-    monkeypatch.setattr(features, "VGG_SHA256", "")
-    ours = features.LPIPS(tmp_path / "backbone.pth", net=net)
-    theirs = lpips.LPIPS(net=net, pnet_rand=True, verbose=False).eval()
+    ours = features.LPIPS(tmp_path / "backbone.pth")
+    theirs = lpips.LPIPS(net="alex", pnet_rand=True, verbose=False).eval()
     convolutions = [m for m in theirs.net.modules() if isinstance(m, torch.nn.Conv2d)]
     given_ = [m for m in backbone.features if isinstance(m, torch.nn.Conv2d)]
     for module, source in zip(convolutions, given_, strict=True):
@@ -157,6 +155,26 @@ def test_lpips_backbone_from_a_file(tmp_path, monkeypatch, net, name):
         x, y = (torch.from_numpy(v).permute(0, 3, 1, 2) / 127.5 - 1 for v in (a, b))
         expected = theirs(x, y).view(-1).numpy()
     assert ours.distances(a, b) == pytest.approx(expected, rel=1e-5)
+
+
+def test_lpips_of_vgg_is_that_of_torch_fidelity(tmp_path, monkeypatch):
+    from torch_fidelity import sample_similarity_lpips as reference
+    from torchvision import models
+
+    torch.manual_seed(0)
+    backbone = models.vgg16()
+    heads = {f"lin{i}.model.1.weight": torch.rand(1, n, 1, 1) for i, n in enumerate((64, 128, 256, 512, 512))}
+    torch.save(backbone.state_dict(), tmp_path / "vgg16.pth")
+    torch.save(heads, tmp_path / "heads.pth")
+    monkeypatch.setattr(reference, "load_state_dict_from_url", lambda *_, **__: heads)
+    monkeypatch.setattr(reference, "torchvision_load_pretrained_vgg16", lambda: backbone)
+    theirs = reference.SampleSimilarityLPIPS("lpips-vgg16").eval()
+    monkeypatch.setattr(features, "VGG_SHA256", "")
+    ours = features.VGGLPIPS(tmp_path / "vgg16.pth", tmp_path / "heads.pth")
+    a, b = np.random.default_rng(0).integers(0, 256, (2, 2, 48, 32, 3), np.uint8)
+    with torch.inference_mode():
+        expected = theirs(*(torch.from_numpy(v).permute(0, 3, 1, 2) for v in (a, b)))
+    assert ours.distances(a, b) == pytest.approx(expected.numpy(), rel=1e-5)
 
 
 def test_the_shortest_and_the_longest_percent_of_paths_are_left_out():

@@ -137,3 +137,23 @@ def test_the_task_names_it_after_its_network(folder, told):
     names = [s.name for s in context.scores]
     assert names[-1] == "crops.path_length_efficientnet"
     assert "crops.ppl" not in names
+
+
+def test_as_published_it_starts_at_the_beginning_and_sees_small_whole_pictures(folder, told, monkeypatch):
+    seen = []
+
+    class Sees:
+        def distances(self, near, far):
+            seen.append(near)
+            assert near.shape == far.shape == (1, 64, 64, 3)
+            return np.ones(1)
+
+    places = []
+    lerp = torch.lerp
+    monkeypatch.setattr(torch, "lerp", lambda a, b, at: places.append(at) or lerp(a, b, at))
+    context, _ = told()
+    path_length.record_path_lengths(folder, "all", 8, [("ppl_published", Sees())], context, published=True)
+    assert set(places) == {0.0, path_length.EPSILON}
+    assert context.scores[0].value == pytest.approx(1 / path_length.EPSILON**2)
+    whole = path_length._as_published(np.full((1, 128, 128, 3), 17.9, np.float32))
+    assert (whole == 17).all()

@@ -21,7 +21,7 @@ def own_folder(tmp_path, monkeypatch):
 
 
 def test_every_entry_says_what_a_user_must_know():
-    assert {e.kind for e in weights.catalogue().values()} == {"generator", "detector"}
+    assert {e.kind for e in weights.catalogue().values()} == {"generator", "detector", "network"}
     for name, known in weights.catalogue().items():
         assert known.name == name
         assert known.licence

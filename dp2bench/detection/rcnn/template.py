@@ -14,6 +14,7 @@ from dp2bench.core.templates import Template
 from dp2bench.detection import checkpoints
 from dp2bench.detection.rcnn import network as rcnn
 from dp2bench.detection.rcnn.heads import VertexEmbedder
+from dp2bench.weights import catalogue
 from dp2bench.weights.digests import check_record
 from dp2bench.weights.reading import read_arrays, read_state
 
@@ -26,8 +27,15 @@ def smpl_file() -> Path:
 
 
 def smpl() -> Template:
-    """The template as `register_smpl` left it; a Dp2benchError says how to get it where that has not been done."""
+    """The template as `register_smpl` left it, or out of a CSE network's weights in the user's folder.
+
+    Raises:
+        Dp2benchError: neither is there; says how to get it.
+
+    """
     path = smpl_file()
+    if not path.is_file() and (weights := catalogue.installed(_official())) is not None:
+        return register_smpl(weights)
     if not path.is_file():
         raise Dp2benchError(
             f"The surface template {rcnn.TEMPLATE!r} is not on this machine: its embeddings are parameters of a CSE network.",
