@@ -202,7 +202,9 @@ def fill(brought: Sequence[Path]) -> tuple[list[Control], set[str]]:
         ReportError: a file does not validate, or names a table, row or column that is not known.
 
     """
-    known, numbers, filled = tables(), [], set()
+    known = tables()
+    numbers: list[Control] = []
+    filled: set[str] = set()
     for path in brought:
         file = read_expected(path)
         numbers += file.controls

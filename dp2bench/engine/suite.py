@@ -259,4 +259,6 @@ def load(name_or_path: str) -> AnySuite:
     keys = yaml_model.keys(text)
     if "extends" in keys:
         return yaml_model.parse(_Extension, text, where, SuiteError).extended(where)
-    return yaml_model.parse(SuiteSet if "suites" in keys else Suite, text, where, SuiteError)
+    if "suites" in keys:
+        return yaml_model.parse(SuiteSet, text, where, SuiteError)
+    return yaml_model.parse(Suite, text, where, SuiteError)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as runs
 
 from dp2bench.core.images import write_image
-from dp2bench.core.seeds import derive_seed, generator
+from dp2bench.core.seeds import Seed, derive_seed, generator
 from dp2bench.core.types import Image
 from dp2bench.datasets import cityscapes as city
 from dp2bench.datasets.crops import Crop
@@ -175,7 +175,7 @@ BUILDERS = {"market1501": market1501, "coco": coco, "cityscapes": cityscapes, "f
 
 
 def draw(
-    size: tuple[int, int], boxes: list[tuple[int, int, int, int]], who: int, seed: int
+    size: tuple[int, int], boxes: list[tuple[int, int, int, int]], who: int, seed: Seed
 ) -> tuple[Image, list[NDArray[np.bool_]]]:
     """A noisy wall with figures in these boxes (x, y, w, h), dressed by who it is; and the (H, W) mask of each, which do not overlap."""
     random, clothes = generator(seed), generator(derive_seed(0, "clothes", who))
@@ -183,7 +183,7 @@ def draw(
     wall = cv2.resize(
         random.integers(60, 200, (6, 6, 3), np.uint8), (width, height), interpolation=cv2.INTER_CUBIC
     )
-    picture = (
+    picture: Image = (
         (wall.astype(np.int16) + random.integers(-8, 9, (height, width, 3))).clip(0, 255).astype(np.uint8)
     )
     masks: list[NDArray[np.bool_]] = []
@@ -196,8 +196,8 @@ def draw(
             (trousers, (x + w / 2, y + 0.76 * h), (0.3 * w, 0.24 * h)),
         ):
             shape = (tuple(map(round, centre)), tuple(map(round, axes)), 0, 0, 360)
-            picture = cv2.ellipse(np.ascontiguousarray(picture), *shape, colour, -1)
-            mask = cv2.ellipse(mask, *shape, 1, -1)
+            cv2.ellipse(picture, *shape, colour, -1)
+            cv2.ellipse(mask, *shape, 1, -1)
         masks.append(mask > 0)
     return np.asarray(picture, np.uint8), masks
 
@@ -290,7 +290,7 @@ def _categories() -> list[dict[str, Any]]:
     ]
 
 
-def _street(root: Path, split: str, name: str, stem: str, seed: int) -> None:
+def _street(root: Path, split: str, name: str, stem: str, seed: Seed) -> None:
     """A picture of 256 x 128 pixels with two persons, a rider on a bicycle and a car, and its labels."""
     from cityscapesscripts.helpers.labels import name2label
 
@@ -326,7 +326,7 @@ def _street(root: Path, split: str, name: str, stem: str, seed: int) -> None:
             colours[kinds == label.id] = (*label.color[::-1], 255)
     folder = root / "gtFine" / split / name
     folder.mkdir(parents=True, exist_ok=True)
-    written = {"labelIds.png": kinds, "instanceIds.png": ids, "color.png": colours}
+    written: dict[str, NDArray[Any]] = {"labelIds.png": kinds, "instanceIds.png": ids, "color.png": colours}
     for kind, array in written.items():
         cv2.imwrite(str(folder / f"{stem}_gtFine_{kind}"), array)
     polygons = {
