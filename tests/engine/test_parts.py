@@ -98,11 +98,11 @@ def test_few_files_are_done_in_one_step(tiny_suite, tmp_path):
 
 
 MAIN = f"""
-import sys
-from dp2bench.engine import plan
-plan.PART = {PART}
 from dp2bench.cli.main import main
-main()
+from dp2bench.engine import plan
+if __name__ == "__main__":  # the workers run this again
+    plan.PART = {PART}
+    main()
 """
 
 
