@@ -131,3 +131,12 @@ def test_wrong_arguments_are_named(arguments, said):
 
 def test_numbers_written_as_words_are_read():
     assert reid.recipe({"learning_rate": "3e-3"}) == reid.ReidConfig()
+
+
+def test_distances_in_a_file_are_those_in_memory(tmp_path):
+    rng = np.random.default_rng(0)
+    a, b = (np.round(rng.normal(0, 9, (n, 24))).astype(np.float32) for n in (150, 70))  # exact in any order
+    mapped = reid.euclidean(a, b, tmp_path / "distances")
+    assert isinstance(mapped, np.memmap)
+    assert (mapped == reid.euclidean(a, b)).all()
+    assert (mapped == ((a[:, None] - b[None]) ** 2).sum(2)).all()
