@@ -178,9 +178,11 @@ def _reports(console: Console, folder: Path, results: Sequence[Result]) -> None:
     from dp2bench.reports.report import write_report
 
     written = write_report(folder)
+    if not {"methods.tex", "references.bib", "licences.md"} <= {path.name for path in written}:
+        raise SuiteError(f"{folder / 'report'} lacks files for a publication.", "Report this.")
     methods = {r.spec.method for r in results}
     for path in written:
-        if path.suffix in {".md", ".csv", ".tex", ".html"}:
+        if path.stem == "report":
             text = path.read_text("utf-8")
             if lacking := sorted(m for m in methods if m not in text):
                 raise SuiteError(f"{path} lacks the rows {', '.join(lacking)}.", "Report this.")
