@@ -31,13 +31,13 @@ def print_overview(results: Sequence[Result], console: Console, runs: Sequence[s
     gathered = groups(results, runs)
     first = headline(gathered)
     others = [g for g in gathered if g.kind in OTHERS and g.main_score is not None]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1), collapse_padding=True)
-    table.add_column("method", overflow="fold", min_width=10)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
+    table.add_column("method", overflow="fold", min_width=12)
     named = lifted = False
     if first is not None:
         scores = [r.main for r in first.results if r.main is not None]
         named, lifted = any(s.by for s in scores), any(s.lift is not None for s in scores)
-        table.add_column("identity left [95 %]", justify="right", min_width=9)
+        table.add_column("identity left [95 %]", justify="right", min_width=13)
         table.add_column("chance", justify="right", no_wrap=True)
         if lifted:
             table.add_column("lift", justify="right", no_wrap=True)
@@ -45,7 +45,7 @@ def print_overview(results: Sequence[Result], console: Console, runs: Sequence[s
             table.add_column("worst attacker", min_width=10)
     for group in others:
         table.add_column(_title(group), justify="right")
-    table.add_column("open", justify="right", no_wrap=True)
+    table.add_column("open", justify="right", min_width=4)
     unknown = False
     for label in dict.fromkeys(label for g in gathered for label in g.labels):
         cells = [label]
@@ -80,8 +80,8 @@ def print_overview(results: Sequence[Result], console: Console, runs: Sequence[s
 def _title(group: Group) -> str:
     assert group.main_score is not None
     metric = group.metric(group.main_score.name)
-    what = metric.title if 0 < len(metric.title) <= 24 else group.main_score.name
-    return f"{group.task}: {what} {texts.arrow(metric)}"
+    what = metric.title if 0 < len(metric.title) <= 24 else group.main_score.metric
+    return f"{group.task.replace('-', ' ')} {what} {texts.arrow(metric)}"  # broken at spaces
 
 
 def _of(group: Group | None, label: str) -> Result | None:
@@ -108,7 +108,11 @@ def _main(result: Result | None) -> str:
     if result.status != "ok" or result.main is None:
         return result.status
     unit = result.metric(result.main).unit
-    return f"{100 * result.main.value:.1f}" if unit == "fraction" else f"{result.main.value:.2g}"
+    return (
+        f"{100 * result.main.value:.1f}"
+        if unit == "fraction"
+        else f"{result.main.value:.{3 if abs(result.main.value) < 10 else 1}f}"
+    )
 
 
 def _open(result: Result | None) -> str:

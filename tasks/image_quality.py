@@ -87,7 +87,7 @@ class ImageQuality(Task):
             "ppl": _distance("perceptual path length"),
             "ppl_published": _distance("perceptual path length as in DeepPrivacy2's code"),
             "fd_efficientnet": _distance("Fréchet distance of EfficientNet's features"),
-            "kd_efficientnet": _distance("kernel distance of EfficientNet's features"),
+            "kd_efficientnet": _distance("kernel distance"),
             "perceptual_efficientnet": _distance("perceptual distance of EfficientNet's maps"),
             "path_length_efficientnet": _distance("path length by EfficientNet's maps"),
         },
