@@ -28,6 +28,7 @@ def test_at_first_the_classifier_alone_learns(market, tmp_path):
     assert not torch.equal(learned["classifier.weight"], after["classifier.weight"])
 
 
+@pytest.mark.slow
 def test_single_step_and_random_crops_change_the_outcome(market, tmp_path):
     plain = learn(market, tmp_path / "plain", epochs=3)
     step = learn(market, tmp_path / "step", epochs=3, schedule="single-step", step_epoch=1)

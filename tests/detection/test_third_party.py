@@ -120,6 +120,7 @@ def _small(detector):
     return detector
 
 
+@pytest.mark.slow
 def test_keypoints_are_torchvisions_own(published, monkeypatch):
     """Equal to the last bit to what torchvision's builder makes of the same file."""
     path = published["keypoint"]

@@ -50,7 +50,7 @@ def test_the_container_holds_every_package_and_nothing_else():
     assert all((ROOT / name).exists() for name in copied)
     allowed = {line[1:] for line in (ROOT / ".dockerignore").read_text("utf-8").split() if line[0] == "!"}
     assert allowed == copied
-    assert set(re.findall(r" AS (\w+)$", text, re.M)) == {"base", "cpu", "cuda"}
+    assert set(re.findall(r" AS (\w+)$", text, re.M)) == {"base", "cpu", "cuda", "detectron2"}
 
 
 def test_every_dependency_is_accounted_for():

@@ -293,6 +293,7 @@ def command(*arguments: str | Path) -> list[str]:
     return [str(Path(sys.executable).with_name("dp2bench")), *map(str, arguments)]
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_killed_anywhere_the_run_goes_on_to_the_same_bytes(tiny_suite, tmp_path):
     """Kills come at random moments of the run; `DP2BENCH_TEST_SEED` varies them."""

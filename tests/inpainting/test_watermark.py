@@ -48,6 +48,7 @@ def test_a_mark_is_found_after(marked, change):
     assert not other.found
 
 
+@pytest.mark.slow
 def test_an_unmarked_picture_has_no_mark(marked):
     found = watermark.find_among(marked[0], [f"key number {i}" for i in range(50)], scales=(1.0, 0.5))
     assert max(f.score for f in found) < watermark.THRESHOLD

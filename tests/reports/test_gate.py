@@ -143,6 +143,7 @@ def test_a_pixelation_that_got_weaker_fails(draw):
     assert "clear-anonymized.mAP" in {r.score for r in comparison.failures}
 
 
+@pytest.mark.slow
 def test_false_alarms_stay_below_alpha():
     rng = np.random.default_rng(7)
     alarms = sum(

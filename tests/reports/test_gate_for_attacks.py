@@ -115,6 +115,7 @@ def _kept(result: Result, context: RunContext, folder: Path) -> Run:
     return load_run(folder)
 
 
+@pytest.mark.slow
 def test_another_seed_passes_and_a_leak_of_a_third_of_the_colour_fails(clear, tmp_path):
     base, equal = (run(clear, noise, seed, tmp_path) for seed in (0, 1))
     comparison = gate.compare(base, equal)

@@ -11,8 +11,8 @@ from dp2bench.reports.load import load_report, load_run
 from dp2bench.reports.report import print_table, write_report
 
 FILES = [
-    "contact-sheet.png", "identity-left.pdf", "identity-left.png", "identity-left.svg", "report.csv", "report.html",
-    "report.md", "report.tex",
+    "contact-sheet.png", "identity-left.pdf", "identity-left.png", "identity-left.svg", "licences.md", "methods.tex",
+    "references.bib", "report.csv", "report.html", "report.md", "report.tex",
 ]  # fmt: skip
 
 

@@ -120,6 +120,7 @@ tasks: [{{name: "brightness:Brightness", label: brightness}}]
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_its_figures_are_drawn(run):
     report = load_report([run])
     (group,) = groups(report.results)

@@ -151,7 +151,7 @@ def test_as_published_it_starts_at_the_beginning_and_sees_small_whole_pictures(f
     places = []
     lerp = torch.lerp
     monkeypatch.setattr(torch, "lerp", lambda a, b, at: places.append(at) or lerp(a, b, at))
-    context, _ = told()
+    context = told()
     path_length.record_path_lengths(folder, "all", 8, [("ppl_published", Sees())], context, published=True)
     assert set(places) == {0.0, path_length.EPSILON}
     assert context.scores[0].value == pytest.approx(1 / path_length.EPSILON**2)

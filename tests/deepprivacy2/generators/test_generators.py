@@ -74,7 +74,7 @@ def keys_digest(network: torch.nn.Module) -> str:
         "unet_face_small",
         "unet_face_small_mul4",
         "discriminator_small",
-        "deep_privacy1",
+        pytest.param("deep_privacy1", marks=pytest.mark.slow),
     ],
 )
 @torch.inference_mode()
@@ -177,7 +177,7 @@ def test_a_person_does_not_depend_on_the_batch(fused):
         assert difference(alone, together[i : i + 1]) < TOLERANCE
 
 
-@pytest.mark.parametrize("name", ["style_unet", "deep_privacy1"])
+@pytest.mark.parametrize("name", ["style_unet", pytest.param("deep_privacy1", marks=pytest.mark.slow)])
 @torch.inference_mode()
 def test_hole_pixels_never_reach_the_output(name):
     network = small() if name == "style_unet" else recipe.prepared(build({})).prepare_for_inference()

@@ -139,6 +139,7 @@ def test_small_networks_equal_the_published_ones(name):
             assert worst(styles(network, given["z"]), expected["w"]) < 1e-4
 
 
+@pytest.mark.slow
 @needs_vectors
 @torch.inference_mode()
 def test_the_released_network_equals_the_published_one():

@@ -451,6 +451,7 @@ def test_two_processes_learn_what_one_learns(tmp_path):
         assert np.allclose(curves[0][name], curves[1][name], rtol=2e-3, atol=2e-3), name
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_a_killed_training_goes_on_to_the_same_bytes(tmp_path):
     write_fdh(tmp_path / "fdh")
