@@ -11,16 +11,19 @@ from dp2bench.reports.load import load_report, load_run
 from dp2bench.reports.report import print_table, write_report
 
 FILES = [
-    "contact-sheet.png", "identity-left.pdf", "identity-left.png", "identity-left.svg", "licences.md", "methods.tex",
-    "references.bib", "report.csv", "report.html", "report.md", "report.tex",
+    "contact-sheet.png", "identity-left.pdf", "identity-left.png", "identity-left.svg", "paper/licences.md",
+    "paper/methods.tex", "paper/references.bib", "report.csv", "report.html", "report.md", "report.tex",
 ]  # fmt: skip
+
+
+def names(written, run):
+    return sorted(path.relative_to(run / "report").as_posix() for path in written)
 
 
 def test_report_is_complete_and_deterministic(run_folder, tmp_path, monkeypatch):
     monkeypatch.setenv("DP2BENCH_CACHE", str(tmp_path / "cache"))
     first = write_report(run_folder)
-    assert [path.name for path in first] == FILES
-    assert all(path.parent == run_folder / "report" for path in first)
+    assert names(first, run_folder) == FILES
     monkeypatch.setenv("DP2BENCH_CACHE", str(tmp_path / "another cache"))
     second = write_report(run_folder, tmp_path / "elsewhere")
     for a, b in zip(first, second, strict=True):
@@ -82,7 +85,7 @@ def test_figures_without_anything_to_draw_are_left_out(tmp_path, write, make):
     stale = run / "report" / "identity-left.png"
     stale.parent.mkdir()
     stale.write_bytes(b"old")
-    assert [path.name for path in write_report(run)] == FILES[4:]
+    assert names(write_report(run), run) == FILES[4:]
     assert not stale.exists()
 
 
