@@ -226,7 +226,15 @@ def without_override() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
-@pytest.mark.parametrize("command", ["anonymize", "run", "cache", "report"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "anonymize",
+        pytest.param("run", marks=pytest.mark.slow),
+        pytest.param("cache", marks=pytest.mark.slow),
+        "report",
+    ],
+)
 def test_no_write_permission(tmp_path, tiny_suite, command):
     picture(tmp_path / "in" / "a.png")
     locked = tmp_path / "locked"

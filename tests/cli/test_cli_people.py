@@ -282,6 +282,7 @@ def test_the_videos_of_a_folder_are_anonymized_too(tmp_path, photos, clip):
     assert len(names) == 42
 
 
+@pytest.mark.slow
 def test_who_finds_the_people_where_nobody_says(tmp_path):
     """The embedded ensemble in pictures, the annotations of a dataset that has them."""
     from dp2bench.cli.anonymize import _usual_detector

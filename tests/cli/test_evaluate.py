@@ -122,8 +122,8 @@ def _said(result):
     ("rename", "pattern"),
     [
         (lambda name: name.replace(".jpg", "_anonymized.jpg"), "{stem}_anonymized{suffix}"),
-        (lambda name: name.replace(".jpg", ".png"), "{stem}.png"),
-        (lambda name: f"anon-{name}", "anon-{name}"),
+        pytest.param(lambda name: name.replace(".jpg", ".png"), "{stem}.png", marks=pytest.mark.slow),
+        pytest.param(lambda name: f"anon-{name}", "anon-{name}", marks=pytest.mark.slow),
     ],
 )
 def test_pictures_that_the_tool_renamed(folders, tmp_path, rename, pattern):

@@ -153,7 +153,7 @@ def crowded():
     return image, People.of(boxes, surfaces=surfaces, categories=categories)
 
 
-@pytest.mark.parametrize("feather", [0.02, 0.3])
+@pytest.mark.parametrize("feather", [0.02, pytest.param(0.3, marks=pytest.mark.slow)])
 def test_a_soft_edge_lets_nothing_through(paths, feather):
     arguments = {**paths, "feather": feather}
     outcomes = {
@@ -267,6 +267,7 @@ def test_a_photograph_keeps_everything_but_the_person(paths):
     assert np.abs(got.image[got.changed].astype(int) - astronaut[got.changed]).mean() > 10
 
 
+@pytest.mark.slow
 def test_deepprivacy1_passes_the_conformance_suite(tmp_path, monkeypatch):
     """With fewer channels: its size is fixed, and the full network takes minutes here."""
     monkeypatch.setattr(deep_privacy1, "CHANNELS", {4: 8, 8: 8, 16: 8, 32: 8, 64: 4, 128: 4})

@@ -152,6 +152,7 @@ def test_keypoints_are_torchvisions_own(published, monkeypatch):
     assert nobody.keypoints.shape == (0, 17, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BUILDERS)
 @pytest.mark.parametrize("without_epsilon", [True, False])
 def test_published_files_are_normalised_as_torchvision_does(published, monkeypatch, kind, without_epsilon):

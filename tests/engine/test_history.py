@@ -226,6 +226,7 @@ def test_a_newer_database_is_left_alone(fresh):
         History(location)
 
 
+@pytest.mark.slow
 def test_several_processes_open_a_new_database_and_record(fresh):
     location = fresh()
     program = (

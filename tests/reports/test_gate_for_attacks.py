@@ -142,6 +142,7 @@ def test_leaks_fail_ten_times_of_ten(clear, tmp_path, leak):
         assert any(r.verdict == "worse" for r in comparison.failures), (leak, i)
 
 
+@pytest.mark.slow
 def test_fewer_detections_fail(clear, tmp_path):
     base, head = run(clear, mask_out, 0, tmp_path), run(clear, mask_out, 1, tmp_path, missed=1)
     failures = {r.score for r in gate.compare(base, head).failures}

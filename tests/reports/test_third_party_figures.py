@@ -136,6 +136,7 @@ def test_its_figures_are_drawn(run):
     assert {row["value"] for row in rows if row["method"] == "identity"} == {100}
 
 
+@pytest.mark.slow
 def test_its_pictures_are_on_the_page_and_its_curve_in_print(run, tmp_path):
     written = write_report(run, tmp_path, ["html", "figures"])
     assert "market1501-brightness-curve.pdf" in {path.name for path in written}

@@ -164,6 +164,7 @@ def test_a_file_of_predictions_through_the_command_line(coco, tmp_path):
     assert result.score("AP").value == pytest.approx(1)
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
 def test_predictions_for_a_folder_anonymized_elsewhere(coco, tmp_path):
     (tmp_path / "mine.json").write_text(json.dumps(perfect(coco)[:3]))
