@@ -274,6 +274,7 @@ def test_no_write_permission(tmp_path, tiny_suite, command):
     assert "ermission" in said or "may write to" in said
 
 
+@pytest.mark.slow
 def test_a_full_disk(tmp_path, tiny_suite):
     """/dev/full takes no byte."""
     (tmp_path / "run").mkdir()

@@ -78,6 +78,7 @@ def test_one_command_imports_no_other(tmp_path):
     assert commands == {"dp2bench.cli.main", "dp2bench.cli.list_"}
 
 
+@pytest.mark.slow
 def test_a_run_from_the_cache_draws_nothing_and_needs_no_torch(tiny_suite, tmp_path, monkeypatch):
     monkeypatch.setenv("DP2BENCH_CACHE", str(tmp_path / "cache"))
     command = ("run", str(tiny_suite), "--out", str(tmp_path / "run"), "--device", "cpu")

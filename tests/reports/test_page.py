@@ -158,6 +158,7 @@ def test_runs_in_folders_of_one_name_are_told_apart(tmp_path):
     assert set(load_report(folders).names) == set(map(str, folders))
 
 
+@pytest.mark.slow
 def test_charts_show_what_is_stored(many):
     report = load_report([many])
     gathered = groups(report.results, report.names)

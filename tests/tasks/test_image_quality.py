@@ -85,6 +85,7 @@ def test_errors(clear, tmp_path):
         ImageQuality().run(clear, empty, context(tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("region", "fid"),
     [
