@@ -25,6 +25,9 @@ PACKAGES = (
     "cityscapesscripts",
     "torch-fidelity",
     "opencv-python-headless",
+    "opencv-python",  # the same module by other names: whichever was installed last is what runs
+    "opencv-contrib-python-headless",
+    "opencv-contrib-python",
     "pillow",
     "scipy",
     "numba",
