@@ -190,7 +190,12 @@ def _found(find: Find, group: list[Done]) -> Iterator[Done]:
     images = [image for file in readable for image in file.images]
     samples = [sample for file in readable for sample in file.file.samples]
     try:
-        people = iter(list(find(group[0].file.split, images, samples)) if images else [])
+        found = list(find(group[0].file.split, images, samples)) if images else []
+        if len(found) != len(images):  # whose people are whose cannot be told
+            raise Dp2benchError(
+                f"The detector gave people of {len(found)} pictures for {len(images)} ({group[0].file.samples[0].path}).",
+                "A detector must answer for every picture; `detect` has a defect.",
+            )
     except Exception as error:  # noqa: BLE001 - a third party's detector may raise anything
         if len(group) == 1:
             yield replace(group[0], error=error, images=())
@@ -198,6 +203,7 @@ def _found(find: Find, group: list[Done]) -> Iterator[Done]:
             for file in group:
                 yield from _found(find, [file])
         return
+    people = iter(found)
     for file in group:
         yield replace(file, people=tuple(islice(people, len(file.images))))
 

@@ -109,6 +109,18 @@ def test_a_picture_in_which_the_detector_fails_is_left_out_and_its_group_is_not(
     assert "a shadow" in counter.unreadable[0]
 
 
+@pytest.mark.parametrize("answers", [lambda people: people[1:], lambda people: [*people, people[0]]])
+def test_a_detector_that_does_not_answer_for_every_picture_mixes_up_nobody(tmp_path, answers):
+    class Miscounts(FullImage):
+        def detect(self, images, samples):
+            people = super().detect(images, samples)
+            return answers(people) if any(image[0, 0, 0] == 3 for image in images) else people
+
+    with pytest.raises(Dp2benchError, match=r"gave people of [02] pictures for 1 .*03\.png"):
+        anonymize(tmp_path, Miscounts())
+    assert not (tmp_path / "out" / "03.png").exists()
+
+
 def test_what_is_no_matter_of_one_picture_ends_the_run(tmp_path):
     with pytest.raises(Dp2benchError, match="a shadow"):
         anonymize(tmp_path, Groups(fails=5, error=Dp2benchError))
