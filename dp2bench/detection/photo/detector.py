@@ -29,6 +29,8 @@ _PRESENT_SMALL, _CERTAIN_SMALL = 0.95, 0.2
 """There, the flag that counts, and by how much more the box has to score without one."""
 _SAME_POSE = 0.1
 """Two boxes have one pose where their landmarks are nearer than this share of the larger box, on average."""
+_SAME_MASK = 0.5
+"""A mask of which so much lies in the mask of a surer person shows that person: the pose network looked past the one in the box."""
 _PRESENT_SHARED = 0.35
 """Score that a box needs beside its flag where the pose is another's."""
 
@@ -103,6 +105,10 @@ class PhotoDetector(Detector):
         surfaces: list[SurfaceMap | None] = [None] * len(who)
         for i, pose in enumerate(poses):
             masks[i] = mask_of(image, boxes[i], pose, whole_box=not (person[i] and own_pose[i]))
+            shared = (masks[i] & masks[:i]).sum((1, 2)).max(initial=0)
+            if own_pose[i] and shared > _SAME_MASK * masks[i].sum():
+                own_pose[i] = False
+                masks[i] = mask_of(image, boxes[i], pose, whole_box=True)
             if own_pose[i] and pose.flag > PRESENT:
                 keypoints[i] = pose.keypoints(size)
                 surfaces[i] = surface_of(pose, masks[i]) if self.surfaces else None

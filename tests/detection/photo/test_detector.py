@@ -1,5 +1,8 @@
 """The photo ensemble: who is found, with what mask and face, and who is not made up."""
 
+import math
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from dp2bench.core.types import Category
 from dp2bench.detection.photo import masks
 from dp2bench.detection.photo.blazepose import region
 from dp2bench.detection.photo.detector import PhotoDetector, judge
-from dp2bench.detection.photo.networks import Pose, without_doubles
+from dp2bench.detection.photo.networks import Boxes, Pose, without_doubles
 
 FACE = [178, 58, 270, 178]
 
@@ -123,6 +126,40 @@ def test_who_is_a_person():
     assert said.scores.tolist() == pytest.approx([0.45, 0.35, 0.6, 0.635])
     certain = judge(boxes, scores + 0.2, [pose(b, 0) for b in np.add(boxes, [[0], [400], [0], [300]])], 0.45)
     assert certain.person.tolist() == [True, True, False, False]
+
+
+def test_who_stands_beside_somebody_is_covered_although_the_network_saw_the_other(monkeypatch, detector):
+    """Half a person at the picture's border, and a whole one: the second mask lies on the whole one."""
+    image = np.full((400, 300, 3), 90, np.uint8)
+    whole, half = np.array([[100, 50, 200, 350], [40, 50, 110, 350]], np.float32)
+    seen = pose(half, 0.4)
+    columns = seen.matrix[0, 0] * np.arange(256) + seen.matrix[0, 2]
+    looks_past = replace(seen, mask=np.tile(columns > 102, (256, 1)).astype(np.float32))
+
+    class Poses:
+        def __call__(self, image, boxes):
+            return [pose(whole, 0.9, 1.0), looks_past]
+
+        def look_again(self, image, boxes, poses):
+            return list(poses)
+
+    monkeypatch.setattr(detector, "boxes", lambda _: Boxes(np.stack((whole, half)), np.float32([0.9, 0.6])))
+    monkeypatch.setattr(detector, "poses", Poses())
+    (people,) = detector.detect([image], [None])
+    assert people.masks[1, 50:350, 40:110].all()
+    assert (people.keypoints[1] == 0).all(), "they are the other's"
+
+
+@pytest.mark.parametrize(("shoulders", "covered"), [(0.2, False), (0.4, True)])
+def test_a_close_up_is_covered_from_the_shoulders_down(shoulders, covered):
+    """Whatever the outline says: a dark suit before a dark wall has none."""
+    box = np.array([40, 50, 240, 350], np.float32)
+    seen = pose(box)
+    seen.landmarks[[11, 12], 1] = 50 + 300 * shoulders
+    mask = masks.mask_of(np.full((400, 300, 3), 20, np.uint8), box, seen)
+    below = mask[math.floor(50 + 300 * shoulders) : 350, 40:240]
+    assert below.all() == covered
+    assert not mask[50:70, 40:60].any()
 
 
 def test_a_neighbours_pose_proves_nothing():
