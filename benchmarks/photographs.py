@@ -25,6 +25,8 @@ from dp2bench.core.types import Category
 from dp2bench.detection.preview import draw_people
 from dp2bench.metrics.coverage import match
 
+LITTLE = 0.3
+"""Share of a person's box under which hardly anybody fits: look whether they are covered at all."""
 LABELS = Path(__file__).with_suffix(".json")
 
 
@@ -57,6 +59,7 @@ def main() -> None:
             "pictures",
             "people",
             "found",
+            "little covered",
             "false",
             "empty",
             "false where nobody is",
@@ -102,6 +105,12 @@ def main() -> None:
         counts["faces found"] += int((judged & (partner_face >= 0)).sum())
         counts["false faces"] += len(false_faces)
         said = [f"missed {true[i].astype(int).tolist()}" for i in np.flatnonzero(clear & (partner < 0))]
+        covered = people.masks.any(0) if len(people) else np.zeros(image.shape[:2], bool)
+        for i in np.flatnonzero(clear):
+            x0, y0, x1, y1 = true[i].astype(int).tolist()
+            share = covered[y0:y1, x0:x1].mean()
+            counts["little covered"] += int(share < LITTLE)
+            said += [f"{[x0, y0, x1, y1]} covered to {share:.0%}"] * int(share < LITTLE)
         print(f"{name:26} {len(persons):3} found, {false} false {'; '.join(said)}")
         if given.preview:
             write_image(given.preview / f"{Path(name).stem}.jpg", draw_people(image, people))
