@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -103,6 +102,9 @@ def _ends(
 
 
 def _as_published(picture: NDArray[np.float32]) -> NDArray[np.float32]:
-    whole = np.floor(picture[0].clip(0, 255)).astype(np.float32)
-    shrunk = cv2.resize(whole, (PUBLISHED_SIDE, PUBLISHED_SIDE), interpolation=cv2.INTER_AREA)
-    return np.asarray(shrunk, np.float32)[None]
+    """Whole grey levels, shrunk as torch-fidelity does (its ``mode="area"`` is another than OpenCV's where ratios are not whole)."""
+    import torch
+
+    whole = torch.from_numpy(np.floor(picture.clip(0, 255)).astype(np.float32)).permute(0, 3, 1, 2)
+    shrunk = torch.nn.functional.interpolate(whole, (PUBLISHED_SIDE, PUBLISHED_SIDE), mode="area")
+    return np.ascontiguousarray(shrunk.permute(0, 2, 3, 1).numpy())

@@ -56,12 +56,8 @@ class Pose(RetrievalAttack):
         headline=False,
     )
     scenarios = (Scenario("anonymized", "anonymized", "anonymized"),)
-    shrinkages = (
-        0.01,
-        0.03,
-        0.1,
-        0.3,
-    )  # few numbers, all of them told exactly: which is right is asked of train identities
+    # Few numbers, all of them told exactly: which is right is asked of train identities.
+    shrinkages = (0.01, 0.03, 0.1, 0.3)
 
     def describe(self, split: Split, version: Version) -> Rows:
         """See `RetrievalAttack.describe`."""

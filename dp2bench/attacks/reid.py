@@ -34,7 +34,7 @@ from dp2bench.core.images import read_image
 from dp2bench.core.seeds import derive_seed, generator
 from dp2bench.core.tensors import write_tensors
 from dp2bench.core.types import Sample
-from dp2bench.metrics.large_galleries import squared_euclidean
+from dp2bench.metrics.ranking import squared_euclidean
 from dp2bench.networks.fitting import CHECKPOINT, load_checkpoint, save_checkpoint, write_curve
 from dp2bench.weights import embedded
 from dp2bench.weights.reading import read_state

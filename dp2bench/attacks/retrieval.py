@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
 from typing import ClassVar
@@ -14,7 +15,7 @@ from dp2bench.core.attacks import Attack, Measurement, Scenario, Split, Version,
 from dp2bench.core.contracts import RunContext
 from dp2bench.core.seeds import derive_seed
 from dp2bench.metrics.floors import permutation_floor
-from dp2bench.metrics.ranking import rank
+from dp2bench.metrics.ranking import NoRightAnswerError, rank
 
 RANKS = (1, 5, 10)
 PERMUTATIONS = 200
@@ -107,10 +108,8 @@ def chosen_shrinkage(
         labels = people[held], people[held], cameras[held], cameras[held]
         for i, shrinkage in enumerate(candidates):
             seen = discriminant(rows[~held], people[~held], shrinkage)(rows[held])
-            ranking = rank(cosine_distances(seen, seen), *labels)
-            reached[i] += (
-                float(ranking.average_precision[ranking.valid].mean()) if ranking.valid.any() else 0.0
-            )
+            with contextlib.suppress(NoRightAnswerError):  # nobody of this half is seen by two cameras
+                reached[i] += rank(cosine_distances(seen, seen), *labels).mean_average_precision
     return candidates[int(reached.argmax())]
 
 

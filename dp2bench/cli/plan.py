@@ -75,7 +75,7 @@ def _print_rows(console: Console, needed: Requirements, steps: Sequence[Work]) -
     tell(console, "")
     console.print(cost.HOW, highlight=False)
     if strange := cost.unknown(needed.cells):
-        tell(console, f"Nothing is known of the cost on {', '.join(strange)}.")
+        tell(console, f"Not counted, as nothing is known of their cost: {', '.join(strange)}.")
 
 
 def _print_files(console: Console, needed: Requirements) -> None:

@@ -80,33 +80,34 @@ def rehearse(
             partial.rename(data / dataset.name)
     _said(console, len(brought), "datasets in their official layouts", data)
     with console.status("random weights in the official files"):
-        names = [m.name for m in missing.check(rehearsed, data).missing]
-        weights.write(names)
+        weights.write([m.name for m in missing.check(rehearsed, data).missing])
+        names = weights.written()
+    if not names:
+        raise SuiteError("The rehearsal wrote no weights, so that none can be missing.", "Report this.")
     _said(console, len(names), "files of random weights", folder / "weights")
     if still := missing.check(rehearsed, data).missing:
         raise SuiteError(f"A rehearsal cannot make {', '.join(m.name for m in still)}.", "Report this.")
 
-    def run(where: Path, *, allow_missing: bool = False) -> Sequence[Result]:
+    def run() -> Sequence[Result]:
         execute_suite(
             rehearsed,
-            where,
+            folder / "run",
             command=f"dp2bench rehearse {suite}",
             threads=None,
             device="auto",
             workers=workers,
             data_root=data,
-            allow_missing=allow_missing,
         )
-        return _results(where)
+        return _results(folder / "run")
 
-    results = run(folder / "run")
+    results = run()
     _said(console, len(results), "rows, none failed", folder / "run")
     before = _bytes(folder / "run")
-    run(folder / "run")
+    run()
     if _bytes(folder / "run") != before:
         raise SuiteError("The same run wrote other results.", "Report this.")
     _said(console, len(before), "results have the same bytes when it is run again", folder / "run")
-    _without_a_file(console, rehearsed, data, names, run(folder / "run"))
+    _without_a_file(console, rehearsed, data, names, results)
     _reports(console, folder / "run", results)
     if not keep:
         for name in ("weights", "cache"):
@@ -150,7 +151,7 @@ def _without_a_file(
     for name in names:
         path = catalogue.installed(name)
         if path is None:
-            continue
+            raise SuiteError(f"The random weights {name} are gone.", "Delete the folder and rehearse again.")
         aside = path.with_name(f"{path.name}.aside")
         path.rename(aside)
         try:

@@ -74,10 +74,14 @@ class Requirements:
         """The message that lists what is missing."""
         lines = []
         for one in self.missing:
-            told = ", ".join(filter(None, (one.size, f"licence: {one.licence}")))
+            told = ", ".join((one.size or "size not stated", f"licence: {one.licence}"))
             lines.append(f"- {one.kind} {one.name}: {one.problem or told}")
             lines += [f"  {told}"] if one.problem else []
-            lines += [f"  {one.how}", f"  from {one.source}", f"  for {_some(one.needed_by)}"]
+            lines += [
+                f"  {one.how}",
+                *([f"  from {one.source}"] if one.source else []),
+                f"  for {_some(one.needed_by)}",
+            ]
         names = [m.name for m in self.missing if m.kind == "weights"]
         do = ["Bring the datasets with --data-root."] if len(names) < len(self.missing) else []
         if names:
@@ -87,8 +91,9 @@ class Requirements:
             )
         if self.runnable is not None:
             do.append("Or run the rest with --allow-missing: its rows stay absent, with the reason.")
+        count = "one thing that is" if len(self.missing) == 1 else f"{len(self.missing)} things that are"
         return MissingFilesError(
-            f"The suite {suite} needs {len(self.missing)} things that are not on this machine:",
+            f"The suite {suite} needs {count} not on this machine:",
             " ".join(do),
             lines,
         )

@@ -11,19 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dp2bench.metrics.ranking import JUNK, RankingScores, score_order, summarised
+from dp2bench.metrics.ranking import JUNK, Features, RankingScores, score_order, squared_euclidean, summarised
 
-Features = NDArray[np.float32]
 _TIED_AT_ONCE = 64
 """Queries whose whole row of distances is held, where right and wrong answers are equally far."""
-
-
-def squared_euclidean(query: Features, gallery: Features, out: NDArray[np.float32] | None = None) -> Features:
-    """(Q, G) squared euclidean distances of (Q, D) and (G, D), not negative; into ``out``, which may be a memory map, where given."""
-    squared = (query**2).sum(1)[:, None] + (gallery**2).sum(1)[None]
-    squared -= 2 * query @ gallery.T
-    result: Features = np.maximum(squared, 0, out=squared if out is None else out)
-    return result
 
 
 def rank_features(

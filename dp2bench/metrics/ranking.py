@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+Features = NDArray[np.float32]
+"""(N, D): one row a picture."""
 JUNK = -1
 """Identity that counts neither as right nor as wrong."""
 
@@ -53,6 +55,18 @@ class ChanceScores:
     cmc: NDArray[np.float64]
 
 
+class NoRightAnswerError(ValueError):
+    """No query has a right answer in the gallery."""
+
+
+def squared_euclidean(query: Features, gallery: Features, out: NDArray[np.float32] | None = None) -> Features:
+    """(Q, G) squared euclidean distances of (Q, D) and (G, D), not negative; into ``out``, which may be a memory map, where given."""
+    squared = (query**2).sum(1)[:, None] + (gallery**2).sum(1)[None]
+    squared -= 2 * query @ gallery.T
+    result: Features = np.maximum(squared, 0, out=squared if out is None else out)
+    return result
+
+
 def rank(
     distances: NDArray[Any],
     query_ids: ArrayLike,
@@ -83,7 +97,7 @@ def rank(
         threads: units worked on at once; changes no result.
 
     Raises:
-        ValueError: shapes disagree, a valid query has a NaN distance, or no query has a right answer in the gallery.
+        ValueError: shapes disagree, a valid query has a NaN distance, or (`NoRightAnswerError`) no query has a right answer in the gallery.
 
     """
     q_ids, g_ids = np.asarray(query_ids, np.int64), np.asarray(gallery_ids, np.int64)
@@ -150,7 +164,9 @@ def summarised(precision: NDArray[np.float64], first: NDArray[np.int64], max_ran
     """The scores of queries of which average precision and rank of the first right answer are known; see `RankingScores`."""
     valid = first > 0
     if not valid.any():
-        raise ValueError("no query has a right answer in the gallery: its identity, seen by another camera")
+        raise NoRightAnswerError(
+            "no query has a right answer in the gallery: its identity, seen by another camera"
+        )
     found = np.bincount(np.minimum(first[valid], max_rank + 1), minlength=max_rank + 2)[1 : max_rank + 1]
     return RankingScores(
         mean_average_precision=float(precision[valid].mean()),

@@ -57,6 +57,13 @@ def write(names: Iterable[str]) -> None:
             marker.write_text(json.dumps(written, sort_keys=True, indent=1) + "\n", "utf-8")
 
 
+def written() -> list[str]:
+    """Names of the catalogue whose random files a rehearsal put into the folder, this time or before."""
+    marker = catalogue.folder() / REHEARSAL
+    files_there = json.loads(marker.read_text("utf-8")) if marker.is_file() else {}
+    return [known.name for known in catalogue.catalogue().values() if known.file in files_there]
+
+
 def _save(state: Mapping[str, Any], path: Path) -> None:
     """As its publisher does: a pickle of arrays, or torch's format."""
     if path.suffix == ".pkl":

@@ -27,9 +27,6 @@ def test_everything_that_a_table_needs_is_listed(tmp_path, name):
     needed = missing.check(suite.load(name), tmp_path)
     assert needed.runnable is None
     expected = NETWORKS | PAPER[name]
-    if name == "market1501":
-        # its presets replace bodies alone; the face generator is that of the row of faces
-        assert "fdf256_stylegan" in expected
     assert {m.name for m in needed.missing} == {name} | expected
     said = str(needed.error(name))
     for one in needed.missing:

@@ -3,8 +3,8 @@ import warnings
 import numpy as np
 import pytest
 
-from dp2bench.metrics.large_galleries import rank_features, squared_euclidean
-from dp2bench.metrics.ranking import rank
+from dp2bench.metrics.large_galleries import rank_features
+from dp2bench.metrics.ranking import rank, squared_euclidean
 
 
 def scene(seed: int, queries: int = 23, gallery: int = 311, people: int = 9, whole: bool = False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 
@@ -74,6 +75,12 @@ def test_weights_that_are_there_are_never_replaced(tmp_path):
         weights.write(["resnet50"])
 
 
+def test_a_rehearsal_that_goes_on_knows_what_it_wrote_before():
+    weights.write(["resnet50"])
+    weights.write(["osnet_x1_0"])
+    assert sorted(weights.written()) == ["osnet_x1_0", "resnet50"]
+
+
 def test_real_runs_refuse_the_weights_of_a_rehearsal(tmp_path, monkeypatch):
     weights.write(["osnet_x1_0"])
     told = CliRunner().invoke(app, ["run", "market1501", "--data-root", str(tmp_path)])
@@ -95,6 +102,7 @@ def test_the_whole_suite(tmp_path, name):
     told = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert told.returncode == 0, told.stdout[-3000:] + told.stderr[-3000:]
     assert told.stdout.count("ok:") == 7
+    assert re.search(r"\b[1-9]\d* files taken away", told.stdout)
     results = [
         json.loads(p.read_text())
         for p in (tmp_path / "out" / "run" / "results").rglob("*.json")

@@ -40,6 +40,7 @@ def test_the_person_of_a_photograph(astronaut):
     assert np.abs(people.faces[0] - FACE).max() < 12
     assert (people.keypoints[0, :5, 2] > 0).all()
     eyes = people.keypoints[0, 1:3, :2]
+    # BlazePose "full" is off by 12 pixels at one eye, as its published graph is (test_parity.py); "heavy" is within 8.
     assert np.abs(eyes - [[246, 104], [203, 102]]).max() < 16
     mask = people.masks[0]
     assert mask[60:480, 200:240].mean() > 0.98  # hair to belt
