@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -208,7 +209,13 @@ def anonymize(
     from rich.console import Console
 
     from dp2bench import __version__
-    from dp2bench.cli.arguments import careful_argument, check_paths, key_values, saved_detections
+    from dp2bench.cli.arguments import (
+        careful_argument,
+        check_paths,
+        check_preview,
+        key_values,
+        saved_detections,
+    )
     from dp2bench.core.hashing import content_sha256
     from dp2bench.datasets.video import Selection, encoder_for, is_camera, is_video_name
     from dp2bench.pipelines.video import VideoOptions
@@ -218,6 +225,7 @@ def anonymize(
     camera = is_camera(source)
     if not camera:
         check_paths(source, target)
+    check_preview(source, target, preview)
     selection = Selection(start, math.inf if end is None else end, fps, max_size)
     options = VideoOptions(selection, codec, quality)
     if watermark is not None:
@@ -269,7 +277,9 @@ def anonymize(
     else:
         assert opened is not None
         told = {
+            "source": source.resolve(),
             "method": [method, repr(how.meta)],
+            "watermark": watermark and hashlib.sha256(watermark.encode()).hexdigest()[:8],
             "detector": repr(who.meta),
             "dataset": dataset,
             "seed": seed,
@@ -578,8 +588,8 @@ def _warn_of_unlike(work: _Work, counter: CoverageCounter) -> None:
     )
 
 
-def _video(work: _Work, source: Path, target: Path) -> bool:
-    """Anonymize a video and say what became of it. Whether nothing failed and nobody was missed."""
+def _video(work: _Work, source: Path, target: Path, *, kept: bool = True) -> bool:
+    """Anonymize a video and say what became of it; ``kept`` unless IN is gone afterwards. Whether nothing failed and nobody was missed."""
     from dp2bench.cli.progress import TerminalObserver
 
     begun = time.perf_counter()
@@ -588,7 +598,8 @@ def _video(work: _Work, source: Path, target: Path) -> bool:
             report = _anonymize_film(work, source, target, observer.progress)
         except KeyboardInterrupt:
             observer.bars.stop()
-            work.say("Stopped. What is finished is kept: the same command goes on from here.")
+            goes_on = "What is finished is kept: the same command goes on from here."
+            work.say(f"Stopped. {goes_on if kept else 'The recording is deleted, and nothing was written.'}")
             raise typer.Exit(130) from None
     whole = _told_of_film(work, report, seconds=time.perf_counter() - begun)
     whole &= not _nobody_found(work, report["people_in_frames"])
@@ -672,7 +683,7 @@ def _camera(work: _Work, camera: Path, target: Path) -> bool:
             recording = folder / "camera.mkv"
             with TerminalObserver(work.console) as observer:
                 record(str(camera), recording, selection.end, observer.progress("record; Ctrl-C ends it"))
-        return _video(work, recording, target)
+        return _video(work, recording, target, kept=False)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
         shutil.rmtree(target.with_name(f".{target.name}.work"), ignore_errors=True)

@@ -90,8 +90,35 @@ def check_paths(source: Path, target: Path) -> None:
         )
     if source.is_file() and written.is_dir():
         raise Dp2benchError(f"{written} is a folder, and IN a file of that name.", "Choose another OUT.")
+    if written != target and written.exists():
+        raise Dp2benchError(
+            f"The folder {target} holds a file {source.name} already.",
+            f"To overwrite it, write its name out: {written}.",
+        )
     if source.is_dir() and target.resolve().is_relative_to(source.resolve()):
         raise Dp2benchError(
             f"OUT ({target}) lies inside IN ({source}).",
             "Choose an OUT outside, or its pictures would be taken for input the next time.",
         )
+
+
+def check_preview(source: Path, target: Path, preview: Path | None) -> None:
+    """Raises Dp2benchError where previews, which show people as they are, would lie among originals or among what is anonymized."""
+    from dp2bench.core.errors import Dp2benchError
+
+    if preview is None:
+        return
+    if preview.exists() and not preview.is_dir():
+        raise Dp2benchError(f"--preview {preview} is no folder.", "Give a folder for the previews.")
+    place = preview.resolve()
+    for name, path in (("IN", source.resolve()), ("OUT", target.resolve())):
+        if path.is_dir() or (name == "OUT" and not path.suffix):
+            apart = not place.is_relative_to(path) and not path.is_relative_to(place)
+        else:
+            apart = place not in (path, path.parent)
+        if not apart:
+            raise Dp2benchError(
+                f"--preview {preview} and {name} ({path}) lie in each other: previews show people as they are, and could "
+                "overwrite what is there.",
+                "Choose a folder of their own, such as look/ beside OUT.",
+            )

@@ -81,7 +81,7 @@ def detect(
     """
     from rich.console import Console
 
-    from dp2bench.cli.arguments import careful_argument, check_paths, key_values
+    from dp2bench.cli.arguments import careful_argument, check_paths, check_preview, key_values
     from dp2bench.cli.progress import TerminalObserver
     from dp2bench.cli.terminal import tell, tell_each
     from dp2bench.core import registry
@@ -91,6 +91,7 @@ def detect(
     from dp2bench.datasets.video import is_video_name
 
     check_paths(source, out)
+    check_preview(source, out, preview)
     threads = threads or threads_each(workers)
     limit_threads(threads)
     as_json = out.suffix.lower() == ".json"
@@ -173,8 +174,9 @@ def _folder(work: _Work, folder: Folder, progress: Progress) -> Iterator[tuple[s
                 raise file.error
             if str(file.error) not in work.left_out:
                 work.left_out.append(str(file.error))
-        for sample, size, people in zip(file.file.samples, file.sizes, file.people, strict=False):
-            yield sample.id, size, people
+        else:
+            for sample, size, people in zip(file.file.samples, file.sizes, file.people, strict=True):
+                yield sample.id, size, people
         done += len(file.file.samples)
         progress(done, len(samples))
     for video in folder.listing.videos:
@@ -203,7 +205,7 @@ def _frames(
             f"{len(found.failed)} frames of {source} have no detections; the first is frame {index}: {reason}.",
             "`dp2bench anonymize` writes such frames grey; a file of detections would leave the people in them visible.",
         )
-    shown = None if work.preview is None else (work.preview / name).with_suffix(".mp4")
+    shown = None if work.preview is None else work.preview / f"{name}.mp4"
     if shown is not None:
         shown.parent.mkdir(parents=True, exist_ok=True)
     drawn = folder / "preview.nut"

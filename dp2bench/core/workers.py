@@ -85,14 +85,14 @@ class Worker(Channel):
         super().__init__(self.process.stdout, self.process.stdin)  # type: ignore[arg-type]
         self.send(function)
 
-    def died(self, doing: str) -> Dp2benchError:
-        """What to tell a user of a worker that raised `WorkerDied`."""
+    def died(self, doing: str, advice: str) -> Dp2benchError:
+        """What to tell a user of a worker that raised `WorkerDied`; ``advice`` says what to do about it."""
         code = self.process.wait()
         why = f"was killed (signal {-code})" if code < 0 else f"ended with exit status {code}"
         memory = " Where memory ran out, use fewer workers." if code == -signal.SIGKILL else ""
         return Dp2benchError(
             f"A worker process {why} while it worked on {doing}.",
-            f"Run the same command again: it goes on where it stopped.{memory}",
+            f"{advice}{memory}",
         )
 
     def stop(self, *, now: bool) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeGuard, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,9 +34,19 @@ def fill(request: FillRequest) -> NDArray[np.uint8]:
 
 def requests_of(method: Anonymizer, image: Image, people: People, seed: Seed) -> FillRequests:
     """The requests of any method; one that fills everything itself has none."""
-    if isinstance(method, BatchedAnonymizer):
+    if _asks(method):
         return (yield from method.fill_requests(image, people, seed=seed))
     return method.anonymize(image, people, seed=seed)
+
+
+def _asks(method: Anonymizer) -> TypeGuard[BatchedAnonymizer]:
+    """Whether a method's own way is to ask for fills: whichever of ``anonymize`` and ``fill_requests`` its most derived class defines."""
+    if not isinstance(method, BatchedAnonymizer):
+        return False
+    for owner in type(method).__mro__:
+        if {"anonymize", "fill_requests"} & vars(owner).keys():
+            return "fill_requests" in vars(owner)
+    return False
 
 
 def nothing_to_fill() -> FillRequests:
@@ -120,8 +130,11 @@ def fill_together(pictures: Iterable[Pending[T]]) -> Iterator[tuple[T, Anonymize
         except Exception as error:  # noqa: BLE001 - a third party's method may raise anything
             picture.outcome = error
             return
-        if not isinstance(given, FillRequest):
+        if isinstance(given, Anonymized):
             picture.outcome = given
+            return
+        if not isinstance(given, FillRequest):
+            picture.outcome = TypeError(f"the method returned {type(given).__name__}, not Anonymized")
             return
         if not len(given.crops):
             picture.outcome = ValueError("a request for fills holds no crops")

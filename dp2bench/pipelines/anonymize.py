@@ -25,7 +25,6 @@ from dp2bench.pipelines.stream import (
     Done,
     File,
     Part,
-    Row,
     Stream,
     altering,
     anonymize_files,
@@ -62,8 +61,9 @@ def detect(
         for file in detect_files(dataset, files_of(dataset, [split], part), find):
             if file.error is not None and not isinstance(file.error, PictureError):
                 raise file.error
-            for sample, people in zip(file.file.samples, file.people, strict=False):
-                yield sample.id, people
+            if file.error is None:
+                for sample, people in zip(file.file.samples, file.people, strict=True):
+                    yield sample.id, people
             done += len(file.file.samples)
             progress(done, total)
 
@@ -223,8 +223,6 @@ class ResumeLog:
 
         """
         if target is not None:
-            if not target.exists():
-                return
             flush_to_disk(target)
         row = {"id": name, "sha256": sha256, **noted}
         with writing(self._path), self._path.open("a", encoding="utf-8") as file:
@@ -263,12 +261,11 @@ def anonymized_pictures(
     run of the ``journal`` of ``out``, is counted and comes as None.
     """
 
-    def before(file: File) -> Sequence[Row] | None:
+    def before(file: File) -> Mapping[str, Any] | None:
         assert journal is not None
         assert out is not None
         first = file.samples[0]
-        row = journal.finished(file.name, first.path, dataset.written(out, file.split, first))
-        return None if row is None else row["pages"]
+        return journal.finished(file.name, first.path, dataset.written(out, file.split, first))
 
     total, done = count_pictures(dataset, splits, part), 0
     for one in stream(files_of(dataset, splits, part), before if journal is not None else None):
@@ -284,7 +281,7 @@ def anonymized_pictures(
         for what in one.lost:
             counter.lost[what].append(samples[0].labels.get("file", samples[0].id))
         if journal is not None and not one.before:
-            journal.finish(one.file.name, one.sha256, None, pages=one.rows)
+            journal.finish(one.file.name, one.sha256, None, pages=one.rows, lost=one.lost)
     counter.check_any()
 
 

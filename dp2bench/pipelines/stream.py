@@ -43,8 +43,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 Row = Mapping[str, Any]
 """What is counted of a page: people ``found``, (person, reason) of those ``missed``, annotated people ``undetected``, ``scores``."""
-Before = Callable[["File"], Sequence[Row] | None]
-"""The rows of a file that an earlier run finished; it need not be read."""
+Before = Callable[["File"], Mapping[str, Any] | None]
+"""``pages`` (`Done.rows`) and ``lost`` of a file that an earlier run finished; it need not be read."""
 Stream = Callable[[Iterable["File"], Before | None], Iterator["Done"]]
 """Files on their way. Where somebody knows what was done before, files that were not come with the sha256 of their originals."""
 
@@ -126,6 +126,11 @@ class Done:
         return sum(3 * height * width for height, width in self.sizes)
 
 
+def finished_before(file: File, noted: Mapping[str, Any]) -> Done:
+    """A file that an earlier run finished, as `Before` tells of it."""
+    return Done(file, before=True, rows=tuple(noted["pages"]), lost=tuple(noted["lost"]))
+
+
 def map_ahead(function: Callable[[T], R], items: Iterable[T], size: Callable[[R], int]) -> Iterator[R]:
     """``function`` of each item in order, computed by a thread before it is asked for.
 
@@ -155,9 +160,9 @@ def read_files(
     """Read files ahead; ``hashed`` with the sha256 of each."""
 
     def read(file: File) -> Done:
-        rows = None if before is None else before(file)
-        if rows is not None:
-            return Done(file, before=True, rows=tuple(rows))
+        noted = None if before is None else before(file)
+        if noted is not None:
+            return finished_before(file, noted)
         try:
             images = tuple(dataset.read(sample) for sample in file.samples)
             digest = content_sha256(file.samples[0].path) if hashed else ""
@@ -223,10 +228,10 @@ def detect_files(
 ) -> Iterator[Done]:
     """Files with their people, in order; ``preview`` is a folder for pictures with the people drawn in."""
     for file in find_people(find, read_files(dataset, files)):
-        if preview is not None:
+        if preview is not None and file.error is None:
             from dp2bench.detection.preview import draw_people, preview_path
 
-            for sample, image, people in zip(file.file.samples, file.images, file.people, strict=False):
+            for sample, image, people in zip(file.file.samples, file.images, file.people, strict=True):
                 write_image(preview_path(preview, sample.id), draw_people(image, people))
         yield replace(file, images=())
 
@@ -300,7 +305,8 @@ def _filled(
         for file in files:
             if file.settled:
                 yield Pending(file, nothing_to_fill(), 0)
-            for image, people, sample in zip(file.images, file.people, file.file.samples, strict=False):
+                continue
+            for image, people, sample in zip(file.images, file.people, file.file.samples, strict=True):
                 masks = 0 if people.masks is None else people.masks.nbytes
                 seed = derive_seed(run_seed, file.file.split, sample.id)
                 yield Pending(file, requests_of(method, image, people, seed), 2 * image.nbytes + masks)

@@ -26,7 +26,7 @@ from dp2bench.datasets.video import Frame, SegmentWriter, Selection, Video, Vide
 from dp2bench.detection import tracking
 from dp2bench.detection.tracking import FrameBoxes, Tracks
 from dp2bench.inpainting.filling import Pending, fill_together, nothing_to_fill, requests_of
-from dp2bench.pipelines.stream import altering
+from dp2bench.pipelines.stream import all_missed, altering
 
 CHUNK = 16
 """Frames that are stored at once: what an interruption costs at most."""
@@ -34,7 +34,8 @@ BATCH = 8
 """Frames handed to a detector at once."""
 GREY = 127
 _GAP = 0.5
-FORMAT = 1
+FORMAT = 2
+"""Of intermediate results; those of another are not gone on from."""
 
 
 def sample_of(path: Path, index: int, name: str = "") -> Sample:
@@ -206,6 +207,7 @@ def anonymize_video(
             progress=progress_of("find people"),
         )
     given = {
+        "format": FORMAT,
         "found": store.name,
         "method": repr(method.meta),
         "seed": run_seed,
@@ -355,7 +357,7 @@ def _anonymize(
     chunk: Sequence[Frame], found: Found, method: Anonymizer, seed: Seed
 ) -> Iterator[tuple[Frame, Image, dict[str, Any]]]:
     """Each frame, anonymized together with those around it, or grey, and what became of it."""
-    counts: dict[int, int] = {}
+    there: dict[int, People] = {}
 
     def waiting() -> Iterator[Pending[Frame]]:
         for frame in chunk:
@@ -365,12 +367,13 @@ def _anonymize(
             else:
                 people = found.people(frame.index)
                 requests = requests_of(method, frame.image, people, seed)
-            counts[frame.index] = len(people)
+            there[frame.index] = people
             masks = 0 if people.masks is None else people.masks.nbytes
             yield Pending(frame, requests, 2 * frame.image.nbytes + masks)
 
     for frame, outcome in fill_together(waiting()):
-        row: dict[str, Any] = {"people": counts[frame.index], "missed": [], "blank": ""}
+        people = there.pop(frame.index)
+        row: dict[str, Any] = {"people": len(people), "missed": [], "blank": ""}
         blank = np.full_like(frame.image, GREY)
         if frame.index in found.failed:
             yield frame, blank, row | {"blank": found.failed[frame.index]}
@@ -382,7 +385,8 @@ def _anonymize(
         elif outcome.image.shape != frame.image.shape or outcome.image.dtype != np.uint8:
             reason = f"it returned {outcome.image.dtype} {outcome.image.shape}"
         else:
-            yield frame, outcome.image, row | {"missed": [m.reason for m in outcome.missed]}
+            missed = all_missed(frame.image, outcome, people, method.meta.scope)
+            yield frame, outcome.image, row | {"missed": [m.reason for m in missed]}
             continue
         # Whatever a method raises, the frame must not go out as it is.
         yield frame, blank, row | {"blank": f"{method.meta.name} failed: {reason}"}

@@ -23,6 +23,7 @@ from dp2bench.pipelines.stream import (
     altering,
     anonymize_files,
     detect_files,
+    finished_before,
     found_by,
 )
 
@@ -93,14 +94,12 @@ def in_workers(job: Job, workers: int, threads: int) -> Stream:
 
     def stream(files: Iterable[File], before: Before | None = None) -> Iterator[Done]:
         source = _Source(files, before)
-        pool = [Worker(_serve, threads, number) for number in range(workers)]
-        listening = [
-            threading.Thread(target=_feed, args=(worker, job, source), daemon=True) for worker in pool
-        ]
+        pool: list[Worker] = []
         finished = False
         try:
-            for thread in listening:
-                thread.start()
+            for number in range(workers):
+                pool.append(Worker(_serve, threads, number))
+                threading.Thread(target=_feed, args=(pool[-1], job, source), daemon=True).start()
             yield from source.results(workers)
             finished = True
         finally:
@@ -122,10 +121,10 @@ class _Source:
         """The next file that is not finished, with its number."""
         with self._taking:
             for number, file in self._files:
-                rows = None if self._before is None else self._before(file)
-                if rows is None:
+                noted = None if self._before is None else self._before(file)
+                if noted is None:
                     return number, file
-                self.done.put((number, Done(file, before=True, rows=tuple(rows))))
+                self.done.put((number, finished_before(file, noted)))
         return None
 
     def results(self, workers: int) -> Iterator[Done]:
@@ -160,12 +159,18 @@ def _feed(worker: Worker, job: Job, source: _Source) -> None:
                 if taken is not None:
                     given.append(taken)
                 worker.send(None if taken is None else taken[1])
+        if given:  # nobody would learn what became of them
+            raise RuntimeError(f"a worker ended without a word of {_names(given)}")
         source.done.put(None)
     except WorkerDied:
-        names = [file.samples[0].id for _, file in given]
-        source.done.put(worker.died(", ".join(names) or "its start"))
+        advice = "Run the same command again" + (": it goes on where it stopped." if job.method else ".")
+        source.done.put(worker.died(_names(given) or "its start", advice))
     except BaseException as error:  # noqa: BLE001 - raised again in the caller's thread
         source.done.put(error)
+
+
+def _names(given: Iterable[tuple[int, File]]) -> str:
+    return ", ".join(file.samples[0].id for _, file in given)
 
 
 def _serve(channel: Channel) -> None:

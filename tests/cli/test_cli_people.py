@@ -18,6 +18,8 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
+from dp2bench.pipelines.anonymize import ResumeLog
+
 from .program import run
 
 pytestmark = pytest.mark.e2e
@@ -188,7 +190,7 @@ def test_a_videos_detections_are_replayed_with_their_tracks(tmp_path, clip):
     data = json.loads((tmp_path / "f.json").read_text())
     assert {row["track_id"] for row in data["annotations"]} == {0}
     assert data["images"][12]["file_name"] == "clip.mp4/00000012"
-    assert (tmp_path / "look" / "clip.mp4").exists()
+    assert (tmp_path / "look" / "clip.mp4.mp4").exists()
     assert not list(tmp_path.glob(".*"))
     done = run("anonymize", "clip.mp4", "safe.mp4", "-m", "mask-out", "--detections", "f.json", cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -296,3 +298,78 @@ def test_who_finds_the_people_where_nobody_says(tmp_path):
     said = " ".join(done.stdout.split())
     assert "found by photo" in said
     assert "0 missed; 0 pictures without anybody found" in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("detect", "in", "--out", "p.json", "--preview", "in"),
+        ("detect", "in", "--out", "p.json", "--preview", "in/look"),
+        ("detect", "in", "--out", "p.json", "--preview", "."),
+        ("detect", "in/a.png", "--out", "p.json", "--preview", "in"),
+        ("detect", "in", "--out", "masks", "--preview", "masks"),
+        ("detect", "in", "--out", "p.json", "--preview", "in/a.png"),
+        ("anonymize", "in", "out", "-m", "mask-out", "--preview", "in"),
+        ("anonymize", "in", "out", "-m", "mask-out", "--preview", "out/look"),
+        ("anonymize", "in", "out/deep", "-m", "mask-out", "--preview", "out"),
+        ("anonymize", "in/a.png", "safe/a.png", "-m", "mask-out", "--preview", "in"),
+        ("anonymize", "in/a.png", "safe/a.png", "-m", "mask-out", "--preview", "safe"),
+    ],
+)
+def test_previews_never_lie_among_originals_or_outputs(tmp_path, photos, arguments):
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    done = run(*arguments, "--detector", "full-image", cwd=tmp_path)
+    assert done.returncode == 2, done.stdout
+    assert "--preview" in done.stderr
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+def test_the_preview_of_a_video_is_called_after_its_whole_name(tmp_path, clip):
+    shutil.copy(clip, tmp_path / "in.mkv")
+    (tmp_path / "videos").mkdir()
+    for name in ("a.mp4", "a.mkv"):
+        shutil.copy(clip, tmp_path / "videos" / name)
+    done = run(
+        "detect", "videos", "--detector", "full-image", "--out", "p.json", "--preview", "look", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert {p.name for p in (tmp_path / "look").iterdir()} == {"a.mp4.mp4", "a.mkv.mp4"}
+
+
+def test_a_file_that_is_in_the_folder_already_is_not_overwritten(tmp_path, photos):
+    (tmp_path / "safe").mkdir()
+    (tmp_path / "safe" / "a.png").write_bytes(b"mine")
+    command = ("anonymize", "in/a.png", "-m", "mask-out", "--detector", "full-image")
+    done = run(*command, "safe", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "holds a file a.png already" in " ".join(done.stderr.split())
+    assert (tmp_path / "safe" / "a.png").read_bytes() == b"mine"
+    assert run(*command, "safe/a.png", cwd=tmp_path).returncode == 0  # as it is written out
+
+
+@pytest.mark.parametrize("other", [("--watermark", "the second"), ("other",)])
+def test_what_was_begun_with_another_source_or_key_is_not_gone_on_from(tmp_path, photos, other):
+    shutil.copytree(photos, tmp_path / "other")
+    command = ("-m", "mask-out", "--detector", "full-image")
+    first = run("anonymize", "in", "out", *command, "--watermark", "the first", cwd=tmp_path)
+    assert first.returncode == 0, first.stderr
+    source = "other" if other == ("other",) else "in"
+    key = other if source == "in" else ("--watermark", "the first")
+    # as if killed before the end
+    settings = begun(tmp_path, ("anonymize", "in", "begun", *command, "--watermark", "the first"))
+    assert "the first" not in settings
+    done = run("anonymize", source, "begun", *command, *key, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "begun with other settings" in " ".join(done.stderr.split())
+
+
+def begun(folder: Path, command: tuple[str, ...]) -> str:
+    """Run a command whose OUT is then as if it had been killed; what it was begun with."""
+    kept: list[str] = []
+    close = ResumeLog.close
+    ResumeLog.close = lambda log: kept.append(log._path.read_text())
+    try:
+        assert run(*command, cwd=folder).returncode == 0
+    finally:
+        ResumeLog.close = close
+    return kept[0].splitlines()[0]

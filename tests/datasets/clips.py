@@ -16,7 +16,24 @@ def picture(i, height=96, width=160):
     return image
 
 
-def make(path, n=40, *, size=(96, 160), rotation=0, sound=True, stamps=None, codec="libx264", options=None):
+def patchwork(i, height=96, width=160):
+    """Patches of any grey level, of which blurring changes every pixel."""
+    blocks = np.random.default_rng(i).integers(0, 256, (height // 8, width // 8, 1), np.uint8)
+    return np.broadcast_to(np.kron(blocks, np.ones((8, 8, 1), np.uint8)), (height, width, 3)).copy()
+
+
+def make(
+    path,
+    n=40,
+    *,
+    drawn=picture,
+    size=(96, 160),
+    rotation=0,
+    sound=True,
+    stamps=None,
+    codec="libx264",
+    options=None,
+):
     """Write a clip of 30 frames a second, or of the given timestamps in 1/600 s."""
     with av.open(str(path), "w", options=options or {}) as out:
         video = out.add_stream(codec, rate=30)
@@ -30,7 +47,7 @@ def make(path, n=40, *, size=(96, 160), rotation=0, sound=True, stamps=None, cod
             video.set_display_rotation(rotation)
         audio = out.add_stream("aac", rate=48000, layout="mono") if sound else None
         for i in range(n):
-            frame = av.VideoFrame.from_ndarray(picture(i, *size), format="rgb24").reformat(
+            frame = av.VideoFrame.from_ndarray(drawn(i, *size), format="rgb24").reformat(
                 format=video.pix_fmt, dst_colorspace="ITU709", dst_color_range="MPEG"
             )
             frame.pts, frame.time_base = (stamps[i] if stamps else i * CLOCK // 30), Fraction(1, CLOCK)

@@ -5,9 +5,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dp2bench.core import registry
 from dp2bench.core.contracts import FillRequest, Inpainter, MethodMeta
 from dp2bench.core.seeds import Seed
-from dp2bench.core.types import Anonymized, CropBatch
+from dp2bench.core.types import Anonymized, CropBatch, People
+from dp2bench.inpainting.anonymizer import InpaintingAnonymizer
 from dp2bench.inpainting.filling import IN_FLIGHT, Pending, fill_alone, fill_together, requests_of
 
 
@@ -127,3 +129,48 @@ def test_joined_crops_know_what_each_knew():
     keyed = CropBatch(two.images, two.masks, two.outside, keypoints=np.zeros((1, 17, 3), np.float32))
     with pytest.raises(ValueError, match="keypoints"):
         CropBatch.join([(one, 0), (keyed, 0)])
+
+
+class Batched(InpaintingAnonymizer):
+    def __init__(self):
+        super().__init__(registry.create("methods", "blur", {}).inpainter)
+
+
+class ItsOwn(Batched):
+    """Overrides `anonymize` alone."""
+
+    def anonymize(self, image, people, *, seed):
+        made = super().anonymize(image, people, seed=seed)
+        return Anonymized(255 - made.image, made.changed, made.missed)
+
+
+class FurtherBatched(ItsOwn):
+    """Asks for fills again, below a class that did not."""
+
+    def fill_requests(self, image, people, *, seed):
+        made = yield from super().fill_requests(image, people, seed=seed)
+        return Anonymized(made.image // 2, made.changed, made.missed)
+
+
+@pytest.mark.parametrize("method", [Batched(), ItsOwn(), FurtherBatched()])
+def test_what_a_method_defines_last_is_what_is_done(method):
+    image = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    mask = np.zeros((1, 64, 64), bool)
+    mask[0, 8:60, 8:50] = True
+    people = People.of([[8, 8, 50, 60]], masks=mask)
+    plain = Batched().anonymize(image, people, seed=Seed(0)).image
+    expected = {Batched: plain, ItsOwn: 255 - plain, FurtherBatched: plain // 2}[type(method)]
+    (_, outcome), *_ = together([requests_of(method, image, people, Seed(0))])
+    assert np.array_equal(outcome.image, expected)
+
+
+@pytest.mark.parametrize("wrong", [None, np.zeros((2, 2, 3), np.uint8)])
+def test_a_method_that_returns_something_else_is_an_error_of_its_picture(wrong):
+    def returns():
+        return wrong
+        yield
+
+    (_, bad), (_, good) = together([returns(), picture([Adds()], [1])])
+    assert isinstance(bad, TypeError)
+    assert type(wrong).__name__ in str(bad)
+    assert isinstance(good, Anonymized)

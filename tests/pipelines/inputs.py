@@ -90,7 +90,7 @@ def archives(root: Path) -> list[str]:
 def video(root: Path) -> list[str]:
     """A video with sound, written into a folder."""
     clips = runpy.run_path(str(Path(__file__).parents[1] / "datasets" / "clips.py"))
-    clips["make"](root / "in.mp4", 40)
+    clips["make"](root / "in.mp4", 40, drawn=clips["patchwork"])
     (root / "out").mkdir()
     return ["anonymize", "in.mp4", "out/out.mp4", *FULL_IMAGE]
 

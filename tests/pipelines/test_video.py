@@ -172,6 +172,20 @@ def test_who_is_missed_is_in_the_report(clip, tmp_path):
     assert Video(tmp_path / "out.mp4").info.audio == ()
 
 
+class Liar(Red):
+    """Returns what it is given, and says that nobody was missed."""
+
+    def anonymize(self, image, people, *, seed):
+        return Anonymized(image.copy(), np.ones(image.shape[:2], np.bool_))
+
+
+def test_a_method_is_not_believed(clip, tmp_path):
+    report = anonymize_video(clip, Square(), Liar(), tmp_path / "out.mp4", 0)
+    assert report["anonymized"] == 0
+    assert report["missed"] == 40
+    assert report["frames_with_missed"] == list(range(40))
+
+
 def test_stopped_and_started_again_gives_the_same_video(clip, tmp_path):
     anonymize_video(clip, Square(), Red(), tmp_path / "whole.mp4", 0)
     detector = Square()

@@ -214,9 +214,10 @@ def test_a_worker_answers_and_ends_when_it_is_told():
     worker = Worker(len, threads=3)  # which a channel has not, so that it fails at once
     with pytest.raises(WorkerDied):
         worker.receive()
-    error = worker.died("a.png")
+    error = worker.died("a.png", "Do it again.")
     assert isinstance(error, Dp2benchError)
     assert "exit status 1 while it worked on a.png" in str(error)
+    assert "Do it again." in str(error)
     worker.stop(now=True)
 
 
