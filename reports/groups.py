@@ -123,6 +123,13 @@ class Group:
         return any((s := result.find(name)) is not None and s.chance is not None for result in self.results)
 
 
+def headline(gathered: Sequence[Group]) -> Group | None:
+    """The privacy results that stand for all: those that choose a worst attacker, or else the first ones."""
+    private = [g for g in gathered if g.kind == "privacy" and g.main_score is not None]
+    chosen = [g for g in private if any(r.main is not None and r.main.by for r in g.results)]
+    return next(iter([*chosen, *private]), None)
+
+
 def _labels(results: Sequence[Result], runs: Sequence[str]) -> tuple[str, ...]:
     labels = [r.spec.method for r in results]
     for longer in (

@@ -14,7 +14,8 @@ from markupsafe import Markup
 from dp2bench.core.results import Result, canonical_json
 from dp2bench.reports import cache, charts, pictures, published_comparison, tables
 from dp2bench.reports.chart import Chart
-from dp2bench.reports.groups import KINDS, Group, anchors, groups, known_people
+from dp2bench.reports.first_screen import HEIGHT, first_screen
+from dp2bench.reports.groups import Group, anchors, groups, known_people
 from dp2bench.reports.load import Report, Run
 from dp2bench.reports.sheets import sheets
 from dp2bench.reports.texts import failure_text
@@ -51,30 +52,6 @@ def _sort_key(text: str) -> float | str:
         return float(text.split(maxsplit=1)[0].rstrip("%"))
     except (ValueError, IndexError):
         return text
-
-
-def _overview(report: Report) -> Table:
-    columns, rows = tables.overview(report.results, report.names)
-    kinds = [(kind, sum(c.kind == kind for c in columns)) for kind in KINDS]
-    return Table(
-        "Main scores of every method",
-        ["method", *tables.overview_titles(columns)],
-        [
-            [
-                Cell(label, label),
-                *(
-                    Cell(text := tables.overview_cell(c, r), _sort_key(text), note=_why(r))
-                    for c, r in zip(columns, row, strict=True)
-                ),
-            ]
-            for label, row in rows
-        ],
-        [("", 1), *((kind, width) for kind, width in kinds if width)],
-    )
-
-
-def _why(result: Result | None) -> str:
-    return failure_text(result) if result is not None and result.status != "ok" else ""
 
 
 def _scores(group: Group, names: Sequence[str], caption: str) -> Table:
@@ -271,8 +248,8 @@ def render(report: Report) -> str:
         title=report.title,
         counts=_counts(report),
         warnings=_warnings(report, gathered),
-        overview=_overview(report),
-        notes=tables.NOTES,
+        first=first_screen(report),
+        height=HEIGHT,
         trade_off=against,
         sections=sections,
         sides=sides,

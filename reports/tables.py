@@ -39,6 +39,15 @@ class Column:
     group: Group
 
 
+def words(group: Group, name: str) -> str:
+    """A score as a title: in the words of its task, with the subset and the unit; its name where the words are long."""
+    result, score = group.first(name)
+    metric = result.metric(score)
+    title = metric.title if 0 < len(metric.title) <= 40 else score.metric
+    unit = "" if metric.unit == "distance" else with_unit("", metric)
+    return (f"{title}, {score.subset}" if score.subset else title) + unit
+
+
 def overview(
     results: Sequence[Result], runs: Sequence[str] = ()
 ) -> tuple[list[Column], list[tuple[str, list[Result | None]]]]:

@@ -10,18 +10,11 @@ from rich.table import Table
 from rich.text import Text
 
 from dp2bench.core.results import Result
-from dp2bench.reports import texts
-from dp2bench.reports.groups import Group, groups, known_people, printable
+from dp2bench.reports import tables, texts
+from dp2bench.reports.groups import Group, groups, headline, known_people, printable
 
 OTHERS = ("utility", "quality")
 """Kinds of tasks whose main scores stand beside the privacy."""
-
-
-def headline(gathered: Sequence[Group]) -> Group | None:
-    """The privacy results that stand for all: those that choose a worst attacker, or else the first ones."""
-    private = [g for g in gathered if g.kind == "privacy" and g.main_score is not None]
-    chosen = [g for g in private if any(r.main is not None and r.main.by for r in g.results)]
-    return next(iter([*chosen, *private]), None)
 
 
 def print_overview(results: Sequence[Result], console: Console, runs: Sequence[str] = ()) -> None:
@@ -80,8 +73,7 @@ def print_overview(results: Sequence[Result], console: Console, runs: Sequence[s
 def _title(group: Group) -> str:
     assert group.main_score is not None
     metric = group.metric(group.main_score.name)
-    what = metric.title if 0 < len(metric.title) <= 24 else group.main_score.metric
-    return f"{group.task.replace('-', ' ')} {what} {texts.arrow(metric)}"  # broken at spaces
+    return f"{tables.words(group, group.main_score.name)} {texts.arrow(metric)}"  # broken at spaces
 
 
 def _of(group: Group | None, label: str) -> Result | None:
@@ -95,7 +87,9 @@ def _privacy(result: Result | None, lifted: bool, named: bool) -> list[str]:
         return [said, *[texts.DASH] * (1 + lifted + named)]
     value = texts.format_number(score.value, result.metric(score).unit)
     if score.ci95 is not None:
-        value += f" [{100 * score.ci95[0]:.0f}, {100 * score.ci95[1]:.0f}]"
+        low, high = (100 * v for v in score.ci95)
+        digits = 0 if high >= 10 else 1
+        value += f" [{low:.{digits}f}, {high:.{digits}f}]"
     cells = [value, texts.format_chance(result, score)]
     if lifted:
         cells.append(texts.DASH if score.lift is None else f"{100 * score.lift:.0f} %")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from dp2bench.core.results import Coverage, Metric, Result, Score
 from dp2bench.reports.groups import kind_of, known_people, printable
 
@@ -10,8 +12,11 @@ DASH = "–"
 
 
 def format_number(value: float, unit: str) -> str:
-    """Fractions in percent with one digit, everything else with four digits that matter."""
-    return f"{100 * value:.1f}" if unit == "fraction" else f"{value:.4g}"
+    """Fractions in percent with one digit, everything else with four digits that matter, but no more than four behind the point."""
+    if unit == "fraction":
+        return f"{100 * value:.1f}"
+    size = math.floor(math.log10(abs(value))) if value else 0
+    return f"{value:.{min(4, max(0, 3 - size))}f}"
 
 
 def with_unit(name: str, metric: Metric) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dp2bench.core.results import Result
-from dp2bench.reports import tables
+from dp2bench.reports import tables, texts
 from dp2bench.reports.chart import (
     COLOURS,
     CSS_COLOURS,
@@ -41,11 +41,18 @@ def _point(column: Column, result: Result | None) -> tuple[float, float, float] 
     return shown(score.value, unit), shown(low, unit), shown(high, unit)
 
 
+def _title(column: Column) -> str:
+    if column.score is None:
+        return column.title
+    arrow = texts.arrow(column.group.metric(column.score.name))
+    return f"{tables.words(column.group, column.score.name)} {arrow} ({column.dataset}, {column.group.name})"
+
+
 def trade_off(report: Report) -> Chart | None:
     """Identity left against every other main score: who is private AND useful."""
     columns, table = tables.overview(report.results, report.names)
     pairs = _pairs(columns)
-    titles = dict(zip(columns, tables.overview_titles(columns), strict=True))
+    titles = {c: _title(c) for c in columns}
     drawn: dict[tuple[Column, Column], list[tuple[str, Any, Any]]] = {}
     for privacy, other in pairs:
         points = [
@@ -58,7 +65,7 @@ def trade_off(report: Report) -> Chart | None:
             drawn[privacy, other] = points
     if not drawn:
         return None
-    name = {c: titles[c] if c.kind == "privacy" else f"{c.kind}: {titles[c]}" for pair in drawn for c in pair}
+    name = {c: titles[c] for pair in drawn for c in pair}
     rows = [
         {
             "method": label, "privacy": name[p], "other": name[o],
@@ -71,7 +78,7 @@ def trade_off(report: Report) -> Chart | None:
     across = list(dict.fromkeys(name[o] for _, o in drawn))
     x_of = {
         "type": "quantitative",
-        "title": "the other score",
+        "title": across[0],
         "scale": {"zero": False, "nice": False, "padding": 24},
     }
     y_of = {"type": "quantitative", "title": "identity left", "scale": {"zero": True}}
@@ -92,7 +99,7 @@ def trade_off(report: Report) -> Chart | None:
             },
             {"calculate": "datum.x - datum.first > (datum.last - datum.first) / 2", "as": "right"},
         ],
-        "title": {"text": {"expr": "'↕ ' + up"}, "subtitle": {"expr": "'↔ ' + along"}, "anchor": "start"},
+        "usermeta": {"axisTitles": {"left": "up", "bottom": "along"}},  # the signals that say what is chosen
         "width": "container",
         "height": 380,
         "encoding": {

@@ -11,7 +11,7 @@ from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.figures import Subsets
 from dp2bench.core.results import Metric, score_name
 from dp2bench.downstream.task import SCENARIOS, DownstreamTask, Evaluation
-from dp2bench.metrics.instances import PEOPLE
+from dp2bench.metrics.instances import CLASSES, PEOPLE
 
 if TYPE_CHECKING:
     from dp2bench.downstream.models import Model
@@ -36,12 +36,16 @@ class CityscapesInstances(DownstreamTask):
 
     meta: ClassVar[TaskMeta] = TaskMeta(
         name="cityscapes-instances",
-        version="2",
+        version="3",
         kind="utility",
-        main_score="AP",
+        main_score=score_name("AP", subset=PEOPLE),
         layouts=("cityscapes",),
         metrics={
-            "AP": Metric(higher_is_better=True, title="average precision, overlap from 0.50 to 0.95"),
+            "AP": Metric(
+                higher_is_better=True,
+                title="instance AP",
+                description="Average precision, overlap from 0.50 to 0.95; of people: the mean of persons' and riders'.",
+            ),
             "AP50": Metric(higher_is_better=True, title="average precision at overlap 0.50"),
         },
         scenarios=SCENARIOS,
@@ -50,12 +54,14 @@ class CityscapesInstances(DownstreamTask):
                 title="People beside all classes",
                 caption="Average precision over all classes is mostly that of cars; persons and riders are who was anonymized.",
                 metrics=("AP", "AP50"),
-                subsets=PEOPLE,
+                subsets=CLASSES,
                 x="class",
             ),
         ),
         columns=tuple(
-            score_name("AP", scenario, label) for scenario in ("", *SCENARIOS) for label in ("", *PEOPLE)
+            score_name("AP", scenario, label)
+            for scenario in ("", *SCENARIOS)
+            for label in (PEOPLE, *CLASSES, "")
         ),
         description="Instance AP on original pictures after training on anonymized ones, beside training on clear ones.",
         reference="Cordts et al., CVPR 2016 (Cityscapes); DeepPrivacy2, WACV 2023, training on anonymized data.",

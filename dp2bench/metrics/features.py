@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from dp2bench.core.errors import PluginError
 from dp2bench.core.types import Image
-from dp2bench.networks import efficientnet
+from dp2bench.networks import efficientnet, mobilenet
 from dp2bench.networks.lpips import LPIPSNetwork, vgg_state
 from dp2bench.weights.digests import is_rehearsal
 from dp2bench.weights.reading import read_state
@@ -84,6 +84,22 @@ class EfficientNetFeatures:
                 total += ((x - y) ** 2).sum(1).mean((1, 2)).double().cpu()
             parts.append(total)
         return torch.cat(parts).numpy() if parts else np.zeros(0)
+
+
+class MobileNetFeatures:
+    """1,280 features of MobileNetV2 (ImageNet), through which no generator, detector or trainer of this package learned."""
+
+    name = "mobilenet"
+
+    def __init__(self, device: str = "cpu") -> None:
+        self.network, self.device = mobilenet.pretrained(device), device
+        self.sha256 = mobilenet.digest()
+
+    @torch.inference_mode()
+    def features(self, pictures: Pictures) -> NDArray[np.float32]:
+        """(N, 1280) of N pictures."""
+        parts = [self.network(x).float().cpu() for (x,) in _batches(pictures, device=self.device)]
+        return torch.cat(parts).numpy() if parts else np.zeros((0, mobilenet.FEATURES), np.float32)
 
 
 class InceptionFeatures:

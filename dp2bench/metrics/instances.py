@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 
 from dp2bench.core.errors import DatasetError
 
-PEOPLE = ("person", "rider")
+CLASSES = ("person", "rider")
+"""Who is anonymized."""
+PEOPLE = "people"
+"""Subset: the mean over those of `CLASSES` that the pictures hold."""
 Subset = tuple[str, str]
 """Metric and class, as in ``("AP50", "rider")``; the class is empty over all that the pictures hold."""
 
@@ -25,8 +28,8 @@ class InstanceScores:
     """What the evaluator says.
 
     Attributes:
-        values: the official AP and AP50, over all classes and for `PEOPLE`; a class that no picture holds is left out (the
-            evaluator says NaN).
+        values: the official AP and AP50, over all classes and of each of `CLASSES`, and their mean; a class that no picture holds
+            is left out (the evaluator says NaN).
         classes: AP of every class there is.
         pictures: by picture, how much each picture weighs, as jackknife pseudo-values moved so that their mean is
             the score.
@@ -81,10 +84,12 @@ def evaluate_instances(ground_truth: Sequence[Path], predictions: Path) -> Insta
             raise DatasetError("The ground truth holds no instances.", "Check the split.")
         averages = official.computeAverages(precisions, args)
     values = {("AP", ""): float(averages["allAp"]), ("AP50", ""): float(averages["allAp50%"])}
-    for label in PEOPLE:
-        values["AP", label] = float(averages["classes"][label]["ap"])
-        values["AP50", label] = float(averages["classes"][label]["ap50%"])
-    values = {key: value for key, value in values.items() if np.isfinite(value)}
+    for metric, theirs in (("AP", "ap"), ("AP50", "ap50%")):
+        of_class = {label: float(averages["classes"][label][theirs]) for label in CLASSES}
+        there = {(metric, label): value for label, value in of_class.items() if np.isfinite(value)}
+        values |= there
+        if there:
+            values[metric, PEOPLE] = float(np.mean(list(there.values())))
     classes = {k: float(v["ap"]) for k, v in averages["classes"].items() if np.isfinite(v["ap"])}
     counted = sum(_counts(g) for m in matches.values() for k in args.instLabels for g in m["groundTruth"][k])
     return InstanceScores(values, classes, _pictures(matches, args, values), counted)
@@ -216,11 +221,8 @@ def _pictures(
     half = [j for j, threshold in enumerate(overlaps) if np.isclose(threshold, 0.5)]
     out = {}
     for (metric, label), value in values.items():
-        rows = (
-            [labels.index(label)]
-            if label
-            else [i for i in range(len(labels)) if not np.isnan(whole[i]).all()]
-        )
+        classes = {"": labels, PEOPLE: CLASSES}.get(label, (label,))
+        rows = [i for i, name in enumerate(labels) if name in classes and not np.isnan(whole[i]).all()]
         columns = half if metric == "AP50" else list(range(len(overlaps)))
         left = without[:, rows][:, :, columns].mean((1, 2))
         influence = (len(keys) - 1) * (left.mean() - left)

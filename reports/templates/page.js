@@ -10,7 +10,7 @@ function compare(a, b) {
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.querySelectorAll("thead tr:last-child th")];
   heads.forEach((head, column) => {
-    head.querySelector("button").addEventListener("click", () => {
+    head.querySelector("button")?.addEventListener("click", () => {
       const descending = head.getAttribute("aria-sort") === "ascending";
       heads.forEach((other) => other.removeAttribute("aria-sort"));
       head.setAttribute("aria-sort", descending ? "descending" : "ascending");
@@ -73,6 +73,23 @@ for (const box of document.querySelectorAll("[data-compare]")) {
   show();
 }
 
+// The section that is read is marked in the list of sections.
+const links = new Map([...document.querySelectorAll("nav a")].map((a) => [a.hash.slice(1), a]));
+function mark() {
+  const seen = [...links.keys()].filter((id) => document.getElementById(id).getBoundingClientRect().top < 120);
+  const now = seen.at(-1) ?? links.keys().next().value;
+  for (const [id, link] of links) {
+    if (id !== now) link.removeAttribute("aria-current");
+    else if (!link.hasAttribute("aria-current")) {
+      link.setAttribute("aria-current", "true");
+      const list = link.closest("ul");
+      list.scrollLeft = link.offsetLeft - list.offsetLeft - 20;
+    }
+  }
+}
+window.addEventListener("scroll", mark, { passive: true });
+mark();
+
 // Charts: colours come from the style sheet, so that light and dark are one page.
 const text = { labelColor: "currentColor", titleColor: "currentColor" };
 const config = {
@@ -98,7 +115,13 @@ async function draw(host, spec) {
     ready.columns = width < 560 ? 1 : 2;
     ready.spec.width = Math.floor(width / ready.columns) - 75;
   }
-  await vegaEmbed(host, ready, { renderer: "svg", actions: false, mode: "vega-lite" });
+  const titles = spec.usermeta?.axisTitles;
+  const patch = (vega) => {
+    // Vega-Lite has no title that follows a choice; Vega has
+    for (const axis of vega.axes ?? []) if (titles && axis.title) axis.title = { signal: titles[axis.orient] };
+    return vega;
+  };
+  await vegaEmbed(host, ready, { renderer: "svg", actions: false, mode: "vega-lite", patch });
 }
 
 const specs = JSON.parse(document.getElementById("specs").textContent);

@@ -12,7 +12,7 @@ import pytest
 
 from dp2bench.reports.report import write_report
 
-from .synthetic import write_many
+from .synthetic import METHODS, write_many
 
 pytestmark = pytest.mark.browser
 
@@ -62,9 +62,13 @@ def page(browser: Any, address: str, request: pytest.FixtureRequest) -> Iterator
     assert [url for url in asked if url != address and not url.startswith("data:")] == []
 
 
-def column(page: Any, index: int) -> list[str]:
-    return page.locator("#overview tbody tr").evaluate_all(
-        "(rows, i) => rows.map((row) => row.cells[i].textContent.trim())", index
+TABLE = "#passersby-reid-market1501-reid table.sortable"
+
+
+def column(page: Any, index: int, table: str = f"{TABLE} >> nth=0") -> list[str]:
+    return page.locator(table).evaluate(
+        "(table, i) => [...table.tBodies[0].rows].map((row) => row.cells[i].firstChild.textContent.trim())",
+        index,
     )
 
 
@@ -84,20 +88,57 @@ def test_every_chart_is_drawn_and_described(page):
 
 def test_tables_sort_by_click_and_by_key(page):
     before = column(page, 0)
-    head = page.locator("#overview thead tr:last-child th").nth(1)
+    head = page.locator(TABLE).first.locator("thead tr:last-child th").nth(2)
     head.get_by_role("button").click()
     assert head.get_attribute("aria-sort") == "ascending"
-    values = [float(text.split()[0]) for text in column(page, 1)]
+    values = [float(text.split()[0]) for text in column(page, 2)]
     assert values == sorted(values)
     assert column(page, 0) == before[::-1]
     head.get_by_role("button").focus()
     page.keyboard.press("Enter")
     assert head.get_attribute("aria-sort") == "descending"
     assert column(page, 0) == before
-    failed = page.locator("#overview thead tr:last-child th").nth(2).get_by_role("button")
+
+
+def test_the_first_screen_holds_people_verdicts_and_scores(page):
+    table = page.locator("#overview table")
+    assert page.locator("#overview .scroll").evaluate("e => e.scrollWidth <= e.clientWidth")
+    assert page.locator("#overview tbody tr").first.bounding_box()["y"] < 420
+    assert (
+        table.locator("tbody .verdict")
+        .all_text_contents()[-1]
+        .strip()
+        .startswith("Hides identity: the attacker finds 2.5 %")
+    )
+    assert table.locator("tbody img").count() >= 2 * len(METHODS)
+    for image in table.locator("tbody tr").first.locator("img").all():
+        assert image.evaluate("e => e.complete && e.naturalWidth > 0")
+    wide = page.viewport_size["width"] > 560
+    title = "passersby-reid: market1501-reid, clear-anonymized.mAP"
+    assert table.locator(f'th[title^="{title}"]').is_visible() == wide
+    if not wide:
+        return
+    failed = table.locator("th", has_text="AP ↑").get_by_role("button")
     for _ in range(2):
         failed.press("Space")
-        assert column(page, 2)[-1] == "error"  # what is no number stays below, up or down
+        assert column(page, 3, "#overview table")[-1] == "error"  # what is no number stays below, up or down
+
+
+def test_the_sections_list_stays_and_marks_what_is_read(page):
+    page.locator("#provenance").scroll_into_view_if_needed()
+    page.evaluate("document.getElementById('provenance').scrollIntoView()")
+    page.wait_for_function("document.querySelector('nav [aria-current]').hash === '#provenance'")
+    assert 0 <= page.locator("nav").bounding_box()["y"] < 5
+    page.evaluate("window.scrollTo(0, 0)")
+    page.wait_for_function("document.querySelector('nav [aria-current]').hash === '#overview'")
+
+
+def test_axes_are_called_what_is_chosen(page):
+    plot = page.locator('[data-spec="privacy-utility"]')
+    options = plot.locator("select").last.locator("option").all_text_contents()
+    for chosen in options[:2]:
+        plot.locator("select").last.select_option(chosen)
+        plot.locator("svg .mark-text.role-axis-title").get_by_text(chosen).wait_for()
 
 
 def test_before_and_after_by_keyboard_and_by_choice(page):

@@ -160,7 +160,7 @@ def test_overview_has_every_kind_in_order(tmp_path):
     assert "| privacy: passersby-reid: clear-anonymized.mAP ↓ | utility: passersby-coco: AP ↑ |" in text[0]
     assert "| cost: passersby-coco: seconds-per-picture (s) ↓ |" in text[0]
     blur = next(line for line in text if line.startswith("| blur |"))
-    assert "| 31.0 [28.0, 34.0] | 42.9 [40.9, 44.9] | 23 [19, 27] |" in blur
+    assert "| 31.0 [28.0, 34.0] | 42.9 [40.9, 44.9] | 23.00 [19.00, 27.00] |" in blur
     assert "98.8 % (1000/1012), 12 open" in blur
     assert next(line for line in text if "unconditional" in line).split(" | ")[2] == "error"
 

@@ -53,16 +53,25 @@ def test_worse_methods_score_worse_and_features_are_kept(clear, tmp_path):
         task.run(clear, anonymized(clear, tmp_path / name, name), told)
         scores = told.scores
         assert [s.name for s in scores] == [
-            f"crops.{k}" for k in ("fd_efficientnet", "kd_efficientnet", "perceptual_efficientnet")
+            f"crops.{k}"
+            for k in (
+                "fd_mobilenet",
+                "kd_mobilenet",
+                "fd_efficientnet",
+                "kd_efficientnet",
+                "perceptual_efficientnet",
+            )
         ]
         assert all(s.n == 26 for s in scores)
-        assert all(s.ci95[0] <= s.value <= s.ci95[1] for s in scores[:2])  # those of sets have no units
-        assert np.mean(list(told.units["crops.perceptual_efficientnet"].values())) == scores[2].value
+        assert all(s.ci95[0] <= s.value <= s.ci95[1] for s in scores[:4])  # those of sets have no units
+        assert np.mean(list(told.units["crops.perceptual_efficientnet"].values())) == scores[4].value
         values[name] = {s.name: s.value for s in scores}
     assert task.meta.main_score in values["identity"]
     for score in values["identity"]:
         assert values["identity"][score] < values["mask-out"][score]
-    assert len(list((tmp_path / "cache" / "features").iterdir())) == 4  # clear once, and one a method
+    assert (
+        len(list((tmp_path / "cache" / "features").iterdir())) == 8
+    )  # clear once and one a method, by two networks
     again = context(tmp_path)
     task.run(clear, clear.open(tmp_path / "blur"), again)
     assert {s.name: s.value for s in again.scores} == values["blur"]
