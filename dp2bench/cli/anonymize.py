@@ -125,6 +125,15 @@ def anonymize(
             "photo.",
         ),
     ] = False,
+    mask_dilation: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SHARE",
+            help="Replace more than people's pixels, so that less of their outline is left: masks reach further by this share of a "
+            "person's size (e.g. 0.1), or `box`.",
+            show_default=False,
+        ),
+    ] = None,
     keep_readable: Annotated[
         bool,
         typer.Option(
@@ -213,6 +222,7 @@ def anonymize(
         careful_argument,
         check_paths,
         check_preview,
+        dilated,
         key_values,
         saved_detections,
     )
@@ -251,6 +261,8 @@ def anonymize(
         found = Component("detectors", chosen, arguments | careful_argument(chosen, careful=careful))
     else:
         found = saved_detections(detections, arguments)
+    if mask_dilation is not None:
+        found = dilated(found, mask_dilation)
     who = found.make()
     settings: dict[str, Any] = {
         "detector_arguments": [*(detector_argument or []), *(["careful=true"] if careful else [])],
@@ -574,7 +586,7 @@ def _warn_of_unlike(work: _Work, counter: CoverageCounter) -> None:
     if not counter.unlike:
         return
     name, best = next(iter(counter.unlike.items()))
-    detector = work.who.meta.name
+    detector = work.job.detector.arguments.get("detector", work.job.detector.name)  # within a wrapper
     advice = (
         "cover more with --careful"
         if detector == "photo"

@@ -63,6 +63,22 @@ def saved_detections(path: Path, arguments: Mapping[str, Any]) -> Component:
     return Component("detectors", "png-masks" if path.is_dir() else "coco-json", {**arguments, "path": path})
 
 
+def dilated(detector: Component, by: str) -> Component:
+    """The detector with larger masks, for --mask-dilation."""
+    from dp2bench.core.errors import Dp2benchError
+    from dp2bench.pipelines.workers import Component
+
+    try:
+        share: float | str = by if by == "box" else float(by)
+    except ValueError:
+        share = -1.0
+    if isinstance(share, float) and not 0 <= share <= 1:
+        raise Dp2benchError(f"--mask-dilation {by} is no share from 0 to 1.", "Write e.g. 0.1, or box.")
+    return Component(
+        "detectors", "dilated", {"detector": detector.name, "arguments": detector.arguments, "by": share}
+    )
+
+
 def careful_argument(detector: str, *, careful: bool) -> dict[str, Any]:
     """The detector's argument for --careful, if that is asked for; a Dp2benchError where the detector has no such mode."""
     from dp2bench.core import registry

@@ -21,7 +21,7 @@ ELSEWHERE = {
     "mask-rcnn": "test_detectors, test_parity: a network of full size",
 }
 NAMES = [name for name in registry.names("detectors") if name not in ELSEWHERE]
-LOOK_UP = {"annotations", "coco-json", "png-masks", "full-image", "with-keypoints"}
+LOOK_UP = {"annotations", "coco-json", "dilated", "png-masks", "full-image", "with-keypoints"}
 
 
 @pytest.fixture(scope="module")
