@@ -27,7 +27,8 @@ from dp2bench.core.images import read_image
 from dp2bench.core.types import Image, Sample
 from dp2bench.datasets.passersby import reid_builder
 from dp2bench.datasets.passersby.reid import PassersbyReID
-from dp2bench.metrics.ranking import chance, rank
+from dp2bench.metrics.floors import permutation_floor
+from dp2bench.metrics.ranking import rank
 
 STRIPES = 6
 Features = NDArray[np.float32]
@@ -68,13 +69,13 @@ def score(query: Sequence[Sample], gallery: Sequence[Sample], q: Features, g: Fe
     )
     distances = reid.euclidean(q, g)
     found = rank(distances, *ids, *cameras)
-    floor = chance(distances, *ids, *cameras, seed=0)
+    floor = permutation_floor(distances, *ids, *cameras, seed=0)
     return {
         "rank-1": float(found.cmc[0]),
         "rank-5": float(found.cmc[4]),
         "mAP": found.mean_average_precision,
-        "chance rank-1": float(floor.cmc[0]),
-        "chance mAP": floor.mean_average_precision,
+        "chance rank-1": floor.mean("rank-1"),
+        "chance mAP": floor.mean(),
     }
 
 

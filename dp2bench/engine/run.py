@@ -15,7 +15,7 @@ from dp2bench.core import provenance, registry
 from dp2bench.core.contracts import DatasetMeta, Progress, Task, no_progress
 from dp2bench.core.errors import Dp2benchError, writing
 from dp2bench.core.images import is_picture_name, write_image
-from dp2bench.core.results import Coverage, Failure, Result, ResultSpec, Score, content_key
+from dp2bench.core.results import CLUSTER, Coverage, Failure, Result, ResultSpec, Score, content_key
 from dp2bench.engine.executor import Executor, Observer, StepOutcome
 from dp2bench.engine.missing import check
 from dp2bench.engine.plan import make_plan
@@ -23,7 +23,7 @@ from dp2bench.engine.step import Cell, Plan, make_method
 from dp2bench.engine.steps import write_json
 from dp2bench.engine.store import Journal, Store
 from dp2bench.engine.suite import AnySuite
-from dp2bench.metrics.intervals import bootstrap_interval
+from dp2bench.metrics.intervals import bootstrap_interval, cluster_interval
 
 PICTURES = 8
 """People shown under every method in the report."""
@@ -52,7 +52,8 @@ def pool_seeds(per_seed: Sequence[Sequence[Score]], units: Sequence[Units]) -> t
 
     The interval speaks of other units (queries, pictures), not of other trainings: `per_seed` does. A task that gives one for each seed
     has the last word; the mean of their bounds is taken, which is right where seeds go up and down together and too wide otherwise. Else
-    it is a bootstrap over units of their values averaged over seeds, where every seed measured the same ones. A p value of several seeds
+    it is a bootstrap over units (over clusters, where units say theirs) of their values averaged over seeds, where every seed measured
+    the same ones. A p value of several seeds
     is twice their mean, which holds however they depend on each other (Vovk and Wang, Biometrika 2020).
     """
     pooled = []
@@ -88,7 +89,11 @@ def _interval(same: Sequence[Score], units: Sequence[Mapping[str, float]]) -> tu
         return float(low), float(high)
     if len(units) < len(same) or any(u.keys() != units[0].keys() for u in units):
         return None
-    return bootstrap_interval(np.mean([[u[k] for k in sorted(units[0])] for u in units], axis=0), seed=0)
+    names = sorted(units[0])
+    values = np.mean([[u[k] for k in names] for u in units], axis=0)
+    if names and all(CLUSTER in name for name in names):
+        return cluster_interval(values, [name.partition(CLUSTER)[0] for name in names], seed=0)
+    return bootstrap_interval(values, seed=0)
 
 
 def pool_units(units: Sequence[Units]) -> dict[str, dict[str, float]]:

@@ -41,20 +41,6 @@ class RankingScores:
     valid: NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class ChanceScores:
-    """What a ranking scores that knows nothing of the query: means over permutations.
-
-    Attributes:
-        mean_average_precision: 0..1.
-        cmc: (max_rank,) 0..1.
-
-    """
-
-    mean_average_precision: float
-    cmc: NDArray[np.float64]
-
-
 class NoRightAnswerError(ValueError):
     """No query has a right answer in the gallery."""
 
@@ -174,58 +160,6 @@ def summarised(precision: NDArray[np.float64], first: NDArray[np.int64], max_ran
         average_precision=precision,
         first_match_rank=first,
         valid=valid,
-    )
-
-
-def chance(
-    distances: NDArray[Any],
-    query_ids: ArrayLike,
-    gallery_ids: ArrayLike,
-    query_cameras: ArrayLike,
-    gallery_cameras: ArrayLike,
-    *,
-    permutations: int = 10,
-    seed: int,
-    max_rank: int = 50,
-    threads: int = 2,
-) -> ChanceScores:
-    """The floor of `rank`: the same distances, with the rows dealt out to the queries at random.
-
-    Identity and camera of a query stay together, so that the same gallery pictures are left out.
-
-    Args:
-        distances: as in `rank`, and so are the next four.
-        query_ids: (Q,).
-        gallery_ids: (G,).
-        query_cameras: (Q,).
-        gallery_cameras: (G,).
-        permutations: how many are averaged.
-        seed: of the permutations.
-        max_rank: length of the CMC curve.
-        threads: as in `rank`.
-
-    """
-    if permutations < 1:
-        raise ValueError(f"permutations must be positive, got {permutations}")
-    ids, cameras = np.asarray(query_ids, np.int64), np.asarray(query_cameras, np.int64)
-    random = np.random.default_rng(seed)
-    scores = []
-    for _ in range(permutations):
-        order = random.permutation(len(ids))
-        scores.append(
-            rank(
-                distances,
-                ids[order],
-                gallery_ids,
-                cameras[order],
-                gallery_cameras,
-                max_rank=max_rank,
-                threads=threads,
-            )
-        )
-    return ChanceScores(
-        mean_average_precision=float(np.mean([s.mean_average_precision for s in scores])),
-        cmc=np.mean([s.cmc for s in scores], axis=0),
     )
 
 

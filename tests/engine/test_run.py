@@ -22,7 +22,7 @@ from dp2bench.core import provenance
 from dp2bench.core.contracts import RunContext, TaskMeta, no_progress
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.images import read_image, write_image
-from dp2bench.core.results import Coverage, Metric, Result, Scenario, Score
+from dp2bench.core.results import CLUSTER, Coverage, Metric, Result, Scenario, Score
 from dp2bench.core.types import People, Sample, SampleId
 from dp2bench.datasets.folder import Folder
 from dp2bench.engine import plan
@@ -394,3 +394,16 @@ def test_a_picture_made_elsewhere_that_cannot_be_read_is_counted_and_the_others_
     counter = measured_coverage(clear, made, people)
     assert (counter.pictures, counter.found, len(counter.unreadable)) == (1, 1, 2)
     assert "b.png" in counter.unreadable[0]
+
+
+def test_units_that_say_their_cluster_are_drawn_by_it():
+    """Ten pictures of each of twelve people, all of one person alike: an interval over pictures would be three times too narrow."""
+    values = np.random.default_rng(0).random(12)
+    apart = {f"{p}-{i}": float(values[p]) for p in range(12) for i in range(10)}
+    together = {f"{p}{CLUSTER}{i}": float(values[p]) for p in range(12) for i in range(10)}
+    widths = []
+    for units in (apart, together):
+        score = Score(metric="m", value=float(values.mean()), n=120)
+        (pooled,) = pool_seeds([[score]], [{"m": units}])
+        widths.append(pooled.ci95[1] - pooled.ci95[0])
+    assert 2.5 < widths[1] / widths[0] < 4.5

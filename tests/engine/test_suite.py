@@ -13,7 +13,7 @@ def test_shipped_suites_load(name):
 
 def test_default_suite_is_what_the_readme_says():
     mini = suite.load("mini")
-    assert len(mini.methods) == 6
+    assert len(mini.methods) == 7
     assert len(mini.seeds) == 2
 
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dp2bench.metrics.intervals import bootstrap_interval
-from dp2bench.metrics.ranking import chance, distance_histograms, rank
+from dp2bench.metrics.ranking import distance_histograms, rank
 
 
 def torchreid(distances, q_ids, g_ids, q_cams, g_cams, max_rank):
@@ -99,22 +99,6 @@ def test_wrong_input():
         rank(np.zeros((2, 2)), ids, ids, cams, 1 - cams, max_rank=0)
     with pytest.raises(ValueError, match="no query"):
         rank(np.zeros((2, 2)), ids, ids, cams, cams)
-    with pytest.raises(ValueError, match="positive"):
-        chance(np.zeros((2, 2)), ids, ids, cams, 1 - cams, permutations=0, seed=0)
-
-
-def test_chance_is_the_floor_and_repeats():
-    random = np.random.default_rng(0)
-    ids, cams = np.repeat(np.arange(40), 4), np.tile(np.arange(4), 40)
-    features = random.normal(size=(40, 8))[ids]
-    distances = ((features[:, None] - features) ** 2).sum(-1) + random.random((160, 160)) * 1e-3
-    assert rank(distances, ids, ids, cams, cams).mean_average_precision == pytest.approx(1)
-    floor = chance(distances, ids, ids, cams, cams, seed=1)
-    assert 0.01 < floor.mean_average_precision < 0.1
-    assert floor.cmc[0] < 0.1
-    again = chance(distances, ids, ids, cams, cams, seed=1)
-    assert again.mean_average_precision == floor.mean_average_precision
-    assert chance(distances, ids, ids, cams, cams, seed=2).cmc.tolist() != floor.cmc.tolist()
 
 
 def test_bootstrap_interval():
