@@ -92,6 +92,26 @@ class PrivacyAttacks(Task):
                 title="pictures that show another real person",
                 description="Pictures as close to somebody else's clear picture as one clear picture in a hundred is.",
             ),
+            "linked": Metric(
+                higher_is_better=False,
+                title="pairs of outputs told to be of one person (AUC)",
+                description="Area under the ROC curve over pairs of outputs by different cameras; 50 % by chance.",
+            ),
+            "member-told": Metric(
+                higher_is_better=False,
+                title="train people told from others (AUC)",
+                description="Area under the ROC curve of how near outputs are to their originals; 50 % by chance.",
+            ),
+            "reproduced": Metric(
+                higher_is_better=False,
+                title="outputs nearest to a train picture",
+                description="Share of outputs whose nearest real picture is of the train split; 50 % by chance.",
+            ),
+            "detected": Metric(
+                higher_is_better=False,
+                title="outputs told from real pictures (AUC)",
+                description="Area under the ROC curve of a classifier that learned from other people; 50 % by chance.",
+            ),
         },
         scenarios={
             WORST: Scenario(description="the worst attacker, chosen on train identities"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import cv2
@@ -90,6 +90,42 @@ def colour_leak(split: Split, random: np.random.Generator, share: float = 0.6) -
     return with_pictures(split, pictures)
 
 
+def blurred(split: Split, random: np.random.Generator) -> Split:
+    """Every picture, blurred (Gaussian, sigma 4)."""
+    return with_pictures(split, np.stack([cv2.GaussianBlur(p, (0, 0), 4.0) for p in split.clear.pictures]))
+
+
+def re_encoded(split: Split, random: np.random.Generator) -> Split:
+    """Nothing is anonymized: clear pictures come from a JPEG file of quality 95, and were written as one again."""
+    clear = replace(split.clear, pictures=_as_jpeg(split.clear.pictures), _kept={}, _whole=None)
+    return with_pictures(Split(clear, split.anonymized), _as_jpeg(clear.pictures))
+
+
+def _as_jpeg(pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    written = (cv2.imencode(".jpg", p, [cv2.IMWRITE_JPEG_QUALITY, 95])[1] for p in pictures)
+    return np.stack([np.asarray(cv2.imdecode(w, cv2.IMREAD_COLOR), np.uint8) for w in written])
+
+
+def _looks(split: Split, looks: Iterable[np.random.Generator]) -> Split:
+    """Every picture is a pattern of a dozen random colours, and noise."""
+    pictures = np.empty_like(split.clear.pictures)
+    for picture, look in zip(pictures, looks, strict=True):
+        colours = look.integers(40, 216, (5, 3, 3)).astype(np.uint8)
+        pattern = cv2.resize(colours, picture.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+        picture[...] = (pattern + look.normal(0, 8, picture.shape)).clip(0, 255)
+    return with_pictures(split, pictures)
+
+
+def own_look(split: Split, random: np.random.Generator) -> Split:
+    """Everybody is given a random look that they keep in all pictures, as a generator does whose seed is the person's."""
+    return _looks(split, (np.random.default_rng(int(who) + 20_000) for who in split.clear.identities))
+
+
+def fresh_looks(split: Split, random: np.random.Generator) -> Split:
+    """Every picture shows a random look of its own."""
+    return _looks(split, (random for _ in split.clear.names))
+
+
 def swap(split: Split, random: np.random.Generator) -> Split:
     """Every picture is another person's clear one."""
     order = random.permutation(len(split.clear))
@@ -135,15 +171,68 @@ def one_skeleton(split: Split, random: np.random.Generator) -> Split:
 
 
 CONTROLS: Mapping[str, Control] = {
+    "blurred": blurred,
     "clear": clear,
     "colour-leak": colour_leak,
+    "fresh-looks": fresh_looks,
     "grey-box": grey_box,
     "grey-picture": grey_picture,
     "large-mask": large_mask,
     "mask-out": mask_out,
     "one-skeleton": one_skeleton,
+    "own-look": own_look,
     "own-place": own_place,
+    "re-encoded": re_encoded,
     "shuffled-backgrounds": shuffled_backgrounds,
     "small-mask": small_mask,
     "swap": swap,
 }
+
+
+Splits = Mapping[str, Split]
+"""``train``, ``query`` and ``gallery``."""
+
+
+def overfitted(splits: Splits, random: np.random.Generator) -> dict[str, Split]:
+    """A generator that gives back whom it learned from, a little blurred, and others a look of their own."""
+    made = {name: fresh_looks(split, random) for name, split in splits.items()}
+    blurred = np.stack([cv2.GaussianBlur(p, (0, 0), 1.0) for p in splits["train"].clear.pictures])
+    return made | {"train": with_pictures(splits["train"], blurred)}
+
+
+def memorized(splits: Splits, random: np.random.Generator) -> dict[str, Split]:
+    """A generator that shows somebody of the train split, a little blurred, in place of everybody."""
+    known = splits["train"].clear.pictures
+    return {
+        name: with_pictures(
+            split,
+            np.stack(
+                [cv2.GaussianBlur(known[random.integers(len(known))], (0, 0), 1.0) for _ in split.clear.names]
+            ),
+        )
+        for name, split in splits.items()
+    }
+
+
+def shuffled_labels(splits: Splits, random: np.random.Generator) -> dict[str, Split]:
+    """A large part of everybody's colour is left, but the names of the train pictures are shuffled: nothing can be learned from them."""
+    made = {name: colour_leak(split, random) for name, split in splits.items()}
+    order = random.permutation(len(made["train"].clear))
+    train = Split(*(replace(v, identities=v.identities[order], _kept={}, _whole=None) for v in made["train"]))
+    return made | {"train": train}
+
+
+CONTROLS_OF_ALL: Mapping[str, Callable[[Splits, np.random.Generator], dict[str, Split]]] = {
+    "memorized": memorized,
+    "overfitted": overfitted,
+    "shuffled-labels": shuffled_labels,
+}
+"""Those in which the splits know of each other."""
+NAMES = frozenset({*CONTROLS, *CONTROLS_OF_ALL})
+
+
+def under(name: str, splits: Splits, random: np.random.Generator) -> dict[str, Split]:
+    """All splits as a control makes them."""
+    if name in CONTROLS_OF_ALL:
+        return CONTROLS_OF_ALL[name](splits, random)
+    return {part: CONTROLS[name](split, random) for part, split in splits.items()}

@@ -1,4 +1,4 @@
-"""The networks whose features the attackers share: two embedded OSNets, and EfficientNet-Lite0 that never saw these people."""
+"""The networks whose features the attackers share: two embedded OSNets, EfficientNet-Lite0 that never saw these people, and a segmenter."""
 
 from __future__ import annotations
 
@@ -17,11 +17,19 @@ from dp2bench.attacks import reid
 from dp2bench.core.attacks import Extract
 from dp2bench.core.contracts import Progress, no_progress
 from dp2bench.core.errors import Dp2benchError
+from dp2bench.detection.compact import networks as compact
+from dp2bench.detection.compact.predictor import EMBEDDED
 from dp2bench.networks import efficientnet
+from dp2bench.networks.frozen_backbone import warp_crop
 from dp2bench.weights import embedded
 
 ENSEMBLE = ("osnet-0", "osnet-1", "efficientnet")
 """Frozen networks whose features stand side by side."""
+OUTLINES = "outlines"
+"""The embedded detector's body network: in place of features, how likely each cell of a picture is the person, see `OUTLINE_SIZE`."""
+OUTLINE_SIZE = (24, 48)
+"""Width and height to which outlines are reduced."""
+NETWORKS = (*ENSEMBLE, OUTLINES)
 BATCH = 64
 
 
@@ -31,10 +39,10 @@ def extractor(
     """Features by the name of a network; equal pictures are looked at once for all attacks, methods and runs that share ``cache``."""
 
     def extract(network: str, pictures: NDArray[np.uint8]) -> NDArray[np.float32]:
-        if network not in ENSEMBLE:
+        if network not in NETWORKS:
             raise Dp2benchError(
                 f"There is no network {network!r} for an attack's features.",
-                f"There are: {', '.join(ENSEMBLE)}.",
+                f"There are: {', '.join(NETWORKS)}.",
             )
         kept = None
         if cache is not None:
@@ -58,6 +66,8 @@ def extractor(
 def _sha256(network: str) -> str:
     if network == "efficientnet":
         return efficientnet.SHA256
+    if network == OUTLINES:
+        return str(embedded.manifest()[EMBEDDED]["sha256"])
     return str(embedded.manifest()[f"osnet_x0_25-{network.rpartition('-')[2]}"]["sha256"])
 
 
@@ -74,12 +84,38 @@ def _compute(
     return np.concatenate(parts) if parts else np.zeros((0, 1), np.float32)
 
 
-@lru_cache(maxsize=len(ENSEMBLE))
+@lru_cache(maxsize=len(NETWORKS))
 def _network(network: str, device: str) -> Callable[[Any], Any]:
     if network == "efficientnet":
         return efficientnet.pretrained(device)
+    if network == OUTLINES:
+        return _segmenter(device)
     name = f"osnet_x0_25-{network.rpartition('-')[2]}"
     embedded.verify(name)
     config = reid.ReidConfig(model="osnet_x0_25")
     model = reid.load_network(embedded.path(name), config, device)
     return lambda x: model(reid.normalise(x))
+
+
+def _segmenter(device: str) -> Callable[[Any], Any]:
+    """From (B, 3, H, W) pictures of one person to (B, 1152) probabilities of the person, `OUTLINE_SIZE`."""
+    embedded.verify(EMBEDDED)
+    networks, _ = compact.load(embedded.path(EMBEDDED))
+    body, trunk = networks.body.to(device).eval(), efficientnet.pretrained(device)
+    left, top, right, bottom = compact.crop_box(np.array([0, 0, 1000, 1000]))  # of a box that is the picture
+
+    def segment(pictures: Any) -> Any:
+        height, width = pictures.shape[2:]
+        area = compact.crop_box(np.array([0, 0, width, height]))
+        affine = compact.to_crop(area)
+        crops = [warp_crop(p, affine, compact.CROP[::-1]) for p in pictures.permute(0, 2, 3, 1).cpu().numpy()]
+        maps = trunk.maps(torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).to(device), deepest=8)
+        chance = body.answer(maps[4], maps[8])[0].sigmoid()
+        h, w = chance.shape[1:]
+        across, down = w / (right - left), h / (bottom - top)
+        rows = slice(round(-top * down), round((1000 - top) * down))
+        columns = slice(round(-left * across), round((1000 - left) * across))
+        inside = chance[:, None, rows, columns]
+        return torch.nn.functional.interpolate(inside, OUTLINE_SIZE[::-1], mode="area").flatten(1)
+
+    return segment

@@ -9,12 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dp2bench.attacks.learning import Rows
+from dp2bench.attacks.networks import OUTLINE_SIZE, OUTLINES
 from dp2bench.attacks.retrieval import ADAPTED, RetrievalAttack
 from dp2bench.core.attacks import AttackMeta, Scenario, Split, Version
 from dp2bench.metrics.changes import changed_pixels
 
-SIZE = (24, 48)
-"""Width and height to which masks are reduced."""
 VISIBLE = 0.1
 """Where less than this share of a person's pixels changed, their outline is there to be seen."""
 
@@ -33,7 +32,9 @@ def replaced_region(split: Split) -> NDArray[np.bool_]:
 
 def reduced(masks: NDArray[np.bool_]) -> Rows:
     """(N, 1152): masks at 24 x 48, values 0..1."""
-    small = [cv2.resize(m.astype(np.float32), SIZE, interpolation=cv2.INTER_AREA).ravel() for m in masks]
+    small = [
+        cv2.resize(m.astype(np.float32), OUTLINE_SIZE, interpolation=cv2.INTER_AREA).ravel() for m in masks
+    ]
     return np.stack(small)
 
 
@@ -59,3 +60,23 @@ class Silhouette(RetrievalAttack):
         masks = split.clear.masks if version == "clear" else replaced_region(split)
         assert masks is not None
         return reduced(masks)
+
+
+class OutputSilhouette(RetrievalAttack):
+    """The outline as the embedded detector's body network segments it in a picture, of the output as of clear pictures.
+
+    What whoever holds the output alone can see of the outline; `Silhouette` is told it.
+    """
+
+    meta: ClassVar[AttackMeta] = AttackMeta(
+        name="output-silhouette",
+        title="silhouette, segmented",
+        claim="The outline that a detector sees in the output tells who it was.",
+        positive="clear",
+        negative="grey-picture",
+    )
+    scenarios = (*ADAPTED, Scenario("both", "clear", "anonymized"))
+
+    def describe(self, split: Split, version: Version) -> Rows:
+        """See `RetrievalAttack.describe`."""
+        return split.view(version).features(OUTLINES)

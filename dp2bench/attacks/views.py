@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -106,6 +107,84 @@ def _load(
             table,
         ),
     )
+
+
+WHOLE = frozenset({"market1501", "fdh", "fdf256", "fdf128"})
+"""Layouts whose pictures are one person each."""
+MARGIN, SMALLEST = 0.1, 16
+"""Of a window around a person: share of the box that is added on each side; pixels that its sides have at least."""
+
+
+def load_windows(
+    clear: Dataset,
+    anonymized: Dataset,
+    split: str,
+    size: Size,
+    extract: Extract,
+    people: Mapping[str, People],
+    *,
+    most: int,
+) -> Split:
+    """Windows around people, as they were and as they came out; whole pictures where a picture is one person.
+
+    Named ``sample:person``. Who nobody names is one with everybody of their picture: the identity is the picture's number, from 1.
+
+    Args:
+        clear: of any layout.
+        anonymized: the same dataset, anonymized.
+        split: its name.
+        size: of the windows.
+        extract: computes features.
+        people: detections by sample id, for datasets whose people are not annotated.
+        most: windows; of more, evenly spaced ones are taken.
+
+    Raises:
+        DatasetError: nobody is in both versions.
+
+    """
+    others = {s.id: s for s in anonymized.samples(split)}
+    samples = [s for s in clear.samples(split) if s.id in others and s.labels.get("identity", 0) >= 0]
+    windows: list[tuple[int, int, tuple[int, int, int, int] | None]] = []
+    for n, sample in enumerate(samples):
+        if clear.layout in WHOLE:
+            windows.append((n, 0, None))
+            continue
+        known = clear.people(sample) or people.get(sample.id)
+        for i, (x0, y0, x1, y1) in enumerate([] if known is None else known.boxes.tolist()):
+            dx, dy = MARGIN * (x1 - x0), MARGIN * (y1 - y0)
+            if min(x1 - x0, y1 - y0) >= SMALLEST:
+                box = max(0, round(x0 - dx)), max(0, round(y0 - dy)), round(x1 + dx), round(y1 + dy)
+                windows.append((n, i, box))
+    if not windows:
+        raise DatasetError(
+            f"The {split} split of {clear.meta.name} shows nobody in both versions.",
+            "Check that the anonymized folder holds the same pictures as the clear one, and that people were found.",
+        )
+    if len(windows) > most:
+        windows = [windows[i] for i in np.linspace(0, len(windows) - 1, most).round().astype(int)]
+    names: list[str] = []
+    identities: list[int] = []
+    cameras: list[int] = []
+    pictures: tuple[list[Image], list[Image]] = ([], [])
+    last, pair = -1, None
+    for n, i, box in windows:
+        if n != last:
+            last, pair = n, None
+            with contextlib.suppress(PictureError):  # counted by the coverage
+                pair = clear.read(samples[n]), anonymized.read(others[samples[n].id])
+        if pair is None:
+            continue
+        for kept, picture in zip(pictures, pair, strict=True):
+            x0, y0, x1, y1 = box or (0, 0, picture.shape[1], picture.shape[0])
+            kept.append(_resized(picture[y0:y1, x0:x1], size))
+        names.append(f"{samples[n].id}:{i}")
+        identities.append(int(samples[n].labels.get("identity", n + 1)))
+        cameras.append(int(samples[n].labels.get("camera", 0)))
+    if not names:
+        raise DatasetError(f"No picture of the {split} split of {clear.meta.name} can be read.", "")
+    labels = tuple(names), np.array(identities, np.int64), np.array(cameras, np.int64)
+    one, other = (View(*labels, np.stack(p), extract) for p in pictures)
+    return Split(one, other)
 
 
 def _resized(picture: Image, size: Size) -> Image:

@@ -11,10 +11,22 @@ CAMERAS = 4
 
 
 def thumbnails(network, pictures):
-    """In place of a network: 8 x 16 thumbnails, which an LDA can learn people from as well; tests of the real ones are elsewhere."""
+    """In place of a network: 8 x 16 thumbnails, which an LDA can learn people from as well; tests of the real ones are elsewhere.
+
+    In place of the segmenter: what stands out of the picture's blurred border, in brightness alone.
+    """
+    if network == "outlines":
+        return np.stack([_standing_out(p) for p in pictures])
     return np.stack([cv2.resize(p, (8, 16), interpolation=cv2.INTER_AREA).ravel() for p in pictures]).astype(
         np.float32
     )
+
+
+def _standing_out(picture):
+    grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY).astype(np.float32)
+    sides = np.concatenate([grey[:, :8], grey[:, -8:]], 1)
+    stands_out = np.abs(grey - sides.mean(1, keepdims=True)) > 3 * sides.std(1, keepdims=True) + 6
+    return cv2.resize(stands_out.astype(np.float32), (24, 48), interpolation=cv2.INTER_AREA).ravel()
 
 
 def draw(person: int, camera: int, shot: int):

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dp2bench.attacks.controls import CONTROLS
+from dp2bench.attacks import controls
 from dp2bench.core import registry
 from dp2bench.core.attacks import Attack, AttackMeta, Split
 from dp2bench.core.contracts import RunContext
@@ -18,7 +18,12 @@ from dp2bench.core.contracts import RunContext
 sys.path.insert(0, str(Path(__file__).parents[1] / "attacks"))
 from world import world
 
-ATTACKS = sorted(e.name for e in entry_points(group="dp2bench.attacks"))
+TRAINED = {"parrot-mobilenet", "parrot-osnet", "parrot-resnet", "restore"}
+"""Those that train networks."""
+ATTACKS = [
+    pytest.param(name, marks=[pytest.mark.slow] if name in TRAINED else [])
+    for name in sorted(e.name for e in entry_points(group="dp2bench.attacks"))
+]
 
 
 @pytest.fixture(params=ATTACKS)
@@ -36,8 +41,7 @@ def _context(tmp_path: Path) -> RunContext:
 
 
 def _under(control: str, splits: dict[str, Split]) -> dict[str, Split]:
-    random = np.random.default_rng(0)
-    return {name: CONTROLS[control](split, random) for name, split in splits.items()}
+    return controls.under(control, splits, np.random.default_rng(0))
 
 
 def _attack(name: str, splits: dict[str, Split], context: RunContext):
@@ -52,7 +56,7 @@ def test_meta(name):
     assert meta.name == name
     assert meta.title
     assert meta.claim.endswith(".")
-    assert {meta.positive, meta.negative} <= CONTROLS.keys()
+    assert {meta.positive, meta.negative} <= controls.NAMES
     assert meta.positive != meta.negative
 
 
@@ -80,9 +84,11 @@ def test_measurements_are_whole(name, splits, tmp_path):
     found = _attack(name, _under(meta.positive, splits), _context(tmp_path))
     assert len({(m.metric, m.scenario, m.subset) for m in found}) == len(found)
     tested = set(splits["query"].clear.identities.tolist())
+    learned_from = {-1 - i for i in splits["train"].clear.identities.tolist()}  # told apart by their sign
     for m in found:
         assert m.units.keys() == m.clusters.keys()
-        assert set(m.clusters.values()) <= tested
+        assert set(m.clusters.values()) <= tested | learned_from
+        assert tested & set(m.clusters.values())
         assert m.value == pytest.approx(np.mean(list(m.units.values())))
         assert m.chance is not None
 
