@@ -30,6 +30,7 @@ ROOMS = {
     "reports": "tables, figures, page, gate",
     "suites": "what is measured",
     "rehearsal": "the paper's suites on tiny data and random weights",
+    "demo": "a page of this machine to try methods on",
     "api": "the Python interface",
     "cli": "one file a command",
 }
@@ -53,6 +54,7 @@ ARROWS = {
 }
 """What each room may import, wherever the import stands."""
 ARROWS["tasks"] = {*ARROWS} - {"engine", "baselines", "reports", "suites", "rehearsal"}
+ARROWS["demo"] = {"core", "datasets", "detection", "deepprivacy2", "pipelines"}
 ARROWS["api"] = {*ARROWS, "cli"} - {"api"}
 ARROWS["cli"] = {*ARROWS}
 LEVELS = (
@@ -61,7 +63,7 @@ LEVELS = (
     ("datasets", "detection"),
     ("deepprivacy2", "attacks", "downstream", "pipelines"),
     ("baselines", "tasks", "engine", "suites", "reports"),
-    ("rehearsal",),
+    ("rehearsal", "demo"),
     ("api", "cli"),
 )
 """Rooms of one storey of the drawing, the lowest first."""

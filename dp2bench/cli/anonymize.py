@@ -330,16 +330,12 @@ class _Work:
 
 def _edits(method: str, edit: Sequence[str] | None, strength: float) -> dict[str, Any]:
     """The method's arguments for edits; a Dp2benchError where it takes none."""
-    import inspect
-
     from dp2bench.core import registry
     from dp2bench.core.errors import Dp2benchError
 
     if not edit:
         return {}
-    factory = registry.load("methods", method)
-    takes = inspect.signature(getattr(factory, "make", factory)).parameters
-    if "edit" not in takes and not any(p.kind is p.VAR_KEYWORD for p in takes.values()):
+    if not registry.accepts("methods", method, "edit"):
         raise Dp2benchError(
             f"The method {method!r} synthesises nothing that could be edited.",
             "Use --edit with --method deepprivacy2.",

@@ -41,6 +41,10 @@ COMMANDS = {
         "list_:list_",
         "List the methods, tasks, datasets, detectors, attacks, surface templates or suites that are installed.",
     ),
+    "demo": (
+        "demo:demo",
+        "Try methods on a photograph, a short video or a camera, on a page of this machine.",
+    ),
     "verify-mark": (
         "verify_mark:verify_mark",
         "Say whether pictures carry the watermark of a key (`dp2bench anonymize --watermark KEY`).",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import inspect
 import sys
 import traceback
 from collections import defaultdict
@@ -133,6 +134,13 @@ def create(kind: Kind, name: str, arguments: Mapping[str, Any]) -> Any:
             f"The {noun} {name!r} cannot be made: {_described(error, module)}.",
             f"Correct {module}, or the arguments in the suite or on the command line.",
         ) from error
+
+
+def accepts(kind: Kind, name: str, argument: str) -> bool:
+    """Whether a plug-in is made with an argument of this name, as far as its signature says."""
+    factory = load(kind, name)
+    takes = inspect.signature(getattr(factory, "make", factory)).parameters
+    return argument in takes or any(p.kind is p.VAR_KEYWORD for p in takes.values())
 
 
 CONTRACTS: Mapping[Kind, tuple[type, type]] = {

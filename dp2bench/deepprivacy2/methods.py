@@ -13,6 +13,7 @@ from dp2bench.core.contracts import Inpainter, MethodMeta
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.types import Category, People
 from dp2bench.deepprivacy2 import generator_weights as _weights
+from dp2bench.deepprivacy2 import surface_guided
 from dp2bench.deepprivacy2.generator_weights import Role
 from dp2bench.deepprivacy2.inpainter import (
     CENTRES,
@@ -254,13 +255,6 @@ def _deepprivacy1(
     )
 
 
-def _surface_guided(meta: MethodMeta, **given: Any) -> Any:
-    """Surface Guided GANs. Arguments as in `surface_guided.make`."""
-    from dp2bench.deepprivacy2 import surface_guided
-
-    return surface_guided.make(meta, **given)
-
-
 def _keypoint_guided(
     meta: MethodMeta,
     *,
@@ -405,7 +399,7 @@ surface_guided_gan = Method(
         uses_masked_pixels=False,
         description="Surface Guided GANs: bodies, each pixel styled by the vertex of the surface that it shows.",
     ),
-    _surface_guided,
+    surface_guided.make,
 )
 triagan = Method(
     MethodMeta(

@@ -1,0 +1,184 @@
+"""Serves the demonstration to this machine alone, and keeps nothing of what is shown there."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from dp2bench.core.errors import Dp2benchError
+
+HOST = "127.0.0.1"
+PREFIX = "dp2bench-demo-"
+POLICY = (
+    "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data: blob:; media-src 'self' data: blob:; font-src 'self' data:; connect-src 'self'; worker-src 'self' blob:; "
+    "frame-ancestors 'none'; form-action 'self'; base-uri 'self'"
+)
+"""A browser asks nobody but this server, whatever the page says."""
+
+
+class PrivateFolder:
+    """The only place where the demonstration writes; emptied when its last page is closed, gone when the program ends.
+
+    Attributes:
+        path: for its owner alone.
+
+    """
+
+    def __init__(self) -> None:
+        _remove_left_behind()
+        self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+        self._open: set[str] = set()
+        self._lock = threading.Lock()
+
+    def enter(self, visitor: str) -> None:
+        """Somebody opens the page."""
+        with self._lock:
+            self._open.add(visitor)
+
+    def leave(self, visitor: str) -> None:
+        """Somebody closes the page."""
+        with self._lock:
+            self._open.discard(visitor)
+            if not self._open:
+                for path in self.path.iterdir():
+                    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Nobody comes any more."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _remove_left_behind() -> None:
+    """Folders of demonstrations that were killed."""
+    if os.name != "posix":  # elsewhere asking for a process may end it
+        return
+    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+        number = path.name.removeprefix(PREFIX).partition("-")[0]
+        if path.is_dir() and number.isdecimal() and not _runs(int(number)):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # somebody else's
+        return True
+    return True
+
+
+@contextmanager
+def _settings(folder: PrivateFolder) -> Iterator[None]:
+    """What Gradio reads from the environment, and when it is imported."""
+    os.environ |= {
+        "GRADIO_TEMP_DIR": str(folder.path),
+        "GRADIO_ANALYTICS_ENABLED": "False",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_OFFLINE": "1",
+    }
+    # Uploads pass through Python's temporary files.
+    before, tempfile.tempdir = tempfile.tempdir, str(folder.path)
+    for name in ("SIGTERM", "SIGHUP"):  # without handlers they would end the program before the folder is deleted
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        tempfile.tempdir = before
+        folder.remove()
+
+
+def serve(port: int, *, seconds: float, ready: Any = None) -> None:
+    """Serve until Ctrl-C.
+
+    Args:
+        port: of `HOST`; 0 for any that is free.
+        seconds: of a video at most, 0 for all of it.
+        ready: called with the page's address when it answers.
+
+    Raises:
+        Dp2benchError: Gradio is not installed, or the port is taken.
+
+    """
+    listening = socket.socket()
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((HOST, port))
+    except OSError as error:
+        raise Dp2benchError(
+            f"The port {port} cannot be used: {error.strerror}.", "Give another, or 0 for any: --port 0."
+        ) from error
+    folder = PrivateFolder()
+    with _settings(folder), listening:
+        try:
+            import uvicorn
+
+            from dp2bench.demo.page import build
+        except ImportError as error:
+            raise Dp2benchError(
+                f"The demonstration needs a package that is not installed: {error.name}.",
+                "Install it: pip install 'dp2bench[demo]'",
+            ) from error
+        server = uvicorn.Server(
+            uvicorn.Config(_app(build(folder, seconds=seconds)), log_level="warning", timeout_graceful_shutdown=2)
+        )
+        address = f"http://{HOST}:{listening.getsockname()[1]}/"
+        if ready is not None:
+            _when_started(server, lambda: ready(address))
+        server.run(sockets=[listening])
+
+
+def _when_started(server: Any, tell: Any) -> None:
+    def wait() -> None:
+        while not server.started:
+            time.sleep(0.05)
+        tell()
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _app(page: Any) -> Any:
+    """The page behind a policy that keeps browsers at home, and for requests that name this machine alone."""
+    import gradio
+    from fastapi import FastAPI, Request
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
+    from dp2bench.demo.page import CSS, HEAD, theme
+
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[HOST, "localhost"])
+
+    @app.middleware("http")
+    async def stay_here(request: Request, call_next: Any) -> Any:
+        answer = await call_next(request)
+        answer.headers["Content-Security-Policy"] = POLICY
+        answer.headers["Referrer-Policy"] = "no-referrer"
+        answer.headers["Cache-Control"] = "no-store"  # browsers keep no faces on the disk either
+        return answer
+
+    return gradio.mount_gradio_app(
+        app,
+        page,
+        path="/",
+        server_name=HOST,
+        footer_links=[],
+        run_history=False,  # it would keep pictures in the browser
+        ssr_mode=False,
+        mcp_server=False,
+        enable_monitoring=False,
+        theme=theme(),
+        css=CSS,
+        head=HEAD,
+    )
