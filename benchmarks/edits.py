@@ -25,7 +25,6 @@ from dp2bench.core.tensors import write_tensors
 from dp2bench.deepprivacy2 import generator_weights
 from dp2bench.deepprivacy2.attributes import (
     AttributeNetwork,
-    as_batch,
     find_directions,
     labelled_crops,
     taken,
@@ -34,6 +33,7 @@ from dp2bench.deepprivacy2.attributes import (
 from dp2bench.deepprivacy2.directions import EMBEDDED, VALUES
 from dp2bench.deepprivacy2.editing import Edit
 from dp2bench.deepprivacy2.inpainter import GeneratorInpainter
+from dp2bench.deepprivacy2.sheets import as_batch
 from dp2bench.weights import embedded
 
 GENERATORS = ("mini-body-cse", "mini-body")
@@ -58,6 +58,7 @@ def measure(
     write: bool,
     sheet: Path | None,
     generators: tuple[str, ...] = GENERATORS,
+    strengths: tuple[float, ...] = (0.5, 1.0),
 ) -> None:
     """Find directions with training crops, and print what they do on held-out ones."""
     network = AttributeNetwork()
@@ -93,15 +94,18 @@ def measure(
         print(
             f"\n{generator}: {len(crops)} held-out crops; two people in the same place are {between:.3f} apart"
         )
-        print("edit             before   at 0.5   at 1.0   distance at 0.5")
+        print("edit             before" + "".join(f"   at {s:g}   distance" for s in strengths))
         for name, direction in directions.items():
-            rates = []
-            for strength in (0.5, 1.0):
+            line = f"{name:<15} {before[name]:7.1%}"
+            for strength in strengths:
                 one.edits = (Edit(name, direction, strength),)
-                rates.append(target_rates(one, network, crops, [name])[name])
-                if strength == 0.5:
-                    moved = float(network.features.distances(plain, one.inpaint(crops, seeds=seeds)).mean())
-            print(f"{name:<15} {before[name]:7.1%} {rates[0]:8.1%} {rates[1]:8.1%}   {moved:.3f}", flush=True)
+                made = one.inpaint(crops, seeds=seeds)
+                attribute, _, value = name.partition("=")
+                shown = network.probabilities(network.describe(made))[attribute].argmax(1)
+                rate = float((shown == VALUES[attribute].index(value)).float().mean())
+                moved = float(network.features.distances(plain, made).mean())
+                line += f"  {rate:7.1%}   {moved:.3f}"
+            print(line, flush=True)
         if sheet is not None and generator == generators[0]:
             rows = taken(crops, range(8))
             columns = [rows.images]
@@ -125,6 +129,8 @@ def main() -> None:
     parser.add_argument("--size", default="medium")
     parser.add_argument("--samples", type=int, default=1500)
     parser.add_argument("--held-out", type=int, default=128)
+    parser.add_argument("--generators", nargs="+", default=list(GENERATORS))
+    parser.add_argument("--strengths", nargs="+", type=float, default=[0.5, 1.0])
     parser.add_argument("--write", action="store_true")
     parser.add_argument("--sheet", type=Path)
     given = parser.parse_args()
@@ -137,6 +143,8 @@ def main() -> None:
         samples=given.samples,
         write=given.write,
         sheet=given.sheet,
+        generators=tuple(given.generators),
+        strengths=tuple(given.strengths),
     )
 
 

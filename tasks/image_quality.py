@@ -62,6 +62,7 @@ class ImageQuality(Task):
             pictures as they are and resizes them itself.
         limit: most crops, and most pictures, that are compared: evenly spaced over the split.
         inception_weights: local file weights-inception-2015-12-05-6726825d.pth, or its name ``inception-2015-12-05``; adds ``fid`` and ``kid``.
+        clip_weights: local file of CLIP's ViT-B/32, for open_clip (extra ``text``); adds ``fid_clip``.
         lpips_backbone: local file alexnet-owt-7be5be79.pth, or ``lpips-alexnet`` for what `dp2bench weights convert` made; adds ``lpips``.
         paths: how many perceptual path lengths are measured, one a person; 0 for none. Only of methods whose generators have
             styles, and not on pictures made elsewhere. Adds ``crops.path_length_efficientnet``.
@@ -82,6 +83,7 @@ class ImageQuality(Task):
         metrics={
             "fid": _distance("Fréchet inception distance"),
             "kid": _distance("kernel inception distance"),
+            "fid_clip": _distance("Fréchet distance of CLIP's features"),
             "lpips": _distance("learned perceptual distance"),
             "lpips_vgg": _distance("learned perceptual distance, VGG-16"),
             "ppl": _distance("perceptual path length"),
@@ -112,6 +114,7 @@ class ImageQuality(Task):
         size: int = 224,
         limit: int = 10_000,
         inception_weights: str | None = None,
+        clip_weights: str | None = None,
         lpips_backbone: str | None = None,
         paths: int = 0,
         vgg_weights: str | None = None,
@@ -138,6 +141,7 @@ class ImageQuality(Task):
 
             lpips_backbone = str(packages.installed(lpips_backbone))
         self.lpips_backbone = lpips_backbone
+        self.clip_weights = clip_weights
         if paths and paths < FEWEST:
             raise Dp2benchError(
                 f"image-quality: {paths} paths are too few.", f"Use 0 for none, or at least {FEWEST}."
@@ -173,6 +177,7 @@ class ImageQuality(Task):
             for name, path in (
                 ("inception_weights", self.inception_weights),
                 ("lpips_backbone", self.lpips_backbone),
+                *([("clip_weights", self.clip_weights)] if self.clip_weights else []),
                 ("vgg_weights", self.vgg_weights),
                 ("vgg_heads", self.vgg_heads),
             )
@@ -198,6 +203,7 @@ class ImageQuality(Task):
         from dp2bench.metrics.features import (
             LPIPS,
             VGGLPIPS,
+            CLIPFeatures,
             EfficientNetFeatures,
             InceptionFeatures,
             MobileNetFeatures,
@@ -211,6 +217,8 @@ class ImageQuality(Task):
         distances: list[tuple[str, Any, int | None]] = [("perceptual_efficientnet", efficientnet, self.size)]
         if self.inception_weights:
             extractors.append((InceptionFeatures(Path(self.inception_weights), context.device), None))
+        if self.clip_weights:
+            extractors.append((CLIPFeatures(Path(self.clip_weights), context.device), None))
         if self.lpips_backbone:
             distances.append(("lpips", LPIPS(Path(self.lpips_backbone), context.device), 256))
         vgg = None
@@ -352,6 +360,13 @@ def _record_set_distances(
 
     official = extractor.name == "inception"
     a, b = (_features(units, v, extractor, size, context) for v in VERSIONS)
+    if extractor.name == "clip":
+        value = quality.frechet_distance(a, b)
+        interval = quality.jackknife_interval(
+            quality.frechet_distance_fast, a, b, value, seed=derive_seed(context.seed, region, "fid_clip")
+        )
+        context.record("fid_clip", scenario=region, value=value, n=len(units), ci95=interval)
+        return
     kernel = quality.kernel_inception_distance(a, b) if official else quality.paired_kernel_distance(a, b)
     frechet = quality.frechet_distance(a, b)
     names = ("fid", "kid") if official else (f"fd_{extractor.name}", f"kd_{extractor.name}")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dp2bench.core.contracts import Anonymizer, Dataset, Detector
+    from dp2bench.core.credentials import Credentials
     from dp2bench.datasets.folder import Folder
     from dp2bench.pipelines.anonymize import CoverageCounter, ResumeLog
     from dp2bench.pipelines.video import VideoOptions
@@ -71,6 +72,17 @@ def anonymize(
             help="Mark what is replaced invisibly; `dp2bench verify-mark` finds it with the same key. @FILE reads the key from a file.",
             show_default=False,
         ),
+    ] = None,
+    credentials: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="CERTIFICATE",
+            help="Sign what is written with content credentials (C2PA): a PEM file of certificates, the signing one first.",
+            show_default=False,
+        ),
+    ] = None,
+    credentials_key: Annotated[
+        Path | None, typer.Option(help="PEM file of the certificate's private key.", show_default=False)
     ] = None,
     detector: Annotated[
         str | None,
@@ -226,6 +238,7 @@ def anonymize(
         key_values,
         saved_detections,
     )
+    from dp2bench.core.credentials import signing_with
     from dp2bench.core.hashing import content_sha256
     from dp2bench.datasets.video import Selection, encoder_for, is_camera, is_video_name
     from dp2bench.pipelines.video import VideoOptions
@@ -248,6 +261,7 @@ def anonymize(
         Component("detectors", "full-image"),
         Component("methods", method, arguments),
         watermark,
+        _credentials(credentials, credentials_key),
         seed,
         preview=preview,
     )
@@ -285,7 +299,8 @@ def anonymize(
     )
     if is_video:
         encoder_for(target, codec)
-        done = _camera(work, source, target) if camera else _video(work, source, target)
+        with signing_with(job.credentials):
+            done = _camera(work, source, target) if camera else _video(work, source, target)
     else:
         assert opened is not None
         told = {
@@ -300,7 +315,8 @@ def anonymize(
             "detections": None if detections is None else content_sha256(detections),
             "video": [max_gap, no_audio, keep_readable, repr(options)],
         }
-        done = _pictures(work, opened, source, target, settings | told)
+        with signing_with(job.credentials):
+            done = _pictures(work, opened, source, target, settings | told)
     if not done:
         raise typer.Exit(1)
 
@@ -341,6 +357,20 @@ def _edits(method: str, edit: Sequence[str] | None, strength: float) -> dict[str
             "Use --edit with --method deepprivacy2.",
         )
     return {"edit": list(edit), "strength": strength}
+
+
+def _credentials(certificate: Path | None, key: Path | None) -> Credentials | None:
+    """What is signed with, tried before anything is written."""
+    from dp2bench.core import credentials
+    from dp2bench.core.errors import Dp2benchError
+
+    if certificate is None and key is None:
+        return None
+    if certificate is None or key is None:
+        raise Dp2benchError(
+            "A signature needs a certificate and its key.", "Give both --credentials and --credentials-key."
+        )
+    return credentials.load(certificate, key)
 
 
 def _any_number(dataset: str | None, *, subset: bool) -> Mapping[str, Any]:

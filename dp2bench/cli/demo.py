@@ -8,7 +8,9 @@ import typer
 
 
 def demo(
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of this machine; 0 takes any that is free.")] = 7860,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Of this machine; 0 takes any that is free.")
+    ] = 7860,
     seconds: Annotated[
         float, typer.Option(min=0, help="Take so much of a video at most; 0 for all of it.")
     ] = 20.0,

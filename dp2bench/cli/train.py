@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -451,3 +451,122 @@ def _summary(report: Mapping[str, Any]) -> str:
     if without and not compared:
         sentences.append("Keypoints come with `-d keypoints=torchvision-keypoint-rcnn`. ")
     return "".join(sentences)
+
+
+Count = Annotated[int, typer.Option(min=1, max=200, help="Crops, evenly spread over the split.")]
+Sheet = Annotated[Path, typer.Option("--out", "-o", help="Picture to write, e.g. sheet.png.")]
+Root = Annotated[
+    Path | None,
+    typer.Option(help="Folder of the dataset, where it is not made by dp2bench.", show_default=False),
+]
+Split = Annotated[
+    str | None, typer.Option(help="[default: the last one: validation or test]", show_default=False)
+]
+Setting = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--argument", "-a", help="A setting of the dataset, key=value, e.g. size=mini; may be repeated."
+    ),
+]
+
+
+def _crops_of(
+    console: Console, dataset: str, root: Path | None, argument: Sequence[str] | None, split: str | None
+) -> Crops:
+    """The crops of a split, made where dp2bench makes them."""
+    from dp2bench.cli.arguments import key_values
+    from dp2bench.core.errors import Dp2benchError
+    from dp2bench.datasets.crops import CropDataset
+
+    source = _dataset(dataset, key_values("--argument", argument), root)
+    if not isinstance(source, CropDataset):
+        raise Dp2benchError(
+            f"{dataset} is no dataset of crops.",
+            "Use one like fdh, fdf256, passersby-fdh or passersby-fdf (`dp2bench list datasets`).",
+        )
+    if split is not None and split not in source.meta.splits:
+        raise Dp2benchError(
+            f"{dataset} has no split {split!r}.", f"Take one of: {', '.join(source.meta.splits)}."
+        )
+    with _observed(console, "chunk") as observer:
+        source.prepare(observer.progress("dataset"))
+    return source.crops(split or source.meta.splits[-1])
+
+
+@app.command()
+def show(
+    dataset: Annotated[str, typer.Argument(help="A dataset of crops: fdh, fdf256, passersby-fdh ...")],
+    out: Sheet,
+    count: Count = 12,
+    split: Split = None,
+    data_root: Root = None,
+    argument: Setting = None,
+) -> None:
+    """Show crops of a dataset as a sheet: the picture with keypoints, what a generator sees, and the surface.
+
+    Example: dp2bench train show passersby-fdh -a size=mini --out sheet.png
+    """
+    from rich.console import Console
+
+    from dp2bench.cli.terminal import tell
+    from dp2bench.core.images import write_image
+    from dp2bench.deepprivacy2 import sheets
+
+    console = Console()
+    write_image(out, sheets.dataset_sheet(_crops_of(console, dataset, data_root, argument, split), count))
+    tell(console, f"sheet  {out}")
+
+
+@app.command()
+def preview(
+    weights: Annotated[
+        str,
+        typer.Argument(metavar="GENERATOR", help="Weights: a name of `dp2bench weights list`, or a path."),
+    ],
+    dataset: Annotated[str, typer.Argument(help="Crops to fill: fdh, fdf256, passersby-fdh ...")],
+    out: Sheet,
+    count: Count = 12,
+    samples: Annotated[int, typer.Option(min=1, max=50, help="Fillings of each crop.")] = 3,
+    truncation: Annotated[str, typer.Option(help="none, mean or multi-modal.", metavar="KIND")] = "none",
+    psi: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            max=1,
+            help="Share of a person's own style. [default: what the weights recommend]",
+            show_default=False,
+        ),
+    ] = None,
+    edit: Annotated[
+        list[str] | None,
+        typer.Option(help="See `dp2bench anonymize --edit`; may be repeated.", show_default=False),
+    ] = None,
+    strength: Annotated[float, typer.Option(help="Of edits that bring none.")] = 0.5,
+    seed: Annotated[int, typer.Option(min=0, help="Of the fillings.")] = 0,
+    split: Split = None,
+    data_root: Root = None,
+    argument: Setting = None,
+) -> None:
+    """Show what any generator makes of any crops as a sheet: the picture, what the generator sees, and samples.
+
+    Example: dp2bench train preview runs/body/generator.safetensors passersby-fdh -a size=mini --out sheet.png
+    """
+    from rich.console import Console
+
+    from dp2bench.cli.terminal import tell
+    from dp2bench.core.errors import Dp2benchError
+    from dp2bench.core.images import write_image
+    from dp2bench.deepprivacy2 import sheets
+
+    console = Console()
+    kind: Any = truncation
+    try:
+        inpainter = sheets.inpainter_of(
+            weights, truncation=kind, psi=psi, edits=edit or (), strength=strength
+        )
+    except ValueError as error:
+        raise Dp2benchError(f"The generator does not take these settings: {error}.", "See --help.") from error
+    crops = _crops_of(console, dataset, data_root, argument, split)
+    sheets.check_fits(inpainter.file, crops, dataset)
+    write_image(out, sheets.generator_sheet(inpainter, crops, count, samples=samples, seed=seed))
+    tell(console, f"sheet  {out}")

@@ -11,6 +11,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from html import escape  # of xml.sax would import the web
 
+from dp2bench.core import credentials
+from dp2bench.core.credentials import Credentials
+
 SOURCE_TYPES = "http://cv.iptc.org/newscodes/digitalsourcetype/"
 SYNTHESISED = "compositeWithTrainedAlgorithmicMedia"
 """A picture parts of which a trained network made."""
@@ -25,11 +28,13 @@ class Altered:
     Attributes:
         method: name of the anonymizer.
         source_type: last part of IPTC's address of a digital source type.
+        credentials: what files are signed with; None for nothing.
 
     """
 
     method: str
     source_type: str
+    credentials: Credentials | None = None
 
     @property
     def address(self) -> str:
@@ -53,27 +58,50 @@ class Altered:
             '</rdf:RDF></x:xmpmeta><?xpacket end="w"?>'
         ).encode()
 
-    def noted(self, data: bytes, picture_format: str, size: tuple[int, int]) -> bytes:
-        """A picture's file with the note, wherever its format has room; BMP and AVIF stay as they are.
+    def noted(self, data: bytes, file_format: str, size: tuple[int, int] = (0, 0)) -> bytes:
+        """A file with the note, wherever its format has room, signed where there are credentials; BMP and the like stay as they are.
+
+        AVIF and HEIF are given `xmp` while they are encoded.
 
         Args:
             data: a whole file.
-            picture_format: ``JPEG``, ``PNG``, ``WEBP``, ``TIFF``, ``GIF``, or another.
+            file_format: Pillow's name of it, or ``MP4``.
             size: (width, height) in pixels.
 
+        Raises:
+            Dp2benchError: the file is to be signed, and its format or the certificate does not allow it.
+
         """
-        writers = {"JPEG": _in_jpeg, "PNG": _in_png, "TIFF": _in_tiff}
-        if picture_format in writers:
-            return writers[picture_format](data, self.xmp())
-        if picture_format == "WEBP":
-            return _in_webp(data, self.xmp(), size)
-        if picture_format == "GIF":
+        writers = {"JPEG": _in_jpeg, "PNG": _in_png, "TIFF": _in_tiff, "JPEG2000": _in_jp2, "MP4": _in_boxes}
+        if file_format in writers:
+            data = writers[file_format](data, self.xmp())
+        elif file_format == "WEBP":
+            data = _in_webp(data, self.xmp(), size)
+        elif file_format == "GIF":
             text = self.sentence.encode()
             parts = b"".join(
                 bytes([len(p)]) + p for p in (text[i : i + 255] for i in range(0, len(text), 255))
             )
-            return data[:-1] + b"!\xfe" + parts + b"\0" + data[-1:]
-        return data
+            data = data[:-1] + b"!\xfe" + parts + b"\0" + data[-1:]
+        if self.credentials is None:
+            return data
+        return self.credentials.signed(data, file_format, method=self.method, source_type=self.address)
+
+
+ENCODED = {"AVIF", "HEIF"}
+"""Formats whose encoder takes the packet."""
+_XMP_BOX = bytes.fromhex("be7acfcb97a942e89c71999491e3afac")
+"""Name of the box for XMP in JPEG 2000 and MP4."""
+
+
+def _in_boxes(data: bytes, xmp: bytes) -> bytes:
+    """A box at the end."""
+    return data + struct.pack(">I", 24 + len(xmp)) + b"uuid" + _XMP_BOX + xmp
+
+
+def _in_jp2(data: bytes, xmp: bytes) -> bytes:
+    """A box at the end; a bare codestream has no boxes."""
+    return _in_boxes(data, xmp) if data[4:8] == b"jP  " else data
 
 
 def _in_jpeg(data: bytes, xmp: bytes) -> bytes:
@@ -131,14 +159,14 @@ def current() -> Altered | None:
 
 @contextmanager
 def pictures_altered_by(method: str, *, synthesised: bool) -> Iterator[Altered]:
-    """Whatever picture or video is written within says that it was altered.
+    """Whatever picture or video is written within says that it was altered, and is signed within `credentials.signing_with`.
 
     Args:
         method: name of the anonymizer.
         synthesised: by a trained network.
 
     """
-    altered = Altered(method, SYNTHESISED if synthesised else ENHANCED)
+    altered = Altered(method, SYNTHESISED if synthesised else ENHANCED, credentials.current())
     token = _current.set(altered)
     try:
         yield altered
@@ -148,8 +176,9 @@ def pictures_altered_by(method: str, *, synthesised: bool) -> Iterator[Altered]:
 
 def source_type_of(data: bytes) -> str | None:
     """The digital source type that a file's bytes tell, or None. For tests and for those who receive pictures."""
-    at = data.find(SOURCE_TYPES.encode())
-    if at < 0:
-        return None
-    match = re.match(rb"[A-Za-z]+", data[at + len(SOURCE_TYPES) :])
-    return match[0].decode() if match else None
+    # In a manifest of content credentials other letters follow at once.
+    for term in (SYNTHESISED, ENHANCED):
+        if (SOURCE_TYPES + term).encode() in data:
+            return term
+    match = re.search(re.escape(SOURCE_TYPES).encode() + rb"([A-Za-z]+)", data)
+    return match[1].decode() if match else None

@@ -16,7 +16,8 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Iterable, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, overload
 
@@ -48,13 +49,17 @@ class FDH(CropDataset):
     Args:
         root: the folder that holds ``train`` and ``val``, or one that holds ``fdh``.
         template: whose vertices ``vertices.npy`` numbers; by default what ``template.txt`` says, else ``smpl-27554``.
+        keypoints: folder of the refined keypoints, fdh_keypoints_train*.json and fdh_keypoints_val*.json, which take the place of
+            ``keypoints.npy``: by key 17 points, x and y in 0..1, and above 0 where known.
 
     """
 
     layout: ClassVar[str] = "fdh"
     needs_root: ClassVar[bool] = True
 
-    def __init__(self, root: Path, *, template: str | None = None) -> None:
+    def __init__(self, root: Path, *, template: str | None = None, keypoints: Path | None = None) -> None:
+        self.refined_folder = None if keypoints is None else Path(keypoints).expanduser()
+        self._refined: dict[str, Mapping[str, Any]] = {}
         self.root = crops_folder(root, self.layout, SPLITS)
         said = self.root / TEMPLATE_FILE
         self.template = template or (said.read_text("utf-8").strip() if said.is_file() else "smpl-27554")
@@ -89,7 +94,32 @@ class FDH(CropDataset):
 
     def crops(self, split: str) -> FDHCrops:
         """Everything there is to a split's crops, for training; reads nothing but the archives' headers."""
-        return FDHCrops(self.shards(split), self.template)
+        return FDHCrops(self.shards(split), self.template, self.refined(split))
+
+    def refined(self, split: str) -> Mapping[str, Any] | None:
+        """The refined keypoints of a split by key; None where none were given.
+
+        Raises:
+            DatasetError: there is no such file, or it cannot be read.
+
+        """
+        if self.refined_folder is None:
+            return None
+        if split not in self._refined:
+            found = sorted(self.refined_folder.glob(f"fdh_keypoints_{split}*.json"))
+            if len(found) != 1:
+                raise DatasetError(
+                    f"{self.refined_folder} holds {len(found)} files fdh_keypoints_{split}*.json.",
+                    "Give the folder with the published fdh_keypoints_train-2cff11f69a.json and fdh_keypoints_val-050133b34d.json.",
+                )
+            try:
+                read = json.loads(found[0].read_text("utf-8"))
+            except (OSError, ValueError) as error:
+                raise AnnotationError(f"{found[0]} cannot be read: {error}.", "Get it again.") from error
+            if not isinstance(read, dict):
+                raise AnnotationError(f"{found[0]} holds no keypoints by key.", "Get it again.")
+            self._refined[split] = read
+        return self._refined[split]
 
     def read(self, sample: Sample) -> Image:
         """See `Dataset.read`."""
@@ -101,7 +131,7 @@ class FDH(CropDataset):
         shards, place = self._where(sample)
         data = shards.member(place, "image.png")
         check_upright(read_header(data), sample.path, "Its masks")
-        crop = FDHCrops(shards, self.template)[place]
+        crop = FDHCrops(shards, self.template, self.refined(sample.path.parent.parent.name))[place]
         h, w = crop.hole.shape
         person = crop.hole if crop.person is None else crop.person
         if 4 * np.count_nonzero(person) < np.count_nonzero(crop.hole):
@@ -154,7 +184,7 @@ class FDH(CropDataset):
 
     def open(self, root: Path) -> Dataset:
         """The dataset at another root."""
-        opened = FDH(root, template=self.template)
+        opened = FDH(root, template=self.template, keypoints=self.refined_folder)
         opened.meta = self.meta
         return opened
 
@@ -188,8 +218,8 @@ class FDH(CropDataset):
 class FDHCrops(Crops):
     """The crops of a split's archives."""
 
-    def __init__(self, shards: Shards, template: str) -> None:
-        self.shards = shards
+    def __init__(self, shards: Shards, template: str, refined: Mapping[str, Any] | None = None) -> None:
+        self.shards, self.refined = shards, refined
         surfaces = len(shards) > 0 and shards.has(0, "vertices.npy")
         self.template = template if surfaces else None
 
@@ -232,7 +262,7 @@ class FDHCrops(Crops):
                 place,
                 "a maskrcnn_mask.png whose person is not in the hole of mask.png (0 is the person in both)",
             )
-        points = self.shards.array(place, "keypoints.npy")
+        points = self._points(place, key)
         if points.shape != (17, 3) or points.dtype.kind not in "iuf":
             raise self._broken(place, f"keypoints of {points.dtype} and shape {points.shape}")
         if not np.isfinite(points).all() or np.abs(points).max() > _FARTHEST:
@@ -245,6 +275,14 @@ class FDHCrops(Crops):
             vertices,
             person,
         )
+
+    def _points(self, place: int, key: str) -> NDArray[Any]:
+        if self.refined is None:
+            return self.shards.array(place, "keypoints.npy")
+        try:
+            return np.asarray(self.refined[key], np.float32)
+        except (KeyError, ValueError, TypeError) as error:
+            raise self._broken(place, f"no refined keypoints that can be read ({error})") from error
 
     def _mask(self, place: int, ending: str, size: tuple[int, int]) -> NDArray[np.bool_]:
         data = self.shards.member(place, ending)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dp2bench.core import altered
+from dp2bench.core.files import write_bytes
 from dp2bench.core.types import Image
 from dp2bench.datasets.video_reading import BT709, VideoError, VideoInfo, load_av
 
@@ -222,11 +223,26 @@ def join(
                 merged.append(_sound(sound, tracks, sound_from, sound_until))
             for packet in heapq.merge(*merged, key=lambda p: float(p.dts * p.time_base)):
                 out.mux(packet)
+        _note(partial, target)
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
         if sound is not None:
             sound.close()
+
+
+def _note(written: Path, target: Path) -> None:
+    """Say in a file of the MP4 family that it was altered, as pictures do, and sign it; others have the comment alone."""
+    how = altered.current()
+    if how is None:
+        return
+    if target.suffix.lower() in {".mp4", ".m4v", ".mov"}:
+        write_bytes(written, how.noted(written.read_bytes(), "MP4"), f"The video {target}")
+    elif how.credentials is not None:
+        raise VideoError(
+            f"{target.name} cannot hold content credentials.",
+            "Use a name that ends in .mp4, or leave --credentials out.",
+        )
 
 
 def _no_room(target: Path, stream: Any, error: Exception) -> VideoError:

@@ -149,26 +149,6 @@ def labelled_crops(dataset: Any, split: str, most: int) -> tuple[list[Any], dict
     return [crops[i] for i in picked], labels
 
 
-def as_batch(crops: Sequence[Any], template: str | None, size: tuple[int, int]) -> CropBatch:
-    """Crops of a dataset as an inpainter takes them, their masked pixels grey."""
-    from dp2bench.core.types import CropBatch
-    from dp2bench.deepprivacy2.training.crops import resize
-    from dp2bench.inpainting.crops import GREY
-
-    sized = [resize(crop, size) for crop in crops]
-    masks = np.stack([crop.mask for crop in sized])
-    images = np.stack([crop.image for crop in sized])
-    images[masks] = GREY
-    known = all(crop.vertices is not None for crop in sized)
-    return CropBatch(
-        images,
-        masks,
-        np.zeros_like(masks),
-        np.stack([crop.vertices for crop in sized if crop.vertices is not None]) if known else None,
-        (template if known else None,) * len(sized),
-    )
-
-
 def find_directions(
     inpainter: GeneratorInpainter,
     network: AttributeNetwork,

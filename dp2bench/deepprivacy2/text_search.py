@@ -15,8 +15,8 @@ from dp2bench.core.contracts import Progress, no_progress
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.seeds import derive_seed
 from dp2bench.deepprivacy2 import editing
-from dp2bench.deepprivacy2.attributes import as_batch
 from dp2bench.deepprivacy2.generator_weights import GeneratorFile
+from dp2bench.deepprivacy2.sheets import as_batch
 from dp2bench.weights.digests import sha256
 
 CLIP_VARIABLE = "DP2BENCH_CLIP"

@@ -36,14 +36,9 @@ def theme() -> Any:
     return gr.themes.Soft(font=sans, font_mono=mono)
 
 
-class Picture(gr.Image):
-    """A picture's file as it was dropped; the library reads it, and says what is wrong with it."""
-
-    is_template = True
-
-    def preprocess(self, payload: Any) -> Any:
-        """Its path."""
-        return None if payload is None else payload.path
+def _path(payload: Any) -> Any:
+    """Of the file that was dropped, as it is; the library reads it, and says what is wrong with it."""
+    return None if payload is None else payload.path
 
 
 def _clearly(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -80,7 +75,6 @@ def build(folder: PrivateFolder, *, seconds: float) -> Any:
         seconds: of a video at most, 0 for all of it.
 
     """
-
     hidden = gr.update(value=None, visible=False)
 
     def look(path: str | None, *settings: Any) -> tuple[Any, ...]:
@@ -161,7 +155,7 @@ def build(folder: PrivateFolder, *, seconds: float) -> Any:
         with gr.Tab("Picture"):
             loaded = gr.State()
             with gr.Row():
-                picture = Picture(
+                picture = gr.Image(
                     label="Drop a photograph",
                     sources=["upload", "webcam", "clipboard"],
                     image_mode=None,
@@ -169,6 +163,7 @@ def build(folder: PrivateFolder, *, seconds: float) -> Any:
                     min_width=300,
                     elem_id="picture",
                 )
+                picture.preprocess = _path  # a subclass of a component would write files beside this one
                 found = gr.Image(
                     label="People found: click somebody to leave or replace them",
                     interactive=False,
@@ -195,10 +190,10 @@ def build(folder: PrivateFolder, *, seconds: float) -> Any:
             picture.change(_clearly(look), [picture, *settings], shown, api_visibility="private")
             careful.change(_clearly(look), [picture, *settings], shown, api_visibility="private")
             found.select(_clearly(toggle), [loaded, who], who, api_visibility="private")
-            who.change(
-                _clearly(draw), [loaded, who], found, show_progress="hidden", api_visibility="private"
+            who.change(_clearly(draw), [loaded, who], found, show_progress="hidden", api_visibility="private")
+            go.click(
+                _clearly(replace), [loaded, who, *settings], [slider, said, file], api_visibility="private"
             )
-            go.click(_clearly(replace), [loaded, who, *settings], [slider, said, file], api_visibility="private")
         with gr.Tab("Video"):
             most = f", at most {seconds:g} seconds" if seconds else ""
             with gr.Row():
@@ -209,9 +204,7 @@ def build(folder: PrivateFolder, *, seconds: float) -> Any:
                     min_width=300,
                     elem_id="video",
                 )
-                film = gr.Video(
-                    label="After", interactive=False, height=380, min_width=300, elem_id="film"
-                )
+                film = gr.Video(label="After", interactive=False, height=380, min_width=300, elem_id="film")
             go_video = gr.Button("Replace people", variant="primary", elem_id="go-video")
             video_said = gr.Markdown(elem_id="video-said")
             go_video.click(

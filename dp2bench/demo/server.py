@@ -90,7 +90,10 @@ def _settings(folder: PrivateFolder) -> Iterator[None]:
     }
     # Uploads pass through Python's temporary files.
     before, tempfile.tempdir = tempfile.tempdir, str(folder.path)
-    for name in ("SIGTERM", "SIGHUP"):  # without handlers they would end the program before the folder is deleted
+    for name in (
+        "SIGTERM",
+        "SIGHUP",
+    ):  # without handlers they would end the program before the folder is deleted
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
     try:
@@ -132,7 +135,9 @@ def serve(port: int, *, seconds: float, ready: Any = None) -> None:
                 "Install it: pip install 'dp2bench[demo]'",
             ) from error
         server = uvicorn.Server(
-            uvicorn.Config(_app(build(folder, seconds=seconds)), log_level="warning", timeout_graceful_shutdown=2)
+            uvicorn.Config(
+                _app(build(folder, seconds=seconds)), log_level="warning", timeout_graceful_shutdown=2
+            )
         )
         address = f"http://{HOST}:{listening.getsockname()[1]}/"
         if ready is not None:

@@ -129,7 +129,9 @@ class Loaded(NamedTuple):
         """Who was found, in sentences."""
         n = len(self.people)
         if not n:
-            return "**Nobody was found.** If somebody is there, tick *Careful*, or do not publish the picture."
+            return (
+                "**Nobody was found.** If somebody is there, tick *Careful*, or do not publish the picture."
+            )
         doubtful = int((self.people.scores < DOUBTFUL).sum())
         said = f"**{n} {'person' if n == 1 else 'people'} found.**"
         if doubtful:
@@ -182,9 +184,7 @@ def replace_people(loaded: Loaded, chosen: Collection[int], choices: Choices) ->
     reasons: dict[str, list[int]] = {}
     for missed in made.missed:
         reasons.setdefault(missed.reason, []).append(rows[missed.person])
-    lines += [
-        f"**Not replaced: {', '.join(map(str, who))}** ({reason})." for reason, who in reasons.items()
-    ]
+    lines += [f"**Not replaced: {', '.join(map(str, who))}** ({reason})." for reason, who in reasons.items()]
     if left := sorted({*range(len(loaded.people))} - {*rows}):
         lines.append(f"**Left as they are, by your choice: {', '.join(map(str, left))}.**")
     if not len(loaded.people):
@@ -219,7 +219,7 @@ def replace_in_video(
         target,
         choices.seed,
         audio=False,
-        options=VideoOptions(Selection(0.0, seconds if seconds else math.inf)),
+        options=VideoOptions(Selection(0.0, seconds or math.inf)),
         name=source.name,
         progress_of=progress_of,
     )

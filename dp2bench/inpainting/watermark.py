@@ -78,11 +78,12 @@ def tile(key: str) -> Floats:
     """(TILE, TILE) noise of mean 0 and deviation 1 that the key gives."""
     digest = hashlib.blake2b(check_key(key).encode(), digest_size=16, person=b"dp2bench-mark").digest()
     r = np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
-    spectrum = np.fft.fft2(r.standard_normal((TILE, TILE)))
-    frequency = np.hypot(*np.meshgrid(np.fft.fftfreq(TILE), np.fft.fftfreq(TILE)))
-    spectrum[(frequency < 1 / PERIODS[1]) | (frequency > 1 / PERIODS[0])] = 0
-    noise = np.fft.ifft2(spectrum).real
-    return np.asarray((noise - noise.mean()) / noise.std(), np.float32)
+    # Phases of white noise are independent and uniform. All frequencies are as strong, so that the match wastes none of them.
+    spectrum = np.fft.rfft2(r.standard_normal((TILE, TILE)))
+    flat = np.zeros_like(spectrum)
+    flat[_band()] = spectrum[_band()] / np.abs(spectrum[_band()])
+    noise = np.fft.irfft2(flat, s=(TILE, TILE))
+    return np.asarray(noise / noise.std(), np.float32)
 
 
 def embed(image: Image, where: NDArray[np.bool_], key: str) -> Image:
@@ -125,11 +126,11 @@ def find(image: Image, key: str, *, scales: Sequence[float] = SCALES) -> Finding
 def find_among(image: Image, keys: Sequence[str], *, scales: Sequence[float] = SCALES) -> list[Finding]:
     """`find` for several keys at once, at less than the cost of each.
 
-    The phases of a key's spectrum are independent and uniform, so that in a picture without its mark the match at one shift is a sum of
-    cosines of uniform angles. Its probability to reach z deviations is at most exp(-z^2 / 2) (Chernoff), and that of any look to
-    reach it at most so many times that: `Finding.false_alarm` holds for every picture.
+    The phases of a key's spectrum are independent and uniform, so that in a picture without its mark the match at one shift is a weighted
+    sum of cosines of uniform angles. Its probability to reach z deviations is at most exp(-z^2 / 2) (Chernoff), and that of any look
+    to reach it at most so many times that: `Finding.false_alarm` holds for every picture.
     """
-    patterns = [_unit(_spectrum(tile(key))).conj() for key in keys]
+    patterns = [_phases(tile(key)).conj() for key in keys]
     best = [(0.0, 1.0, (0, 0, image.shape[1], image.shape[0]))] * len(keys)
     looks = 0
     for scale in scales:
@@ -139,9 +140,10 @@ def find_among(image: Image, keys: Sequence[str], *, scales: Sequence[float] = S
         how = cv2.INTER_AREA if scale > 1 else cv2.INTER_CUBIC
         detail = _detail(image if scale == 1 else np.asarray(cv2.resize(image, size, interpolation=how)))
         spectra, boxes = _windows(detail)
+        limited = _limited(spectra)
         looks += len(spectra) * TILE**2
         for k, pattern in enumerate(patterns):
-            scores = _matches(_unit(spectra) * pattern)
+            scores = _matches(limited * pattern)
             i = int(scores.argmax())
             if scores[i] > best[k][0]:
                 x0, y0, x1, y1 = (int(v * scale) for v in boxes[i])
@@ -161,13 +163,6 @@ def _band() -> tuple[NDArray[np.intp], NDArray[np.intp]]:
     return rows, columns
 
 
-@lru_cache(maxsize=1)
-def _deviation_of_match() -> float:
-    """Of a match without a mark. In the first column each frequency stands beside its mirror image, which is not independent."""
-    first = int((_band()[1] == 0).sum())
-    return float(np.sqrt(2 * (len(_band()[1]) - first) + first) / TILE**2)
-
-
 def _spectrum(cells: Floats) -> NDArray[np.complex64]:
     """The mark's frequencies (..., B) of (..., h, w) pixels in a corner of a tile."""
     from scipy import fft
@@ -177,24 +172,38 @@ def _spectrum(cells: Floats) -> NDArray[np.complex64]:
     return spectrum
 
 
-def _unit(spectra: NDArray[np.complex64]) -> NDArray[np.complex64]:
-    """Phases alone: what a picture's spectrum looks like has no influence on a key's chances."""
-    out: NDArray[np.complex64] = spectra / (np.abs(spectra) + np.float32(1e-12))
-    return out
+def _phases(pattern: Floats) -> NDArray[np.complex64]:
+    """Of a tile's frequencies, (B,)."""
+    spectrum = _spectrum(pattern)
+    phases: NDArray[np.complex64] = spectrum / np.abs(spectrum)
+    return phases
+
+
+def _limited(spectra: NDArray[np.complex64]) -> NDArray[np.complex64]:
+    """Spectra (N, B) whose strong frequencies, which a picture's own patterns have, are cut, brought to a mean square of 1."""
+    strength = np.abs(spectra)
+    limit = np.sqrt(np.square(strength).mean(1, keepdims=True))
+    out = spectra * np.minimum(1, limit / (strength + np.float32(1e-12)))
+    kept = np.sqrt(np.square(np.abs(out)).mean(1, keepdims=True))
+    return np.asarray(out / (kept + np.float32(1e-12)), np.complex64)
 
 
 def _matches(products: NDArray[np.complex64]) -> Floats:
-    """(N,) the best match of N windows over all shifts, in deviations, of (N, B) products of phases."""
+    """(N,) the best match of N windows over all shifts, in deviations, of (N, B) products of frequencies and a key's phases."""
     from scipy import fft
 
     rows, columns = _band()
+    # Each frequency of the first column stands beside its mirror image, which is not independent and adds up with it.
+    square = np.square(np.abs(products)) * np.where(columns == 0, 1, 2)
+    deviation = np.sqrt(square.sum(1)) / TILE**2
     out = np.zeros(len(products), np.float32)
     for start in range(0, len(products), 64):
         some = products[start : start + 64]
-        whole = np.zeros((len(some), TILE, TILE // 2 + 1), np.complex64)
+        whole = np.zeros((len(some), TILE, columns.max() + 1), np.complex64)
         whole[:, rows, columns] = some
-        out[start : start + 64] = fft.irfft2(whole, s=(TILE, TILE)).reshape(len(some), -1).max(1)
-    return np.asarray(out / _deviation_of_match(), np.float32)
+        match = fft.irfft(fft.ifft(whole, axis=1), n=TILE, axis=2)
+        out[start : start + 64] = match.reshape(len(some), -1).max(1)
+    return np.asarray(out / np.maximum(deviation, 1e-12), np.float32)
 
 
 def _deviation(detail: Floats) -> Floats:

@@ -137,6 +137,64 @@ class InceptionFeatures:
         return features
 
 
+CLIP_MODEL = "ViT-B-32"
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+CLIP_SIZE = 224
+
+
+class CLIPFeatures:
+    """512 features of CLIP's ViT-B/32 with weights that are brought as a local file: FID-CLIP's (Kynkäänniemi et al., ICLR 2023).
+
+    As in DeepPrivacy2's code pictures are resized to 224 x 224 bicubically, whatever their aspect; here with antialiasing.
+    """
+
+    name = "clip"
+
+    def __init__(self, weights: Path, device: str = "cpu") -> None:
+        self.sha256 = checked_weights(
+            weights, "", "FID-CLIP", "CLIP's ViT-B/32: OpenAI's ViT-B-32.pt, or a checkpoint of open_clip"
+        )
+        try:
+            import open_clip
+        except ImportError as error:
+            raise PluginError(
+                "FID-CLIP needs open_clip, which is not installed.",
+                "Install it: pip install 'dp2bench[text]'",
+            ) from error
+        try:
+            model = open_clip.create_model(CLIP_MODEL, pretrained=str(weights), device=device)
+        except (RuntimeError, OSError, KeyError, ValueError) as error:
+            raise PluginError(
+                f"{weights} holds no weights of CLIP {CLIP_MODEL}: {' '.join(str(error).split())[:160]}.",
+                "Give those of the architecture ViT-B/32.",
+            ) from error
+        self.network = model.visual.eval()
+        self.device = device
+
+    @torch.inference_mode()
+    def features(self, pictures: Sequence[Image]) -> NDArray[np.float32]:
+        """(N, 512) of N pictures of any sizes."""
+        mean, deviation = (
+            torch.tensor(v, device=self.device).view(3, 1, 1) for v in (CLIP_MEAN, CLIP_DEVIATION)
+        )
+        size = (CLIP_SIZE, CLIP_SIZE)
+        out = []
+        for start in range(0, len(pictures), BATCH):
+            some = [
+                torch.nn.functional.interpolate(
+                    torch.from_numpy(np.ascontiguousarray(p)).to(self.device).permute(2, 0, 1)[None].float()
+                    / 255,
+                    size,
+                    mode="bicubic",
+                    antialias=True,
+                )
+                for p in pictures[start : start + BATCH]
+            ]
+            out.append(self.network((torch.cat(some) - mean) / deviation).float().cpu())
+        return np.asarray(torch.cat(out).numpy(), np.float32)
+
+
 class LPIPS:
     """LPIPS (v0.1), by the package `lpips` with a backbone, AlexNet, that is brought as a local file; or without the package by the
     weights that `dp2bench weights convert lpips-alexnet` makes (``.safetensors``), for the same digits of the same weights.

@@ -13,6 +13,7 @@ from typing import Any
 
 from dp2bench.core import registry
 from dp2bench.core.contracts import Anonymizer, Dataset, Detector
+from dp2bench.core.credentials import Credentials, signing_with
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.workers import Channel, Worker, WorkerDied
 from dp2bench.pipelines.stream import (
@@ -50,6 +51,7 @@ class Job:
         detector: who finds the people.
         method: who replaces them; None where they are only to be found.
         watermark: key of the mark in what is replaced; None for none.
+        credentials: what written files are signed with; None for nothing.
         seed: of random methods.
         out: see `anonymize_files`.
         preview: folder for pictures with the people drawn in.
@@ -60,6 +62,7 @@ class Job:
     detector: Component
     method: Component | None = None
     watermark: str | None = field(default=None, repr=False)
+    credentials: Credentials | None = field(default=None, repr=False)
     seed: int = 0
     out: Path | None = None
     preview: Path | None = None
@@ -83,7 +86,7 @@ class Job:
             yield from detect_files(dataset, files, find, preview=self.preview)
             return
         method = self.make_method()
-        with altering(method):
+        with signing_with(self.credentials), altering(method):
             yield from anonymize_files(
                 dataset, files, find, method, self.seed, out=self.out, hashed=hashed, preview=self.preview
             )

@@ -34,6 +34,17 @@ def test_a_picture_says_how_it_was_altered(tmp_path: Path, suffix):
     assert told["{http://ns.adobe.com/xap/1.0/}CreatorTool"] == 'dp2bench, blur & "co"'
 
 
+@pytest.mark.parametrize("suffix", [".avif", ".heic", ".jp2", ".gif"])
+def test_formats_with_boxes_and_comments_say_it_too(tmp_path: Path, suffix):
+    plain, said = tmp_path / f"plain{suffix}", tmp_path / f"said{suffix}"
+    write_image(plain, PICTURE)
+    with altered.pictures_altered_by("blur", synthesised=False):
+        write_image(said, PICTURE)
+    assert altered.source_type_of(plain.read_bytes()) is None
+    assert altered.source_type_of(said.read_bytes()) == "algorithmicallyEnhanced"
+    assert np.array_equal(read_image(plain), read_image(said))
+
+
 def test_what_is_written_afterwards_says_nothing(tmp_path: Path):
     with altered.pictures_altered_by("blur", synthesised=False):
         pass

@@ -1,4 +1,5 @@
 import io
+import json
 import pickle
 import tarfile
 import threading
@@ -256,3 +257,24 @@ def test_a_turned_picture_is_refused(tmp_path):
     data = FDH(tmp_path)
     with pytest.raises(DatasetError, match="EXIF orientation 3"):
         data.people(data.samples("train")[0])
+
+
+def test_refined_keypoints_take_the_place_of_the_archives(root, tmp_path):
+    told = {f"{i:06d}": [[0.5, 0.25, 1]] * 16 + [[1.5, 0.1, 1]] for i in range(5)}
+    folder = tmp_path / "refined"
+    folder.mkdir()
+    for split in ("train", "val"):
+        (folder / f"fdh_keypoints_{split}-0123.json").write_text(json.dumps(told))
+    data = FDH(root, keypoints=folder)
+    expected = np.array(
+        [[0.5, 0.25, 1]] * 16 + [[1.5, 0.1, 0]], np.float32
+    )  # one that lies outside is not known
+    np.testing.assert_array_equal(data.crops("train")[4].keypoints, expected)
+    np.testing.assert_array_equal(data.open(root).crops("val")[0].keypoints, expected)
+    assert data.people(data.samples("val")[0]).keypoints[0, 0].tolist() == [80, 72, 2]
+    del told["000004"]
+    (folder / "fdh_keypoints_train-0123.json").write_text(json.dumps(told))
+    with pytest.raises(DatasetError, match=r"000004.* no refined keypoints"):
+        FDH(root, keypoints=folder).crops("train")[4]
+    with pytest.raises(DatasetError, match="0 files fdh_keypoints_train"):
+        FDH(root, keypoints=tmp_path).crops("train")

@@ -108,5 +108,10 @@ def test_a_video_says_who_was_left():
         "frames_without_people": [4, 5], "blanked_frames": {"damaged": [7]},
     }  # fmt: skip
     said = session.said_of_video(report, "blur-face", 20)
-    for part in ("2 people in 50 frames", "In 3 frames somebody was not replaced", "In 2 frames nobody", "1 frames are grey"):
+    for part in (
+        "2 people in 50 frames",
+        "In 3 frames somebody was not replaced",
+        "In 2 frames nobody",
+        "1 frames are grey",
+    ):
         assert part in said

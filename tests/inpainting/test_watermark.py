@@ -51,7 +51,32 @@ def test_a_mark_is_found_after(marked, change):
 @pytest.mark.slow
 def test_an_unmarked_picture_has_no_mark(marked):
     found = watermark.find_among(marked[0], [f"key number {i}" for i in range(50)], scales=(1.0, 0.5))
-    assert max(f.score for f in found) < watermark.THRESHOLD
+    assert min(f.false_alarm for f in found) > watermark.FALSE_ALARM
+
+
+def test_a_match_without_the_mark_is_bounded_as_the_false_alarms_say():
+    # The bound takes a match at one shift to be spread as a normal number of deviation 1, whatever the picture shows.
+    rows, columns = np.mgrid[:128, :128]
+    picture = (np.sin(rows / 2) + np.sin(columns / 3) + (rows > columns)).astype(np.float32)
+    window = watermark._limited(watermark._spectrum(picture)[None])
+    square = np.square(np.abs(window)).sum()
+    scores = []
+    for i in range(300):
+        product = window * watermark._phases(watermark.tile(f"key number {i}")).conj()
+        assert np.isclose(np.square(np.abs(product)).sum(), square, rtol=1e-4)
+        scores.append(float(watermark._matches(product)[0]))
+    # The best of all shifts; fewer than TILE ** 2 of them are independent.
+    assert 2.5 < np.median(scores) < np.sqrt(2 * np.log(watermark.TILE**2))
+    assert max(scores) < np.sqrt(2 * np.log(watermark.TILE**2 * 300 / 0.01))
+
+
+def test_the_bound_grows_with_the_looks(marked):
+    one = watermark.find(marked[0], KEY, scales=(1.0,))
+    several = watermark.find(marked[0], KEY, scales=(1.0, 0.5))
+    assert several.score >= one.score
+    assert several.false_alarm <= 1
+    assert watermark.find(marked[2], KEY, scales=(1.0,)).false_alarm < 1e-9
+    assert not watermark.find(np.zeros((20, 20, 3), np.uint8), KEY).found
 
 
 def test_only_what_was_replaced_is_marked_and_hardly(marked):
