@@ -72,7 +72,7 @@ def _load(
             continue
         samples.append(sample)
         for kept, picture in zip(pictures, pair, strict=True):
-            kept.append(_resized(picture, size))
+            kept.append(resized(picture, size))
         mask, points = _of_person(clear.people(sample) or people.get(sample.id), pair[0].shape[:2], size)
         masks.append(mask)
         keypoints.append(points)
@@ -176,7 +176,7 @@ def load_windows(
             continue
         for kept, picture in zip(pictures, pair, strict=True):
             x0, y0, x1, y1 = box or (0, 0, picture.shape[1], picture.shape[0])
-            kept.append(_resized(picture[y0:y1, x0:x1], size))
+            kept.append(resized(picture[y0:y1, x0:x1], size))
         names.append(f"{samples[n].id}:{i}")
         identities.append(int(samples[n].labels.get("identity", n + 1)))
         cameras.append(int(samples[n].labels.get("camera", 0)))
@@ -187,7 +187,8 @@ def load_windows(
     return Split(one, other)
 
 
-def _resized(picture: Image, size: Size) -> Image:
+def resized(picture: Image, size: Size) -> Image:
+    """A picture at another size: averaged over areas where it shrinks, bilinear where it grows."""
     if picture.shape[:2] == size:
         return picture
     shrinks = picture.shape[0] > size[0]

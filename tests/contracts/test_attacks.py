@@ -18,8 +18,8 @@ from dp2bench.core.contracts import RunContext
 sys.path.insert(0, str(Path(__file__).parents[1] / "attacks"))
 from world import world
 
-TRAINED = {"parrot-mobilenet", "parrot-osnet", "parrot-resnet", "restore"}
-"""Those that train networks."""
+TRAINED = {"restore"}
+"""Those that train a network."""
 ATTACKS = [
     pytest.param(name, marks=[pytest.mark.slow] if name in TRAINED else [])
     for name in sorted(e.name for e in entry_points(group="dp2bench.attacks"))
