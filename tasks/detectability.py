@@ -99,7 +99,7 @@ class Detectability(Task):
         units = {k: v for m in measured for k, v in m.units.items()}
         clusters = {k: v for m in measured for k, v in m.clusters.items()}
         share = np.array([len(m.units) for m in measured]) / len(units)
-        null = sum(s * m.null for s, m in zip(share, measured, strict=True))
+        null = np.sum([s * m.null for s, m in zip(share, measured, strict=True)], axis=0)
         value = float(np.mean(list(units.values())))
         context.record(
             METRIC,

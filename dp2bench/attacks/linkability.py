@@ -44,9 +44,9 @@ class Linkability(Attack):
     def fit(self, train: Split, context: RunContext) -> None:
         """One LDA for outputs, and one for clear pictures."""
         known = train.clear.identities > 0
+        versions: tuple[Version, ...] = ("anonymized", "clear")
         self.projections: dict[Version, Projection] = {
-            v: discriminant(_seen(train, v)[known], train.clear.identities[known])
-            for v in ("anonymized", "clear")
+            v: discriminant(_seen(train, v)[known], train.clear.identities[known]) for v in versions
         }
 
     def score(self, query: Split, gallery: Split, context: RunContext) -> Sequence[Measurement]:

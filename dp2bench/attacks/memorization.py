@@ -16,9 +16,11 @@ from dp2bench.attacks.adaptive import ensemble_features
 from dp2bench.attacks.kinds import measure_kinds
 from dp2bench.attacks.learning import Rows, normalized
 from dp2bench.attacks.retrieval import PERMUTATIONS
-from dp2bench.core.attacks import Attack, AttackMeta, Measurement, Split
+from dp2bench.core.attacks import Attack, AttackMeta, Measurement, Split, Version
 from dp2bench.core.contracts import RunContext
 from dp2bench.core.seeds import derive_seed
+
+_VERSIONS: tuple[Version, ...] = ("clear", "anonymized")
 
 
 class Membership(Attack):
@@ -65,7 +67,7 @@ class Membership(Attack):
 
 def _nearness(split: Split) -> Rows:
     """(N,) how alike each output is to its original, as networks see them."""
-    a, b = (normalized(ensemble_features(split, v)) for v in ("clear", "anonymized"))  # type: ignore[arg-type]
+    a, b = (normalized(ensemble_features(split, v)) for v in _VERSIONS)
     return np.asarray((a * b).sum(1), np.float32)
 
 
@@ -97,8 +99,7 @@ class Memorization(Attack):
         parts = (query, gallery)
         who = np.concatenate([s.clear.identities for s in parts])
         real, output = (
-            np.concatenate([normalized(ensemble_features(s, v)) for s in parts])
-            for v in ("clear", "anonymized")  # type: ignore[misc]
+            np.concatenate([normalized(ensemble_features(s, v)) for s in parts]) for v in _VERSIONS
         )
         names = [n for s in parts for n in s.clear.names]
         random = np.random.default_rng(derive_seed(context.seed, "memorization"))

@@ -166,7 +166,8 @@ def load_windows(
     identities: list[int] = []
     cameras: list[int] = []
     pictures: tuple[list[Image], list[Image]] = ([], [])
-    last, pair = -1, None
+    last = -1
+    pair: tuple[Image, Image] | None = None
     for n, i, box in windows:
         if n != last:
             last, pair = n, None
