@@ -5,8 +5,9 @@ coordinates and added inside what was replaced, stronger where the picture is bu
 by its local contrast, adds up cells of the tile's size over windows, and looks for the tile at every shift: the crop need not be
 known. Several sizes are tried: the scale need not be known. Without the key the mark is noise.
 
-Spread-spectrum watermarking: Cox et al., IEEE Trans. Image Processing 1997. Of the packages, `trustmark` needs weights
-from the network, and `invisible-watermark` keeps its bits on a grid that cropping and resizing move; neither was measured beside this.
+Spread-spectrum watermarking: Cox et al., IEEE Trans. Image Processing 1997. Of the packages, `trustmark` needs weights from the
+network, and `invisible-watermark` marks whole pictures, with bits on a grid that cropping and resizing move (`benchmarks/watermark.py
+--library` looks).
 """
 
 from __future__ import annotations
