@@ -35,7 +35,20 @@ class Detectability(Task):
         version="1",
         kind="quality",
         main_score=METRIC,
-        layouts=("market1501", "coco", "cityscapes", "fdh", "fdf256", "fdf128", "folder", "video"),
+        layouts=(
+            "market1501",
+            "msmt17",
+            "dukemtmc-reid",
+            "cuhk03",
+            "coco",
+            "coco-json",
+            "cityscapes",
+            "fdh",
+            "fdf256",
+            "fdf128",
+            "folder",
+            "video",
+        ),
         metrics={
             METRIC: Metric(
                 higher_is_better=False,

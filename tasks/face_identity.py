@@ -47,7 +47,20 @@ class FaceIdentity(Task):
         version="1",
         kind="privacy",
         main_score="verified",
-        layouts=("folder", "market1501", "coco", "cityscapes", "video", "fdh", "fdf256", "fdf128"),
+        layouts=(
+            "folder",
+            "market1501",
+            "msmt17",
+            "dukemtmc-reid",
+            "cuhk03",
+            "coco",
+            "coco-json",
+            "cityscapes",
+            "video",
+            "fdh",
+            "fdf256",
+            "fdf128",
+        ),
         metrics={
             "verified": Metric(
                 higher_is_better=False,

@@ -69,7 +69,7 @@ class PrivacyAttacks(Task):
         version="1",
         kind="privacy",
         main_score=f"{WORST}.mAP",
-        layouts=("market1501",),
+        layouts=("market1501", "msmt17", "dukemtmc-reid", "cuhk03"),
         metrics={
             "mAP": Metric(
                 higher_is_better=False,

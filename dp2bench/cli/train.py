@@ -319,6 +319,7 @@ def attacker(
     from dp2bench.attacks import reid
     from dp2bench.cli.arguments import key_values
     from dp2bench.cli.terminal import tell
+    from dp2bench.core import registry
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.core.machine import default_threads, pick_device
 
@@ -326,10 +327,10 @@ def attacker(
     chosen_device = pick_device(device)
     torch.set_num_threads(threads or default_threads())
     data = _dataset(dataset, {}, data_root)
-    if data.layout != "market1501":
+    if data.layout not in (layouts := registry.layouts("market1501-reid")):
         raise Dp2benchError(
             f"{dataset} names no identities.",
-            "Use a dataset in Market-1501's layout (`dp2bench list datasets`).",
+            f"Use a dataset in one of the layouts {', '.join(layouts)} (`dp2bench list datasets`).",
         )
     console = Console()
     with _observed(console, "epoch") as observer:

@@ -164,17 +164,7 @@ class Coco(Dataset):
                 f"{sample.path} is in none of the folders {', '.join(FOLDERS.values())}.",
                 "Ask for samples of this dataset.",
             )
-        file = self.file(split)
-        image = file.by_id(sample.labels["image_id"])
-        size = (sample.labels["height"], sample.labels["width"])
-        file.check(image, read_header(sample.path))
-        people, rows = file.people(image, size), file.rows(image)
-        keypoints = np.zeros((len(rows), 17, 3), np.float32)
-        if people.keypoints is not None:
-            keypoints[:] = people.keypoints
-            keypoints[[bool(row.iscrowd) for row in rows]] = 0
-        masks = fill_boxes(people.boxes, size) if people.masks is None else people.masks
-        return People.of(people.boxes, masks=masks, keypoints=keypoints)
+        return people_of(self.file(split), sample)
 
     def verify(self) -> None:
         """Check folders, annotations and (official) that every listed picture is there.
@@ -302,3 +292,17 @@ class Coco(Dataset):
         if not opened.annotations.is_dir():
             opened.annotations = self.annotations
         return opened
+
+
+def people_of(file: CocoAnnotations, sample: Sample) -> People:
+    """The people whom a file names in a picture, whose labels have ``image_id``, ``width`` and ``height``; a crowd has no keypoints."""
+    image = file.by_id(sample.labels["image_id"])
+    size = (sample.labels["height"], sample.labels["width"])
+    file.check(image, read_header(sample.path))
+    people, rows = file.people(image, size), file.rows(image)
+    keypoints = np.zeros((len(rows), 17, 3), np.float32)
+    if people.keypoints is not None:
+        keypoints[:] = people.keypoints
+        keypoints[[bool(row.iscrowd) for row in rows]] = 0
+    masks = fill_boxes(people.boxes, size) if people.masks is None else people.masks
+    return People.of(people.boxes, masks=masks, keypoints=keypoints)

@@ -5,7 +5,8 @@ import pytest
 
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.images import read_image, write_image
-from dp2bench.datasets.market1501 import FOLDERS, Market1501
+from dp2bench.datasets.market1501 import Market1501
+from dp2bench.datasets.reid import FOLDERS
 
 NAMES = {
     "train": ["0002_c1s1_000451_03.jpg", "0002_c2s1_000551_01.jpg", "0007_c3s3_077419_03.jpg"],

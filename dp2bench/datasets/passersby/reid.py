@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from dp2bench.core.errors import DatasetError
 from dp2bench.core.types import People, Sample, SurfaceMap
-from dp2bench.datasets.market1501 import FOLDERS, Market1501
+from dp2bench.datasets.market1501 import Market1501
 from dp2bench.datasets.passersby.base import RenderedDataset
 from dp2bench.datasets.passersby.reid_builder import HEIGHT, WIDTH, ReidBuilder
 from dp2bench.datasets.passersby.rendering.template import NAME as TEMPLATE
+from dp2bench.datasets.reid import FOLDERS
 
 
 class PassersbyReID(RenderedDataset, Market1501):

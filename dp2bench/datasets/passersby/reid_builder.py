@@ -14,7 +14,6 @@ import numpy as np
 
 from dp2bench.core.seeds import derive_seed, generator
 from dp2bench.core.types import Image
-from dp2bench.datasets.market1501 import FOLDERS
 from dp2bench.datasets.passersby.generation.builder import DatasetBuilder
 from dp2bench.datasets.passersby.generation.chunks import Arrays, join_blobs, pack_arrays, split_blobs
 from dp2bench.datasets.passersby.generation.encoding import encode_jpeg
@@ -24,6 +23,7 @@ from dp2bench.datasets.passersby.rendering.identities import JACKETS, Identity, 
 from dp2bench.datasets.passersby.rendering.posing import PosedPerson, pose_person, random_pose
 from dp2bench.datasets.passersby.rendering.scene import render_scene
 from dp2bench.datasets.passersby.rendering.visibility import VisiblePerson
+from dp2bench.datasets.reid import FOLDERS
 
 WIDTH, HEIGHT = 64, 128
 
