@@ -54,7 +54,7 @@ class Market1501ReID(Task):
         version="2",
         kind="privacy",
         main_score="clear-anonymized.mAP",
-        layouts=("market1501",),
+        layouts=("market1501", "msmt17", "dukemtmc-reid", "cuhk03"),
         metrics={
             "mAP": Metric(
                 higher_is_better=False,
@@ -189,15 +189,16 @@ class Market1501ReID(Task):
         curves: dict[str, Curve] = {}
         distributions: dict[str, Histogram] = {}
         found: dict[str, list[Sighting]] = {}
-        with TemporaryDirectory(dir=context.artefacts.parent) as scratch:
-            for scenario in self.scenarios:
+        for scenario in self.scenarios:
+            # one scenario after the other: with the 500,000 distractors the distances of each are 7 GB
+            with TemporaryDirectory(dir=context.artefacts.parent) as scratch:
                 query_version, gallery_version = SCENARIOS[scenario]
                 query, gallery = samples["query", query_version], samples["gallery", gallery_version]
                 large = 4 * len(query) * len(gallery) > _LARGE
                 distances = reid.euclidean(
                     vectors["query", query_version],
                     vectors["gallery", gallery_version],
-                    Path(scratch, scenario) if large else None,
+                    Path(scratch, "distances") if large else None,
                 )
                 labels = [
                     np.array([s.labels[key] for s in part])
@@ -234,6 +235,7 @@ class Market1501ReID(Task):
                         context.artefacts,
                         f"people/{scenario}",
                     )
+                del distances
         write_data(context.artefacts / "cmc.json", curves)
         write_data(context.artefacts / "distances.json", distributions)
         write_data(context.artefacts / "found.json", found)
