@@ -20,15 +20,18 @@ from dp2bench.core.seeds import derive_seed
 from dp2bench.core.types import Image, Sample
 from dp2bench.tasks.path_length import record_path_lengths
 from dp2bench.weights import catalogue
+from dp2bench.weights.digests import sha256
 
 Region = Literal["crops", "pictures"]
-CROPPED_LAYOUTS = frozenset({"market1501", "fdh", "fdf256", "fdf128"})
+CROPPED_LAYOUTS = frozenset({"market1501", "msmt17", "dukemtmc-reid", "cuhk03", "fdh", "fdf256", "fdf128"})
 """Layouts whose pictures are crops of one person: there, the crop is the picture."""
 MARGIN = 0.1
 """Share of a person's box that a crop is wider on each side."""
 SMALLEST = 16
 """Pixels of a box's shorter side under which there is too little to judge."""
 FEWEST = 8
+"""Crops or pictures that are compared."""
+FEWEST_PATHS = 2
 
 CHUNK = 256
 """The most pictures in memory at once, and features in one file of the cache."""
@@ -79,7 +82,19 @@ class ImageQuality(Task):
         version="4",
         kind="quality",
         main_score="crops.kd_mobilenet",
-        layouts=("market1501", "coco", "cityscapes", "fdh", "fdf256", "fdf128", "folder"),
+        layouts=(
+            "market1501",
+            "msmt17",
+            "dukemtmc-reid",
+            "cuhk03",
+            "coco",
+            "coco-json",
+            "cityscapes",
+            "fdh",
+            "fdf256",
+            "fdf128",
+            "folder",
+        ),
         metrics={
             "fid": _distance("Fréchet inception distance"),
             "kid": _distance("kernel inception distance"),
@@ -119,6 +134,7 @@ class ImageQuality(Task):
         paths: int = 0,
         vgg_weights: str | None = None,
         vgg_heads: str | None = None,
+        lpips_size: int = 256,
         published_paths: bool = False,
     ) -> None:
         unknown = sorted(set(regions) - {"crops", "pictures"})
@@ -127,14 +143,15 @@ class ImageQuality(Task):
                 f"image-quality: unknown region {', '.join(unknown) or '(none)'}.",
                 "There are: crops, pictures.",
             )
-        if size < 32 or limit < FEWEST:
+        if min(size, lpips_size) < 32 or limit < FEWEST:
             raise Dp2benchError(
-                f"image-quality: size {size} or limit {limit} is too small.",
-                f"Use a size of at least 32 pixels and a limit of at least {FEWEST}.",
+                f"image-quality: size {size}, lpips_size {lpips_size} or limit {limit} is too small.",
+                f"Use sizes of at least 32 pixels and a limit of at least {FEWEST}.",
             )
         self.regions = tuple(regions)
         self.split = split
         self.size = size
+        self.lpips_size = lpips_size
         self.limit = limit
         if lpips_backbone == "lpips-alexnet":
             from dp2bench.weights import packages
@@ -142,9 +159,9 @@ class ImageQuality(Task):
             lpips_backbone = str(packages.installed(lpips_backbone))
         self.lpips_backbone = lpips_backbone
         self.clip_weights = clip_weights
-        if paths and paths < FEWEST:
+        if paths and paths < FEWEST_PATHS:
             raise Dp2benchError(
-                f"image-quality: {paths} paths are too few.", f"Use 0 for none, or at least {FEWEST}."
+                f"image-quality: {paths} paths are too few.", f"Use 0 for none, or at least {FEWEST_PATHS}."
             )
         self.paths = paths
         self.published_paths = published_paths
@@ -171,9 +188,7 @@ class ImageQuality(Task):
         from dp2bench.networks.efficientnet import SHA256
 
         brought = {
-            name: path and hashlib.sha256(Path(path).read_bytes()).hexdigest()
-            if path and Path(path).is_file()
-            else path
+            name: path and sha256(Path(path)) if path and Path(path).is_file() else path
             for name, path in (
                 ("inception_weights", self.inception_weights),
                 ("lpips_backbone", self.lpips_backbone),
@@ -186,6 +201,7 @@ class ImageQuality(Task):
             "regions": list(self.regions),
             "split": self.split,
             "size": self.size,
+            "lpips_size": self.lpips_size,
             "limit": self.limit,
             "paths": self.paths,
             "published_paths": self.published_paths,
@@ -220,12 +236,12 @@ class ImageQuality(Task):
         if self.clip_weights:
             extractors.append((CLIPFeatures(Path(self.clip_weights), context.device), None))
         if self.lpips_backbone:
-            distances.append(("lpips", LPIPS(Path(self.lpips_backbone), context.device), 256))
+            distances.append(("lpips", LPIPS(Path(self.lpips_backbone), context.device), self.lpips_size))
         vgg = None
         if self.vgg_weights and self.vgg_heads:
             vgg = VGGLPIPS(Path(self.vgg_weights), Path(self.vgg_heads), context.device)
             # crops are of one size, and keep it
-            distances.append(("lpips_vgg", vgg, None if clear.layout in CROPPED_LAYOUTS else 256))
+            distances.append(("lpips_vgg", vgg, None if clear.layout in CROPPED_LAYOUTS else self.lpips_size))
         regions = [r for r in self.regions if r == "crops" or clear.layout not in CROPPED_LAYOUTS]
         for region in regions:
             units = self._units(region, clear, anonymized, context)
@@ -274,7 +290,7 @@ def test_split(dataset: Dataset, wanted: str | None) -> str:
     """The split asked for; else the one that the field tests on; else the last."""
     if wanted is not None:
         return wanted
-    return next((s for s in ("val", "gallery", "test") if s in dataset.meta.splits), dataset.meta.splits[-1])
+    return next((s for s in ("gallery", "val", "test") if s in dataset.meta.splits), dataset.meta.splits[-1])
 
 
 def _boxes(

@@ -22,6 +22,7 @@ from dp2bench.core.machine import pick_device
 from dp2bench.core.types import Image, People, Sample
 from dp2bench.detection import checkpoints
 from dp2bench.detection.centerface import as_people
+from dp2bench.networks.uninitialized import uninitialized
 from dp2bench.weights.reading import read_state
 
 _CHANNELS = (256, 512, 1024, 2048, 512, 256)
@@ -171,7 +172,8 @@ class DSFDDetector(Detector):
     def network(self) -> DSFD:
         """The network with its weights, on its device."""
         if self._network is None:
-            network = DSFD()
+            with uninitialized():
+                network = DSFD()
             try:
                 network.load_state_dict(read_state(self.weights), strict=True)
             except RuntimeError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from functools import partial
@@ -12,6 +11,7 @@ from typing import Any
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.downstream import detectron, instances, keypoints, rcnn
 from dp2bench.weights.catalogue import find
+from dp2bench.weights.digests import sha256
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Model:
 
 def _content(weights: str) -> str:
     path = Path(weights).expanduser()
-    return hashlib.sha256(path.read_bytes()).hexdigest() if weights and path.is_file() else weights
+    return sha256(path) if weights and path.is_file() else weights
 
 
 KEYPOINTS: Mapping[str, Model] = {

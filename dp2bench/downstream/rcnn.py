@@ -25,6 +25,7 @@ from dp2bench.core.types import Sample
 from dp2bench.downstream.instances import CLASSES, instance_ids, write_results
 from dp2bench.downstream.keypoints import MIRRORED, PERSON, annotation_file
 from dp2bench.networks.fitting import load_checkpoint, save, save_checkpoint, write_curve
+from dp2bench.networks.uninitialized import uninitialized
 
 Kind = Literal["keypoint-rcnn", "mask-rcnn"]
 SAVE_EVERY = 500
@@ -36,7 +37,7 @@ class RcnnConfig:
 
     ``backbone_weights``: file of ImageNet weights of torchvision's ResNet-50, or ``none`` to begin at random; downloaded where
     empty. ``start_weights``: file of a whole torchvision detector to start from (COCO's for Cityscapes); layers whose shapes
-    differ begin anew.
+    differ begin anew. ``rois``: proposals of a picture that the heads learn from. ``detections``: the most that a picture is answered with.
     """
 
     iterations: int = 90_000
@@ -48,6 +49,8 @@ class RcnnConfig:
     weight_decay: float = 1e-4
     sizes: tuple[int, ...] = (640, 672, 704, 736, 768, 800)
     largest: int = 1333
+    rois: int = 512
+    detections: int = 100
     backbone_weights: str = ""
     start_weights: str = ""
 
@@ -78,7 +81,12 @@ def build(kind: Kind, recipe: RcnnConfig, *, pretrained: bool) -> torch.nn.Modul
                 "Give torchvision's resnet50-0676ba61.pth as backbone_weights, or `none` to begin at random.",
             ) from error
     backbone = _resnet_fpn_extractor(body, 3)
-    given: dict[str, Any] = {"min_size": recipe.sizes, "max_size": recipe.largest}
+    given: dict[str, Any] = {
+        "min_size": recipe.sizes,
+        "max_size": recipe.largest,
+        "box_batch_size_per_image": recipe.rois,
+        "box_detections_per_img": recipe.detections,
+    }
     model: torch.nn.Module = (
         KeypointRCNN(backbone, 2, num_keypoints=17, **given)
         if kind == "keypoint-rcnn"
@@ -262,7 +270,8 @@ def _example(
 
 
 def _load(kind: Kind, folder: Path, recipe: RcnnConfig, device: str) -> torch.nn.Module:
-    model = build(kind, recipe, pretrained=False)
+    with uninitialized():
+        model = build(kind, recipe, pretrained=False)
     model.load_state_dict(load_file(folder / "model.safetensors"))
     return model.to(device).eval()
 

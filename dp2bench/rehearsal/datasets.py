@@ -28,6 +28,8 @@ CITIES = {
     "val": ("frankfurt", "lindau", "munster"),
     "test": ("berlin",),
 }
+_STREET = (96, 192)
+"""Rows and columns of a picture of Cityscapes."""
 _SKELETON = [
     [16, 14], [14, 12], [17, 15], [15, 13], [12, 13], [6, 12], [7, 13], [6, 7], [6, 8], [7, 9], [8, 10], [9, 11],
     [2, 3], [1, 2], [1, 3], [2, 4], [3, 5], [4, 6], [5, 7],
@@ -47,7 +49,7 @@ _POSE = np.array(
 
 
 def market1501(root: Path) -> None:
-    """Three training and two test identities seen by two cameras, distractors and junk, below ``Market-1501-v15.09.15``."""
+    """Three training and two test identities seen by two cameras, a distractor and junk, below ``Market-1501-v15.09.15``."""
     folder = root / "Market-1501-v15.09.15"
 
     def put(place: str, identity: int, camera: int, frame: int) -> None:
@@ -56,15 +58,16 @@ def market1501(root: Path) -> None:
         (folder / place).mkdir(parents=True, exist_ok=True)
         write_image(folder / place / name, picture)
 
-    for i, identity in enumerate((2, 7, 10, 1, 3)):
+    for i, identity in enumerate((2, 7, 10)):
         for camera in (1, 2):
             for frame in (451, 1201):
-                put("bounding_box_train" if i < 3 else "bounding_box_test", identity, camera, frame + i)
-            if i >= 3:
-                put("query", identity, camera, 76 + i)
-    for n in range(3):
-        put("bounding_box_test", 0, 1 + n % 2, 100 + n)
-        put("bounding_box_test", -1, 1 + n % 2, 200 + n)
+                put("bounding_box_train", identity, camera, frame + i)
+    for i, identity in enumerate((1, 3)):
+        for camera in (1, 2):
+            put("bounding_box_test", identity, camera, 451 + i)
+        put("query", identity, 1 + i, 76 + i)
+    put("bounding_box_test", 0, 1, 100)
+    put("bounding_box_test", -1, 2, 200)
     for place in ("bounding_box_train", "bounding_box_test", "query"):
         (folder / place / "Thumbs.db").write_bytes(b"\0" * 16)  # as in the archive
     for place in ("gt_bbox", "gt_query"):
@@ -73,16 +76,16 @@ def market1501(root: Path) -> None:
 
 
 def coco(root: Path) -> None:
-    """Four pictures to train on and ten to test on: one without people, one with a crowd, one person without keypoints."""
-    numbers = {"train2017": (9, 25, 30, 36), "val2017": (139, 285, 632, 724, 776, 785, 802, 872, 885, 1000)}
+    """Four pictures to train on and eight to test on: one without people, one with a crowd, one person without keypoints."""
+    numbers = {"train2017": (9, 25, 30, 36), "val2017": (139, 285, 632, 724, 776, 785, 802, 872)}
     (root / "annotations").mkdir(parents=True, exist_ok=True)
     for folder, ids in numbers.items():
         (root / folder).mkdir(exist_ok=True)
         images: list[dict[str, Any]] = []
         annotations: list[dict[str, Any]] = []
         for n, number in enumerate(ids):
-            height, width = (120, 160) if n % 2 else (160, 120)
-            boxes = [] if n == 1 else [(12, 20, 40, 90), (64, 16, 36, 96)][: 1 + n % 2]
+            height, width = (96, 112) if n % 2 else (112, 96)
+            boxes = [] if n == 1 else [(8, 14, 34, 74), (52, 10, 32, 80)][: 1 + n % 2]
             name = f"{number:012d}.jpg"
             picture, masks = draw((height, width), boxes, number, derive_seed(0, name))
             write_image(root / folder / name, picture)
@@ -105,7 +108,7 @@ def coco(root: Path) -> None:
                     )
                 )
             if n == 0:
-                annotations.append(_chair(100 * number + 50, number, (4, 110, 20, 16)))
+                annotations.append(_chair(100 * number + 50, number, (4, 90, 20, 16)))
         people = [a for a in annotations if a["category_id"] == 1]
         plain = [{k: v for k, v in a.items() if "keypoints" not in k} for a in annotations]
         common = {"info": _info(), "licenses": _licences(), "images": images}
@@ -125,11 +128,10 @@ def coco(root: Path) -> None:
 
 
 def cityscapes(root: Path) -> None:
-    """A picture of each of three training cities, nine of three of val, and one of the test split, which has no public labels."""
-    frames = {"train": 1, "val": 3, "test": 1}
+    """A picture of each of three training cities, eight of three of val, and one of the test split, which has no public labels."""
     for split, cities in CITIES.items():
-        for name in cities:
-            for n in range(frames[split]):
+        for i, name in enumerate(cities):
+            for n in range(3 - i // 2 if split == "val" else 1):
                 stem = f"{name}_{n:06d}_000019"
                 _street(root, split, name, stem, derive_seed(0, stem))
 
@@ -291,21 +293,21 @@ def _categories() -> list[dict[str, Any]]:
 
 
 def _street(root: Path, split: str, name: str, stem: str, seed: Seed) -> None:
-    """A picture of 256 x 128 pixels with two persons, a rider on a bicycle and a car, and its labels."""
+    """A picture of 192 x 96 pixels with two persons, a rider on a bicycle and a car, and its labels."""
     from cityscapesscripts.helpers.labels import name2label
 
-    boxes = [(16, 30, 30, 80), (60, 34, 28, 72), (120, 40, 24, 48)]
-    picture, masks = draw((128, 256), boxes, 0, seed)
+    boxes = [(12, 22, 24, 60), (45, 25, 21, 54), (90, 30, 18, 36)]
+    picture, masks = draw(_STREET, boxes, 0, seed)
     write_image(root / "leftImg8bit" / split / name / f"{stem}_leftImg8bit.png", picture)
-    ids = np.full((128, 256), name2label["building"].id, np.uint16)
-    ids[100:] = name2label["road"].id
+    ids = np.full(_STREET, name2label["building"].id, np.uint16)
+    ids[75:] = name2label["road"].id
     objects = [
-        ("building", [(0, 0), (255, 0), (255, 99), (0, 99)]),
-        ("road", [(0, 100), (255, 100), (255, 127), (0, 127)]),
+        ("building", [(0, 0), (191, 0), (191, 74), (0, 74)]),
+        ("road", [(0, 75), (191, 75), (191, 95), (0, 95)]),
     ]
     things = [(label, mask) for label, mask in zip(("person", "person", "rider"), masks, strict=True)]
-    for label, (x, y, w, h) in (("bicycle", (116, 88, 32, 20)), ("car", (176, 70, 60, 40))):
-        mask = np.zeros((128, 256), bool)
+    for label, (x, y, w, h) in (("bicycle", (87, 66, 24, 15)), ("car", (132, 52, 45, 30))):
+        mask = np.zeros(_STREET, bool)
         mask[y : y + h, x : x + w] = True
         things.append((label, mask))
     seen: dict[str, int] = {}
@@ -320,7 +322,7 @@ def _street(root: Path, split: str, name: str, stem: str, seed: Seed) -> None:
         ids[:] = 0  # nobody outside has these labels
         objects = []
     kinds = np.where(ids >= 1000, ids // 1000, ids).astype(np.uint8)
-    colours = np.zeros((128, 256, 4), np.uint8)
+    colours = np.zeros((*_STREET, 4), np.uint8)
     for label in name2label.values():
         if label.id >= 0:
             colours[kinds == label.id] = (*label.color[::-1], 255)
@@ -330,8 +332,8 @@ def _street(root: Path, split: str, name: str, stem: str, seed: Seed) -> None:
     for kind, array in written.items():
         cv2.imwrite(str(folder / f"{stem}_gtFine_{kind}"), array)
     polygons = {
-        "imgHeight": 128,
-        "imgWidth": 256,
+        "imgHeight": _STREET[0],
+        "imgWidth": _STREET[1],
         "objects": [{"label": label, "polygon": polygon} for label, polygon in objects],
     }
     (folder / f"{stem}_gtFine_polygons.json").write_text(json.dumps(polygons), "utf-8")

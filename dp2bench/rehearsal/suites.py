@@ -10,7 +10,7 @@ from dp2bench.engine.suite import AnySuite, Component, MethodChoice, Suite, Suit
 
 C = TypeVar("C", bound=Component)
 _RCNN: Mapping[str, Any] = {
-    "iterations": 2, "steps": [1], "warmup": 1, "batch_size": 2, "learning_rate": 1e-4, "sizes": [96], "largest": 160,
+    "iterations": 2, "steps": [1], "warmup": 1, "batch_size": 2, "learning_rate": 1e-4, "sizes": [64], "largest": 112, "rois": 8, "detections": 4,
 }  # fmt: skip
 TASKS: Mapping[str, Mapping[str, Any]] = {
     "market1501-reid": {
@@ -18,16 +18,16 @@ TASKS: Mapping[str, Mapping[str, Any]] = {
     },
     "coco-keypoints": _RCNN,
     "cityscapes-instances": _RCNN,
-    "image-quality": {"size": 32, "limit": 8, "paths": 8},
-    "runtime": {"people": [12], "repeats": 1},
+    "image-quality": {"size": 32, "lpips_size": 32, "limit": 8, "paths": 2},
+    "runtime": {"people": [1, 2], "repeats": 1},
 }  # fmt: skip
 """Settings of tasks that a rehearsal has in place of a suite's, as far as the suite or the task has them."""
-_SMALL: Mapping[str, Any] = {"short": 64, "long": 128}
+_SMALL: Mapping[str, Any] = {"short": 48, "long": 96}
 DETECTORS: Mapping[str, Mapping[str, Any]] = {
-    "deepprivacy2": {**_SMALL, "max_detections": 2, "face_arguments": {"long": 160}},
+    "deepprivacy2": {**_SMALL, "max_detections": 1, "face_arguments": {"long": 128}},
     "cse": {**_SMALL, "max_detections": 1},
-    "dsfd": {"long": 160},
-    "with-keypoints": {"arguments": {"long": 160}, "keypoints_arguments": _SMALL},
+    "dsfd": {"long": 128},
+    "with-keypoints": {"arguments": {"long": 128}, "keypoints_arguments": _SMALL},
 }
 COUNTED = ("market1501", "coco", "cityscapes")
 """Datasets that compare their number of pictures with the published one unless they are told not to."""

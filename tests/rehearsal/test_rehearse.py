@@ -96,7 +96,7 @@ def test_a_suite_of_rendered_people_needs_no_rehearsal(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-@pytest.mark.parametrize("name", [*TABLES, "market1501-ours"])
+@pytest.mark.parametrize("name", [*TABLES, *OURS, "paper"])
 def test_the_whole_suite(tmp_path, name):
     command = [sys.executable, "-m", "dp2bench", "rehearse", name, "--out", str(tmp_path / "out")]
     told = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)

@@ -111,9 +111,18 @@ def test_composed_people_are_where_they_are_said_to_be(dataset):
         assert (people.faces[i] >= people.boxes[i][[0, 1, 0, 1]]).all()
 
 
+def test_without_the_published_number_the_largest_stands_for_all(dataset, tmp_path):
+    task = Runtime(people=[2, 3], repeats=1)
+    assert task.meta.main_score == "seconds.3"
+    told = context(tmp_path, "identity")
+    task.run(dataset, dataset, told)
+    assert {"seconds.3", "anonymize.3"} <= {s.name for s in told.scores}
+    assert Runtime().meta.main_score == "seconds.12"
+
+
 def test_errors(dataset, tmp_path):
-    with pytest.raises(Dp2benchError, match="12 among"):
-        Runtime(people=[1, 2])
+    with pytest.raises(Dp2benchError, match="whole numbers from 1 to 20"):
+        Runtime(people=[0, 12])
     with pytest.raises(Dp2benchError, match="repeats"):
         Runtime(repeats=0)
     with pytest.raises(Dp2benchError, match="elsewhere"):

@@ -18,6 +18,7 @@ from dp2bench.core.numbers import check_whole
 from dp2bench.core.types import Image, People, Sample, SurfaceMap
 from dp2bench.detection import checkpoints
 from dp2bench.detection.rcnn.network import RCNN, TEMPLATE, RcnnDetections, architecture_of, without_constants
+from dp2bench.networks.uninitialized import uninitialized
 from dp2bench.weights.reading import read_state
 
 _FINEST = 288
@@ -75,7 +76,8 @@ class _NetworkDetector(Detector):
                     f"{self.weights} is {architecture.name}, which is no network for the detector {self.name!r}.",
                     f"Give it to {'cse' if architecture.surface else 'mask-rcnn'!r}, and use e.g. {self.official!r} here.",
                 )
-            network = RCNN(architecture)
+            with uninitialized():
+                network = RCNN(architecture)
             network.load_state_dict(state, strict=True)
             self._network = network.to(self.device).requires_grad_(False)
         return self._network
