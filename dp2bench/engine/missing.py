@@ -12,7 +12,7 @@ from dp2bench.core.contracts import Dataset
 from dp2bench.core.errors import DatasetError, Dp2benchError, SuiteError
 from dp2bench.engine.plan import detector_of
 from dp2bench.engine.step import Cell, make_dataset, make_method
-from dp2bench.engine.suite import AnySuite, Component, MethodChoice, Suite, SuiteSet
+from dp2bench.engine.suite import AnySuite, Component, MethodChoice, Suite, SuiteSet, rows
 from dp2bench.weights import catalogue
 from dp2bench.weights.catalogue import MissingWeightsError
 from dp2bench.weights.digests import REHEARSAL
@@ -170,39 +170,31 @@ def _cells(
     detectors = {label: _need("detectors", component) for label, component in who.items()}
     cells: list[Cell] = []
     reasons: dict[tuple[str, str, str], str] = {}
-    for data in suite.datasets:
-        problem = _open(data, data_root, datasets)
-        layout = datasets[data.label].layout if problem is None else _layout(data)
-        for method in suite.methods:
-            for task in suite.tasks:
-                if not task.takes(data.label, method.label) or layout not in _layouts(task, tasks):
-                    continue
-                cell = Cell(
-                    data,
-                    method,
-                    task,
-                    who[method.label].label,
-                    {},
-                    dict.fromkeys(task.seeds or suite.seeds, ""),
-                )
-                cells.append(cell)
-                lacking = []
-                if problem is not None:
-                    gathered.sets[data.label] = problem
-                    gathered.add(data.label, "every row")
-                    lacking.append(f"dataset {data.label}")
-                for what, need in (
-                    (f"method {method.label}", methods[method.label]),
-                    (f"detector {who[method.label].label}", detectors[method.label]),
-                    (f"task {task.label}", tasks[task.label]),
-                ):
-                    for name in need.weights:
-                        gathered.add(name, f"{what} ({data.label})")
-                    lacking += [f"weights {name}" for name in need.weights]
-                if lacking:
-                    reasons[data.label, method.label, task.label] = (
-                        f"{', '.join(dict.fromkeys(lacking))} not on this machine"
-                    )
+    problems = {data.label: _open(data, data_root, datasets) for data in suite.datasets}
+
+    def layout(data: Component) -> str:
+        return datasets[data.label].layout if data.label in datasets else _layout(data)
+
+    for data, method, task in rows(suite, layout, lambda task: _layouts(task, tasks)):
+        seeds = dict.fromkeys(task.seeds or suite.seeds, "")
+        cells.append(Cell(data, method, task, who[method.label].label, {}, seeds))
+        lacking = []
+        if (problem := problems[data.label]) is not None:
+            gathered.sets[data.label] = problem
+            gathered.add(data.label, "every row")
+            lacking.append(f"dataset {data.label}")
+        for what, need in (
+            (f"method {method.label}", methods[method.label]),
+            (f"detector {who[method.label].label}", detectors[method.label]),
+            (f"task {task.label}", tasks[task.label]),
+        ):
+            for name in need.weights:
+                gathered.add(name, f"{what} ({data.label})")
+            lacking += [f"weights {name}" for name in need.weights]
+        if lacking:
+            reasons[data.label, method.label, task.label] = (
+                f"{', '.join(dict.fromkeys(lacking))} not on this machine"
+            )
     return cells, reasons
 
 

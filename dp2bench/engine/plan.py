@@ -10,13 +10,13 @@ from typing import Any
 
 from dp2bench.core import registry
 from dp2bench.core.contracts import Dataset, Progress, Task, Training, no_progress
-from dp2bench.core.errors import DatasetError, SuiteError
+from dp2bench.core.errors import SuiteError
 from dp2bench.core.provenance import package_versions
 from dp2bench.core.results import content_key
 from dp2bench.engine.folder_source import FolderSource
 from dp2bench.engine.imports import code_version, file_of
 from dp2bench.engine.step import Cell, Plan, Step, make_dataset, make_method
-from dp2bench.engine.suite import AnySuite, Component, MethodChoice, Suite, TaskChoice
+from dp2bench.engine.suite import AnySuite, Component, MethodChoice, Suite, TaskChoice, rows
 from dp2bench.pipelines.stream import files_of
 
 PART = 2048
@@ -308,27 +308,26 @@ def _plan_of(
     planner = _Planner(threads, device, package_versions())
     cells: list[Cell] = []
     fingerprints: dict[str, str] = {}
-    for component, dataset in _opened(suite, data_root, opened):
+    datasets = _opened(suite, data_root, opened)
+    asked = list(
+        rows(
+            suite, lambda data: datasets[data.label].layout, lambda task: tasks[task.label].made.meta.layouts
+        )
+    )
+    for component in suite.datasets:
+        dataset = datasets[component.label]
         dataset.prepare(progress)
         if not dataset.needs_root:
             dataset.verify()
         fingerprint = fingerprints[component.label] = dataset.fingerprint()
         module = registry.module_of("datasets", component.name)
         data = _Data(component, dataset, fingerprint, module)
-        chosen = {
-            m.component.label: [
-                t
-                for t in suite.tasks
-                if t.takes(component.label, m.component.label)
-                and dataset.layout in tasks[t.label].made.meta.layouts
-            ]
-            for m in methods
-        }
-        everywhere = _read_splits(dataset, [tasks[t.label].made for some in chosen.values() for t in some])
+        here = [(method, task) for of, method, task in asked if of == component]
+        everywhere = _read_splits(dataset, [tasks[task.label].made for _, task in here])
         for method in methods:
-            asked = [(t, tasks[t.label]) for t in chosen[method.component.label]]
+            mine = [(task, tasks[task.label]) for choice, task in here if choice == method.component]
             detector = detectors[method.component.label]
-            cells += _cells(planner, suite, data, method, detector, asked, everywhere)
+            cells += _cells(planner, suite, data, method, detector, mine, everywhere)
     if not cells:
         raise SuiteError(
             f"No task of the suite {suite.name} can read any of its datasets.",
@@ -406,24 +405,14 @@ def _detectors(suite: Suite, methods: Sequence[_Method]) -> dict[str, _PlugIn]:
     return found
 
 
-def _opened(
-    suite: Suite, data_root: Path | None, known: Mapping[str, Dataset]
-) -> list[tuple[Component, Dataset]]:
-    """The suite's datasets. Those that the user brings are checked at once, so that one message says all that is missing."""
-    opened = [(c, known.get(c.label) or make_dataset(c, data_root)) for c in suite.datasets]
-    problems: list[DatasetError] = []
-    for component, dataset in opened:
-        if dataset.needs_root and component.label not in known:
-            try:
+def _opened(suite: Suite, data_root: Path | None, known: Mapping[str, Dataset]) -> dict[str, Dataset]:
+    """The suite's datasets by label. Those that the user brings are checked, unless they are known."""
+    opened = dict(known)
+    for component in suite.datasets:
+        if component.label not in opened:
+            dataset = opened[component.label] = make_dataset(component, data_root)
+            if dataset.needs_root:
                 dataset.verify()
-            except DatasetError as error:
-                problems.append(error)
-    if len(problems) > 1:
-        last = problems.pop()
-        said = "\n".join(str(p) for p in problems)
-        raise DatasetError(f"{said}\n{last.problem}", last.remedy)
-    if problems:
-        raise problems[0]
     return opened
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -160,6 +160,24 @@ class Suite(_Closed):
         if len(set(value)) != len(value) or min(value) < 0:
             raise ValueError("seeds must be different non-negative integers")
         return value
+
+
+def rows(
+    suite: Suite, layout: Callable[[Component], str], layouts: Callable[[TaskChoice], Sequence[str]]
+) -> Iterator[tuple[Component, MethodChoice, TaskChoice]]:
+    """Every row of the suite's table, in its order: dataset, method and task, where the task takes both and reads the layout.
+
+    Args:
+        suite: whose rows.
+        layout: of a dataset.
+        layouts: that a task reads.
+
+    """
+    for data in suite.datasets:
+        for method in suite.methods:
+            for task in suite.tasks:
+                if task.takes(data.label, method.label) and layout(data) in layouts(task):
+                    yield data, method, task
 
 
 class SuiteSet(_Closed):

@@ -11,7 +11,15 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from dp2bench.metrics.ranking import JUNK, Features, RankingScores, score_order, squared_euclidean, summarised
+from dp2bench.metrics.ranking import (
+    JUNK,
+    Features,
+    RankingScores,
+    checked_labels,
+    score_order,
+    squared_euclidean,
+    summarised,
+)
 
 _TIED_AT_ONCE = 64
 """Queries whose whole row of distances is held, where right and wrong answers are equally far."""
@@ -50,15 +58,13 @@ def rank_features(
     """
     from dp2bench.metrics.ranking_rows import NAN, TIED, average_precision, count_tile
 
-    q_ids, q_cams = np.asarray(query_ids, np.int64), np.asarray(query_cameras, np.int64)
-    g_ids, g_cams = np.asarray(gallery_ids, np.int64), np.asarray(gallery_cameras, np.int64)
-    queries = len(query)
-    if not (len(q_ids) == len(q_cams) == queries and len(g_ids) == len(g_cams) == len(gallery)):
-        raise ValueError("features, identities and cameras differ in number")
     if query.ndim != 2 or gallery.ndim != 2 or query.shape[1] != gallery.shape[1]:
         raise ValueError(f"features of {query.shape} and {gallery.shape} cannot be compared")
-    if max_rank < 1 or tile < 1 or threads < 1:
-        raise ValueError("max_rank, tile and threads must be positive")
+    queries = len(query)
+    labels = query_ids, gallery_ids, query_cameras, gallery_cameras
+    q_ids, g_ids, q_cams, g_cams = checked_labels(
+        (queries, len(gallery)), *labels, max_rank=max_rank, tile=tile, threads=threads
+    )
 
     def tiles(wanted: NDArray[np.bool_] | None = None) -> Iterator[tuple[slice, NDArray[np.float32]]]:
         """Distances of all queries to each tile, or to those with a picture that is wanted. Equal tiles give equal bits."""

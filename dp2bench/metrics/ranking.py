@@ -53,6 +53,38 @@ def squared_euclidean(query: Features, gallery: Features, out: NDArray[np.float3
     return result
 
 
+Labels = NDArray[np.int64]
+
+
+def checked_labels(
+    shape: tuple[int, int],
+    query_ids: ArrayLike,
+    gallery_ids: ArrayLike,
+    query_cameras: ArrayLike,
+    gallery_cameras: ArrayLike,
+    **positive: int,
+) -> tuple[Labels, Labels, Labels, Labels]:
+    """The labels of ``shape``, Q queries and G gallery pictures, as int64 arrays: (Q,), (G,), (Q,), (G,).
+
+    Raises:
+        ValueError: a length differs, or one of ``positive`` is not.
+
+    """
+    labels = tuple(
+        np.asarray(given, np.int64) for given in (query_ids, gallery_ids, query_cameras, gallery_cameras)
+    )
+    shapes = [array.shape for array in labels]
+    if shapes != [(n,) for n in (*shape, *shape)]:
+        raise ValueError(
+            f"distances have shape {shape}, and identities and cameras of query and gallery have shapes "
+            f"{', '.join(map(str, shapes))}"
+        )
+    if min(positive.values(), default=1) < 1:
+        raise ValueError(f"{', '.join(positive)} must be positive")
+    q_ids, g_ids, q_cams, g_cams = labels
+    return q_ids, g_ids, q_cams, g_cams
+
+
 def rank(
     distances: NDArray[Any],
     query_ids: ArrayLike,
@@ -86,17 +118,11 @@ def rank(
         ValueError: shapes disagree, a valid query has a NaN distance, or (`NoRightAnswerError`) no query has a right answer in the gallery.
 
     """
-    q_ids, g_ids = np.asarray(query_ids, np.int64), np.asarray(gallery_ids, np.int64)
-    q_cams, g_cams = np.asarray(query_cameras, np.int64), np.asarray(gallery_cameras, np.int64)
+    labels = query_ids, gallery_ids, query_cameras, gallery_cameras
+    q_ids, g_ids, q_cams, g_cams = checked_labels(
+        distances.shape, *labels, max_rank=max_rank, chunk=chunk, threads=threads
+    )
     queries = len(q_ids)
-    expected = (queries, len(g_ids))
-    if distances.shape != expected or q_cams.shape != q_ids.shape or g_cams.shape != g_ids.shape:
-        raise ValueError(
-            f"distances have shape {distances.shape}, expected {expected} for the ids given; "
-            f"cameras have shapes {q_cams.shape} and {g_cams.shape}"
-        )
-    if max_rank < 1 or chunk < 1 or threads < 1:
-        raise ValueError("max_rank, chunk and threads must be positive")
     from dp2bench.metrics.ranking_rows import NAN, TIED, score_rows  # numba takes long to import
 
     # The members of one identity lie side by side in `by_id`.

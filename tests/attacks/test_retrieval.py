@@ -37,3 +37,22 @@ def test_the_chosen_shrinkage_does_well_on_people_never_seen(seed):
 
 def test_one_candidate_needs_no_choice():
     assert chosen_shrinkage(np.zeros((0, 3), np.float32), np.zeros(0, int), np.zeros(0, int), (0.3,)) == 0.3
+
+
+def test_the_choice_without_a_person_before_two_cameras():
+    """Half of the train identities, or all, are seen by one camera: what the other half says decides, and the first where nobody can."""
+    rows, people, cameras = rows_of(40, 0, nuisance=5.0)
+    candidates = CANDIDATES[::-1]
+    _, order = np.unique(people, return_inverse=True)
+    alone = np.where(order % 2 == 0, 1, cameras)
+    both = chosen_shrinkage(rows, people, cameras, candidates)
+    assert both != candidates[0]  # so that what follows is a choice
+    half = order % 2 == 1
+    learned = {c: discriminant(rows[~half], people[~half], c)(rows[half]) for c in candidates}
+    labels = people[half], people[half], cameras[half], cameras[half]
+    best = max(
+        candidates,
+        key=lambda c: rank(cosine_distances(learned[c], learned[c]), *labels).mean_average_precision,
+    )
+    assert chosen_shrinkage(rows, people, alone, candidates) == best
+    assert chosen_shrinkage(rows, people, np.ones_like(cameras), candidates) == candidates[0]

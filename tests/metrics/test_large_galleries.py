@@ -64,7 +64,7 @@ def test_a_memory_map_is_read_and_what_cannot_be_ranked_is_said(tmp_path):
     g[5, 0] = np.nan
     with pytest.raises(ValueError, match="hold NaN"):
         rank_features(q, g, *labels)
-    with pytest.raises(ValueError, match="differ in number"):
+    with pytest.raises(ValueError, match="identities and cameras"):
         rank_features(q, g[1:], *labels)
     with pytest.raises(ValueError, match="no query has a right answer"):
         rank_features(q, g * 0, labels[0] + 100, *labels[1:])

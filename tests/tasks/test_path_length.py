@@ -157,3 +157,23 @@ def test_as_published_it_starts_at_the_beginning_and_sees_small_whole_pictures(f
     assert context.scores[0].value == pytest.approx(1 / path_length.EPSILON**2)
     whole = path_length._as_published(np.full((1, 128, 128, 3), 17.9, np.float32))
     assert (whole == 17).all()
+
+
+def test_published_pictures_are_those_that_torch_fidelity_compares():
+    """Bytes, normalised and shrunk by its own code: a crop of FDH, whose rows and columns shrink by 4.5 and 2.5."""
+    import cv2
+    from torch_fidelity.sample_similarity_lpips import SampleSimilarityLPIPS as Theirs
+
+    noise = np.random.default_rng(0).uniform(-20, 275, (1, 288, 160, 3)).astype(np.float32)
+    given = torch.from_numpy(noise.clip(0, 255).astype(np.uint8)).permute(0, 3, 1, 2)
+    theirs = Theirs.resize(Theirs.normalize(given), path_length.PUBLISHED_SIDE)
+
+    def normalised(picture):
+        return Theirs.normalize(torch.from_numpy(picture).permute(0, 3, 1, 2))
+
+    ours = normalised(path_length._as_published(noise))
+    torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0)
+    area = cv2.resize(
+        noise[0].clip(0, 255).astype(np.uint8).astype(np.float32), (64, 64), interpolation=cv2.INTER_AREA
+    )
+    assert (normalised(area[None]) - theirs).abs().max() > 0.1  # OpenCV's is another
