@@ -338,9 +338,9 @@ def _run(
     from dp2bench.engine import run
     from dp2bench.engine.executor import LocalExecutor
     from dp2bench.engine.history import record
-    from dp2bench.engine.store import Store
+    from dp2bench.engine.store import open_store
 
-    store = Store()
+    store = open_store()
 
     def go(observer: Observer) -> run.Run:
         return run.run_suite(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from dp2bench.core.contracts import Anonymizer, Dataset, Detector
     from dp2bench.core.credentials import Credentials
+    from dp2bench.core.listing import Listing
     from dp2bench.datasets.folder import Folder
     from dp2bench.pipelines.anonymize import CoverageCounter, ResumeLog
     from dp2bench.pipelines.video import VideoOptions
@@ -31,7 +32,8 @@ def anonymize(
         typer.Argument(
             metavar="IN",
             help="A picture, a video, a folder of pictures and videos, a dataset's folder (with --dataset), or a camera "
-            "(/dev/video0, v4l2:DEVICE, avfoundation:DEVICE, dshow:DEVICE), which records until --end or Ctrl-C.",
+            "(/dev/video0, v4l2:DEVICE, avfoundation:DEVICE, dshow:DEVICE), which records until --end or Ctrl-C. A folder may be a URL "
+            "(s3://bucket/folder).",
         ),
     ],
     out: Annotated[
@@ -39,7 +41,7 @@ def anonymize(
         typer.Argument(
             metavar="OUT",
             help="Where the anonymized picture, video, folder or dataset goes. Must not exist yet as a folder with files, but for those "
-            "of the same command, stopped.",
+            "of the same command, stopped. For a folder, also a URL.",
             show_default=False,
         ),
     ] = None,
@@ -246,9 +248,11 @@ def anonymize(
 
     console = Console()
     camera = is_camera(source)
-    if not camera:
-        check_paths(source, target)
-    check_preview(source, target, preview)
+    urls = None if camera else _urls(source, target, dataset, detections)
+    if urls is None:
+        if not camera:
+            check_paths(source, target)
+        check_preview(source, target, preview)
     selection = Selection(start, math.inf if end is None else end, fps, max_size)
     options = VideoOptions(selection, codec, quality)
     if watermark is not None:
@@ -268,7 +272,7 @@ def anonymize(
     how = job.make_method()
     arguments = key_values("--detector-argument", detector_argument)
     is_video = camera or (source.is_file() and is_video_name(source))
-    opened = None if is_video else _opened(job, checked=dataset is not None)
+    opened = None if is_video or urls else _opened(job, checked=dataset is not None)
     if detections is None:
         usual = _usual_detector(opened) if dataset and opened else "photo"
         chosen = how.meta.detector or detector or usual
@@ -302,9 +306,8 @@ def anonymize(
         with signing_with(job.credentials):
             done = _camera(work, source, target) if camera else _video(work, source, target)
     else:
-        assert opened is not None
         told = {
-            "source": source.resolve(),
+            "source": urls[0] if urls else source.resolve(),
             "method": [method, repr(how.meta)],
             "watermark": watermark and hashlib.sha256(watermark.encode()).hexdigest()[:8],
             "detector": repr(who.meta),
@@ -316,7 +319,11 @@ def anonymize(
             "video": [max_gap, no_audio, keep_readable, repr(options)],
         }
         with signing_with(job.credentials):
-            done = _pictures(work, opened, source, target, settings | told)
+            if urls is not None:
+                done = _remote(work, *urls, settings | told)
+            else:
+                assert opened is not None
+                done = _pictures(work, opened, source, target, settings | told)
     if not done:
         raise typer.Exit(1)
 
@@ -446,7 +453,93 @@ def _pictures(work: _Work, opened: Dataset, source: Path, target: Path, settings
             raise typer.Exit(130) from None
     if journal is not None:
         journal.close()
-    return _told(work, counter, folder, films) and not doubtful
+    return _told(work, counter, None if folder is None else folder.listing, films) and not doubtful
+
+
+def _urls(source: Path, target: Path, dataset: str | None, detections: Path | None) -> tuple[str, str] | None:
+    """IN and OUT as URLs where one of them is one."""
+    from dp2bench.core.errors import Dp2benchError
+    from dp2bench.core.remote import remote_url
+
+    given = remote_url(source), remote_url(target)
+    if given == (None, None):
+        return None
+    for option, value in (("--dataset", dataset), ("--detections", detections)):
+        if value is not None:
+            raise Dp2benchError(
+                f"{option} does not go with a URL.", "Copy IN to this machine, or leave the option out."
+            )
+    if given[0] is None and not source.is_dir():
+        raise Dp2benchError(f"{source} is no folder.", "Where OUT is a URL, IN is a folder.")
+    here, there = (
+        url or f"file://{path.resolve()}" for url, path in zip(given, (source, target), strict=True)
+    )
+    return here, there
+
+
+def _remote(work: _Work, source: str, target: str, settings: Mapping[str, Any]) -> bool:
+    """Anonymize a folder of an object store and say what became of it. Whether nothing was left out and nobody missed."""
+    from dp2bench.cli.progress import TerminalObserver
+    from dp2bench.core.listing import Listing
+    from dp2bench.datasets.folder import Folder
+    from dp2bench.pipelines.anonymize import CoverageCounter, anonymize_dataset, check_names
+    from dp2bench.pipelines.remote_folder import RemoteFolder
+    from dp2bench.pipelines.workers import Component, in_workers
+
+    remote = RemoteFolder(source, target, settings)
+    counter, films = CoverageCounter(), _Films()
+    listing = Listing(left_out=remote.refused)
+    with TerminalObserver(work.console) as observer:
+        progress = observer.progress(f"anonymize with {work.how.meta.name}")
+
+        def one_batch(here: Path, out: Path) -> dict[str, Any]:
+            folder = Folder(here)
+            check_names(folder, out)
+            made, filmed = CoverageCounter(), _Films()
+            if folder.listing.pictures:
+                job = replace(work.job, dataset=Component("datasets", "folder", {"root": here}), out=out)
+                made = anonymize_dataset(
+                    folder,
+                    work.who.for_dataset(folder),
+                    work.how,
+                    out,
+                    work.job.seed,
+                    lambda done, _: progress(counter.pictures + done, remote.files),
+                    preview=work.job.preview,
+                    in_workers=None
+                    if work.workers == 1
+                    else lambda _: in_workers(job, work.workers, work.threads),
+                )
+            if folder.listing.videos:
+                filmed = _videos_of_folder(work, folder, out, None, observer)
+            found = folder.listing
+            return {
+                "counted": made.noted(),
+                "films": {"reports": filmed.reports, "left_out": filmed.left_out, "renamed": filmed.renamed},
+                "listing": {
+                    "left_out": found.left_out,
+                    "others": dict(found.others),
+                    "describing": dict(found.describing),
+                },
+            }
+
+        try:
+            for said in remote.run(one_batch):
+                counter.include(said["counted"])
+                for name, some in said["films"].items():
+                    getattr(films, name).extend(some)
+                listing.left_out += said["listing"]["left_out"]
+                listing.others.update(said["listing"]["others"])
+                listing.describing.update(said["listing"]["describing"])
+                progress(counter.pictures, remote.files)
+        except KeyboardInterrupt:
+            observer.bars.stop()
+            work.say(
+                f"Stopped. What is in {target} is anonymized and whole; the same command goes on from here."
+            )
+            raise typer.Exit(130) from None
+    remote.close()
+    return _told(work, counter, listing, films)
 
 
 def _refuse_nothing(work: _Work, folder: Folder) -> None:
@@ -504,18 +597,18 @@ def _videos_of_folder(
     return films
 
 
-def _told(work: _Work, counter: CoverageCounter, folder: Folder | None, films: _Films) -> bool:
+def _told(work: _Work, counter: CoverageCounter, listing: Listing | None, films: _Films) -> bool:
     """Say what became of pictures and videos; whether nothing was left out and nobody missed."""
     from dp2bench.cli.terminal import tell_each
     from dp2bench.core.listing import said_of_others
 
     left_out = [*counter.unreadable, *films.left_out]
-    if folder is not None:
-        left_out += folder.listing.left_out
+    if listing is not None:
+        left_out += listing.left_out
     tell_each(work.console, left_out, label="left out:", style="yellow", most=10_000)
     tell_each(work.console, films.renamed, label="renamed:", style="yellow")
-    if folder is not None:
-        for link, place in folder.listing.linked:
+    if listing is not None:
+        for link, place in listing.linked:
             work.say(f"{link} leads out of the folder, to {place}.", "followed:", "yellow")
     for what, names in sorted(counter.lost.items()):
         more = f" and {len(names) - 1} more" if len(names) > 1 else ""
@@ -536,13 +629,11 @@ def _told(work: _Work, counter: CoverageCounter, folder: Folder | None, films: _
         whole &= _told_of_film(work, report, f"{report['source']}: ")
     if films.reports and not counter.pictures and left_out:
         work.say(f"{len(left_out)} files left out.")
-    if folder is not None and folder.listing.others:
-        work.say(
-            f"Neither pictures nor videos, and not copied: {said_of_others(folder.listing.others)} files."
-        )
-        if folder.listing.describing:
+    if listing is not None and listing.others:
+        work.say(f"Neither pictures nor videos, and not copied: {said_of_others(listing.others)} files.")
+        if listing.describing:
             work.say(
-                f"{said_of_others(folder.listing.describing)} of them lie beside pictures and may say who is in them: "
+                f"{said_of_others(listing.describing)} of them lie beside pictures and may say who is in them: "
                 "faces, names, places. Do not publish them with the others."
             )
     people = counter.found + sum(report["people_in_frames"] for report in films.reports)

@@ -162,13 +162,13 @@ def _result(
     failure = next((o.failure for key in cell.evaluations.values() if (o := outcomes[key]).failure), None)
     if failure is not None:
         return Result(run_id=run_id, spec=spec, status="error", error=failure)
-    folders = [store.path(key) for key in cell.evaluations.values()]
+    folders = [store.folder(key) for key in cell.evaluations.values()]
     per_seed = [
         [Score.model_validate(s) for s in json.loads((f / "scores.json").read_text("utf-8"))] for f in folders
     ]
     units = [json.loads((f / "units.json").read_text("utf-8")) for f in folders]
     coverages = [
-        Coverage.model_validate_json((store.path(k) / "coverage.json").read_text("utf-8"))
+        Coverage.model_validate_json((store.folder(k) / "coverage.json").read_text("utf-8"))
         for k in cell.anonymized.values()
     ]
     scores = pool_seeds(per_seed, units)
@@ -342,7 +342,7 @@ def run_suite(
             partial.replace(out / relative)
         keep_evidence(
             out / relative,
-            {seed: store.path(key) for seed, key in cell.evaluations.items()}
+            {seed: store.folder(key) for seed, key in cell.evaluations.items()}
             if result.status == "ok"
             else {},
         )
@@ -350,7 +350,7 @@ def run_suite(
         paths.append(relative.as_posix())
     for label, dataset in datasets.items():
         done = {
-            c.method.label: (store.path(k) / "dataset", outcomes[k].step.payload["splits"])
+            c.method.label: (store.folder(k) / "dataset", outcomes[k].step.payload["splits"])
             for c in plan.cells
             if c.dataset.label == label
             for k in list(c.anonymized.values())[:1]

@@ -137,6 +137,25 @@ class CoverageCounter:
         if self.defects and not self.pictures:
             raise self.defects[0]
 
+    def noted(self) -> dict[str, Any]:
+        """All that was counted, as JSON."""
+        return {name: value for name, value in vars(self).items() if name != "defects"}
+
+    def include(self, noted: Mapping[str, Any]) -> None:
+        """Add what another one `noted`."""
+        for name in ("pictures", "found", "empty", "doubtful"):
+            setattr(self, name, getattr(self, name) + noted[name])
+        if noted["undetected"] is not None:
+            self.undetected = (self.undetected or 0) + noted["undetected"]
+        self.missed.update(noted["missed"])
+        self.unreadable += noted["unreadable"]
+        self.unlike.update(noted["unlike"])
+        for split, pictures in noted["left"].items():
+            for sample, people in pictures.items():
+                self.left.setdefault(split, {})[sample] = {int(i): why for i, why in people.items()}
+        for what, names in noted["lost"].items():
+            self.lost[what] += names
+
     def coverage(self) -> Coverage:
         """The counts as they are printed beside scores."""
         from dp2bench.core.results import Coverage
