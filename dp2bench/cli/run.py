@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dp2bench.core.results import Result
+    from dp2bench.engine.executor import Executor
+    from dp2bench.engine.store import Store
     from dp2bench.engine.suite import AnySuite
 
 
@@ -41,11 +45,34 @@ def run(
         int | None,
         typer.Option(
             min=1,
-            help="Steps at once, each in a process of its own. [default: 2 without a GPU, where there are 2 processors]",
+            help="Steps at once, each in a process of its own. [default: one a processor without a GPU, where there is memory; with Ray as many as "
+            "its machines have room for]",
             show_default=False,
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
+    executor: Annotated[
+        str, typer.Option(help="Who carries steps out: local, or ray for the machines of a Ray cluster.")
+    ] = "local",
+    address: Annotated[
+        str,
+        typer.Option(help="With Ray: of its cluster; auto for this machine's, local for a new one here."),
+    ] = "auto",
+    gpu_share: Annotated[
+        float | None,
+        typer.Option(
+            min=0,
+            help="With Ray: GPUs of a step, such as 0.5. [default: 1 on a GPU, else 0]",
+            show_default=False,
+        ),
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            help="Folder or URL (s3://bucket/folder) of finished steps, which machines may share. [default: DP2BENCH_STORE, or in the cache]",
+            show_default=False,
+        ),
+    ] = None,
     every_table: Annotated[
         bool,
         typer.Option("--all", help="Print every table, not the overview alone; the report has them all."),
@@ -61,7 +88,9 @@ def run(
     """Run a suite: anonymize, attack, score, and print the overview.
 
     Finished steps are cached by content: stop with Ctrl-C and run the same command again to go on; run it twice and the second run
-    takes seconds. Exit code 1 when a result failed, 2 when datasets or weights are not there: all of them are listed before any work.
+    takes seconds. Machines that share a store share their steps.
+
+    Exit code 1 when a result failed, 2 when datasets or weights are not there: all of them are listed before any work.
 
     Example: dp2bench run smoke --out /tmp/smoke
     """
@@ -82,9 +111,27 @@ def run(
         threads=threads,
         workers=workers,
         device=device,
+        cluster=_cluster(executor, address, gpu_share),
+        store_at=store,
         every_table=every_table,
         allow_missing=allow_missing,
     )
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray cluster: its address, and the GPUs of a step, None for one where there are GPUs."""
+
+    address: str
+    gpu_share: float | None = None
+
+
+def _cluster(executor: str, address: str, gpu_share: float | None) -> Cluster | None:
+    from dp2bench.core.errors import Dp2benchError
+
+    if executor not in {"local", "ray"}:
+        raise Dp2benchError(f"There is no executor {executor!r}.", "Use --executor local or --executor ray.")
+    return Cluster(address, gpu_share) if executor == "ray" else None
 
 
 def execute_suite(
@@ -95,6 +142,8 @@ def execute_suite(
     threads: int | None,
     device: str,
     workers: int | None = None,
+    cluster: Cluster | None = None,
+    store_at: str | None = None,
     data_root: Path | None = None,
     every_table: bool = False,
     why_missed: bool = False,
@@ -108,33 +157,34 @@ def execute_suite(
 
     from dp2bench.cli.progress import TerminalObserver
     from dp2bench.cli.terminal import tell
-    from dp2bench.core.machine import default_threads, pick_device
-    from dp2bench.engine.executor import LocalExecutor
     from dp2bench.engine.history import record
     from dp2bench.engine.run import run_suite
-    from dp2bench.engine.store import Store
+    from dp2bench.engine.store import open_store
     from dp2bench.reports.report import print_table, write_report
     from dp2bench.reports.terminal import print_overview
 
     console = Console()
-    store = Store()
-    device = pick_device(device)
-    processors = default_threads()
-    workers = workers or (2 if device == "cpu" and processors > 1 else 1)
+    store = open_store(store_at)
     parts = [
         (name, {getattr(c, "label", c) for part in suite.parts for c in getattr(part, f"{name}s")})
         for name in ("method", "dataset", "task", "seed")
     ]
     summary = ", ".join(f"{len(items)} {name}{'s' if len(items) > 1 else ''}" for name, items in parts)
-    tell(console, f"{summary}; cache {store.root}", label=f"{suite.name}:", style="bold")
-    with TerminalObserver(console) as observer:
+    with ExitStack() as connected:
+        executor, threads, device = (
+            _local(store, workers, threads, device)
+            if cluster is None
+            else _on_cluster(connected, cluster, store, workers, threads, device)
+        )
+        tell(console, f"{summary}; cache {store.place}", label=f"{suite.name}:", style="bold")
+        observer = connected.enter_context(TerminalObserver(console))
         finished = run_suite(
             suite,
             folder,
-            executor=LocalExecutor(store, workers),
+            executor=executor,
             store=store,
             observer=observer,
-            threads=threads or max(1, processors // workers),
+            threads=threads,
             device=device,
             command=command,
             data_root=data_root,
@@ -160,6 +210,35 @@ def execute_suite(
                 where = f"{result.spec.method} / {result.spec.dataset} / {result.spec.task}"
                 tell(console, result.error.message, label=f"{where}:", style="red")
         raise typer.Exit(1)
+
+
+def _local(store: Store, workers: int | None, threads: int | None, device: str) -> tuple[Executor, int, str]:
+    """Who carries steps out on this machine, the threads of a step, and its device."""
+    from dp2bench.core.machine import default_threads, default_workers, pick_device
+    from dp2bench.engine.executor import LocalExecutor
+
+    device, processors = pick_device(device), default_threads()
+    workers = workers or (default_workers() if device == "cpu" else 1)
+    return LocalExecutor(store, workers), threads or max(1, processors // workers), device
+
+
+def _on_cluster(
+    connected: ExitStack,
+    cluster: Cluster,
+    store: Store,
+    workers: int | None,
+    threads: int | None,
+    device: str,
+) -> tuple[Executor, int, str]:
+    """Who carries steps out on a cluster, the threads of a step, and its device."""
+    from dp2bench.engine.ray_executor import RayExecutor
+
+    executor = RayExecutor(store, cluster.address, workers, threads or 1)
+    connected.enter_context(executor)
+    device = executor.device(device)
+    share = cluster.gpu_share
+    executor.gpu_share = (1.0 if device != "cpu" else 0.0) if share is None else share
+    return executor, threads or 1, device
 
 
 def _print_reasons(console: Console, results: Sequence[Result]) -> None:

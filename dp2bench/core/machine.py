@@ -14,6 +14,16 @@ def default_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+WORKER_MEMORY = 3 << 30
+"""Bytes that a process with networks and pictures may take."""
+
+
+def default_workers(most: int = 8) -> int:
+    """Processes that have room here: one a processor, where there is memory for each."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    return max(1, min(default_threads(), memory // WORKER_MEMORY or 1, most))
+
+
 _GPU_NODES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg")
 """What Linux shows where there is a driver of NVIDIA or AMD, or Windows' one."""
 

@@ -1,4 +1,4 @@
-"""Who carries steps out. Local now; anything that can ship a Step and see the store's folder can take its place."""
+"""Who carries steps out: this process, or a crew of processes, here (`LocalExecutor`) or on a cluster (`ray_executor`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import Protocol
 
 from dp2bench.core.contracts import Progress
@@ -57,6 +56,90 @@ class Executor(Protocol):
         ...
 
 
+News = StepOutcome | tuple[int, int]
+"""That a step ended, or how much is done of how much."""
+
+
+class Crew(Protocol):
+    """Processes that carry out steps, each one at a time, and tell how it goes."""
+
+    def has_room(self) -> bool:
+        """Whether somebody waits for a step."""
+        ...
+
+    def begin(self, step: Step) -> None:
+        """Give a step to somebody who waits."""
+        ...
+
+    def listen(self) -> Sequence[tuple[str, News]]:
+        """What there is to tell, by the key of the step. Waits a while for it, also for somebody who is not ready for a step yet."""
+        ...
+
+    def stop(self) -> None:
+        """End the processes, whatever they do."""
+        ...
+
+
+def carry_out(steps: Sequence[Step], store: Store, observer: Observer, crew: Crew) -> dict[str, StepOutcome]:
+    """Have a crew do the steps that are not in the store, each when what it needs is there. No more are handed out than are worked on."""
+    outcomes: dict[str, StepOutcome] = {}
+    waiting, running = critical_path_order(steps), dict[str, tuple[Step, Progress]]()
+    to_do: set[str] = set()
+    try:
+        while len(outcomes) < len(steps):
+            for step in tuple(waiting):
+                if not all(key in outcomes for key in step.needs.values()):
+                    continue
+                if step.key not in to_do:
+                    known = _known(step, store, outcomes)
+                    if known is not None:
+                        outcomes[step.key] = known
+                        waiting.remove(step)
+                        observer.end(known)
+                        continue
+                    to_do.add(step.key)
+                alone = step.exclusive or any(other.exclusive for other, _ in running.values())
+                if crew.has_room() and not (running and alone):
+                    running[step.key] = step, observer.begin(step)
+                    waiting.remove(step)
+                    crew.begin(step)
+            for key, news in crew.listen() if running or to_do - outcomes.keys() else ():
+                step, progress = running[key]
+                if isinstance(news, StepOutcome):
+                    del running[key]
+                    outcomes[key] = news
+                    observer.end(news)
+                else:
+                    progress(*news)
+    finally:
+        crew.stop()
+    return outcomes
+
+
+def _known(step: Step, store: Store, outcomes: Mapping[str, StepOutcome]) -> StepOutcome | None:
+    """How the step ends without being done."""
+    broken = next((outcomes[k] for k in step.needs.values() if outcomes[k].failure), None)
+    if broken is not None:
+        return StepOutcome(step, 0.0, failure=broken.failure, skipped=True)
+    return StepOutcome(step, 0.0, cached=True) if store.has(step.key) else None
+
+
+def run_step(step: Step, store: Store, progress: Progress) -> StepOutcome:
+    """Carry out one step here and now."""
+    start = time.perf_counter()
+    try:
+        with store.working(step.key) as out:
+            if not store.has(step.key):
+                needs = {role: store.folder(key) for role, key in step.needs.items()}
+                STEP_RUNNERS[step.kind](step, needs, out, progress)
+    except Exception as error:  # noqa: BLE001 - a step may fail in any way; the rest of the run goes on
+        told = disk_error(error, error.filename or store.root) if isinstance(error, OSError) else error
+        message = str(told) if isinstance(told, Dp2benchError) else f"{type(error).__name__}: {error}"
+        failure = Failure(step=step.title, kind=type(error).__name__, message=message)
+        return StepOutcome(step, time.perf_counter() - start, failure=failure, details=traceback.format_exc())
+    return StepOutcome(step, time.perf_counter() - start)
+
+
 class LocalExecutor:
     """Steps on this machine: one after the other in this process, or several at once in processes of their own.
 
@@ -73,74 +156,14 @@ class LocalExecutor:
     def run(self, steps: Sequence[Step], observer: Observer) -> dict[str, StepOutcome]:
         """See `Executor.run`."""
         if self.workers > 1 and sum(not self.store.has(step.key) for step in steps) > 1:
-            return self._several(steps, observer)
+            crew = _Processes(self.store, self.workers, steps[0].payload["threads"])
+            return carry_out(steps, self.store, observer, crew)
         outcomes: dict[str, StepOutcome] = {}
         for step in steps:
-            outcome = self._known(step, outcomes) or self.run_step(step, observer.begin(step))
+            outcome = _known(step, self.store, outcomes) or run_step(step, self.store, observer.begin(step))
             outcomes[step.key] = outcome
             observer.end(outcome)
         return outcomes
-
-    def _several(self, steps: Sequence[Step], observer: Observer) -> dict[str, StepOutcome]:
-        outcomes: dict[str, StepOutcome] = {}
-        waiting, busy = critical_path_order(steps), list[_Worker]()
-        threads = steps[0].payload["threads"]
-        idle = [_Worker(self.store, threads) for _ in range(self.workers)]
-        try:
-            while len(outcomes) < len(steps):
-                for step in tuple(waiting):
-                    if not all(key in outcomes for key in step.needs.values()):
-                        continue
-                    known = self._known(step, outcomes)
-                    if known is not None:
-                        outcomes[step.key] = known
-                        observer.end(known)
-                    elif idle and not (busy and (step.exclusive or busy[0].step.exclusive)):
-                        worker = idle.pop()
-                        worker.begin(step, observer.begin(step))
-                        busy.append(worker)
-                    else:
-                        continue
-                    waiting.remove(step)
-                told = wait([w.pipe for w in busy]) if busy else []
-                for worker in [w for w in busy if w.pipe in told]:
-                    outcome = worker.listen()
-                    if outcome is not None:
-                        busy.remove(worker)
-                        idle.append(worker if worker.process.is_alive() else _Worker(self.store, threads))
-                        outcomes[outcome.step.key] = outcome
-                        observer.end(outcome)
-        finally:
-            for worker in idle + busy:
-                worker.process.terminate()
-        return outcomes
-
-    def _known(self, step: Step, outcomes: Mapping[str, StepOutcome]) -> StepOutcome | None:
-        """How the step ends without being done."""
-        broken = next((outcomes[k] for k in step.needs.values() if outcomes[k].failure), None)
-        if broken is not None:
-            return StepOutcome(step, 0.0, failure=broken.failure, skipped=True)
-        return StepOutcome(step, 0.0, cached=True) if self.store.has(step.key) else None
-
-    def run_step(self, step: Step, progress: Progress) -> StepOutcome:
-        """Carry out one step here and now."""
-        start = time.perf_counter()
-        try:
-            with self.store.working(step.key) as out:
-                if not self.store.has(step.key):
-                    STEP_RUNNERS[step.kind](
-                        step, {role: self.store.path(key) for role, key in step.needs.items()}, out, progress
-                    )
-        except Exception as error:  # noqa: BLE001 - a step may fail in any way; the rest of the run goes on
-            told = (
-                disk_error(error, error.filename or self.store.root) if isinstance(error, OSError) else error
-            )
-            message = str(told) if isinstance(told, Dp2benchError) else f"{type(error).__name__}: {error}"
-            failure = Failure(step=step.title, kind=type(error).__name__, message=message)
-            return StepOutcome(
-                step, time.perf_counter() - start, failure=failure, details=traceback.format_exc()
-            )
-        return StepOutcome(step, time.perf_counter() - start)
 
 
 COST = {"train": 8.0, "anonymize": 2.0}
@@ -158,30 +181,63 @@ def critical_path_order(steps: Sequence[Step]) -> list[Step]:
     return sorted(steps, key=lambda step: -urgency[step.key])
 
 
+class _Processes:
+    """A `Crew` on this machine."""
+
+    def __init__(self, store: Store, workers: int, threads: int) -> None:
+        self._store, self._threads = store, threads
+        self._busy: list[_Worker] = []
+        self._idle = [_Worker(store, threads) for _ in range(workers)]
+
+    def has_room(self) -> bool:
+        return bool(self._idle)
+
+    def begin(self, step: Step) -> None:
+        worker = self._idle.pop()
+        worker.begin(step)
+        self._busy.append(worker)
+
+    def listen(self) -> list[tuple[str, News]]:
+        told = wait([w.pipe for w in self._busy])
+        heard = []
+        for worker in [w for w in self._busy if w.pipe in told]:
+            news = worker.listen()
+            heard.append((worker.step.key, news))
+            if isinstance(news, StepOutcome):
+                self._busy.remove(worker)
+                self._idle.append(
+                    worker if worker.process.is_alive() else _Worker(self._store, self._threads)
+                )
+        return heard
+
+    def stop(self) -> None:
+        for worker in self._idle + self._busy:
+            worker.process.terminate()
+
+
 class _Worker:
     """A process that does one step at a time and tells its progress."""
 
     step: Step
-    progress: Progress
 
     def __init__(self, store: Store, threads: int) -> None:
         # A fork would copy torch's threads in whatever state they are.
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_serve, args=(theirs, store.root, threads))
+        self.process = context.Process(target=_serve, args=(theirs, store, threads))
         with _environment(dict.fromkeys(THREADS, str(threads))):
             self.process.start()
         theirs.close()
 
-    def begin(self, step: Step, progress: Progress) -> None:
-        self.step, self.progress, self.started = step, progress, time.perf_counter()
+    def begin(self, step: Step) -> None:
+        self.step, self.started = step, time.perf_counter()
         with contextlib.suppress(OSError):  # it died while idle: `listen` finds out
             self.pipe.send(step)
 
-    def listen(self) -> StepOutcome | None:
-        """Take one message; an Outcome when the step ended."""
+    def listen(self) -> News:
+        """Take one message."""
         try:
-            message = self.pipe.recv()
+            news: News = self.pipe.recv()
         except (EOFError, OSError):
             self.process.join()
             failure = Failure(
@@ -190,10 +246,7 @@ class _Worker:
                 message=f"The process of this step ended with code {self.process.exitcode}; if memory ran out, use --workers 1.",
             )
             return StepOutcome(self.step, time.perf_counter() - self.started, failure=failure)
-        if isinstance(message, StepOutcome):
-            return message
-        self.progress(*message)
-        return None
+        return news
 
 
 @contextlib.contextmanager
@@ -210,12 +263,12 @@ def _environment(changed: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _serve(pipe: Connection, root: Path, threads: int) -> None:
+def _serve(pipe: Connection, store: Store, threads: int) -> None:
     """What a `_Worker`'s process does, until it is ended or the run is gone."""
     # Ctrl-C goes to all of the terminal's processes; the run ends us.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_die_with_the_run, daemon=True).start()
-    executor, last = LocalExecutor(Store(root)), 0.0
+    last = 0.0
 
     def progress(done: int, total: int) -> None:
         nonlocal last
@@ -230,7 +283,7 @@ def _serve(pipe: Connection, root: Path, threads: int) -> None:
     cv2.setNumThreads(threads)
     torch.set_num_threads(threads)
     while True:
-        pipe.send(executor.run_step(pipe.recv(), progress))
+        pipe.send(run_step(pipe.recv(), store, progress))
 
 
 def _die_with_the_run() -> None:

@@ -28,7 +28,30 @@ def _create(kind: registry.Kind, spec: Mapping[str, Any]) -> Any:
 
 
 def _dataset(step: Step) -> Dataset:
-    return make_dataset(Component.model_validate(dict(step.payload["dataset"])), None)
+    """The dataset; made where another machine planned, and this one has it not."""
+
+    def ready(spec: Mapping[str, Any]) -> Dataset:
+        dataset = make_dataset(Component.model_validate(dict(spec)), None)
+        dataset.prepare()
+        return dataset
+
+    dataset: Dataset = _kept_between(step, "dataset", ready)
+    return dataset
+
+
+_kept: dict[str, tuple[str, Any]] = {}
+
+
+def _kept_between(step: Step, role: str, make: Callable[[Any], Any]) -> Any:
+    """What ``make`` makes of a component of the payload. Between parts it is kept, with what it has listed or loaded."""
+    spec = step.payload[role]
+    if "part" not in step.payload:
+        _kept.clear()
+        return make(spec)
+    name = json.dumps(spec, sort_keys=True, default=str)
+    if _kept.get(role, ("",))[0] != name:
+        _kept[role] = name, make(spec)
+    return _kept[role][1]
 
 
 def _empty(folder: Path) -> None:
@@ -55,7 +78,7 @@ def detect(step: Step, needs: Mapping[str, Path], out: Path, progress: Progress)
             found = [load_people(part / f"{split}.npz") for part in parts if (part / f"{split}.npz").exists()]
             save_people(out / f"{split}.npz", ((name, file[name]) for file in found for name in file))
         return
-    detector = _create("detectors", step.payload["detector"])
+    detector = _kept_between(step, "detector", lambda spec: _create("detectors", spec))
     _anonymize.detect(_dataset(step), detector, splits, out, progress, step.payload.get("part"))
 
 
@@ -78,7 +101,7 @@ def anonymize(step: Step, needs: Mapping[str, Path], out: Path, progress: Progre
         ]
         _write_coverage(out, coverage, left, unreadable)
         return
-    method = make_method(MethodChoice.model_validate(dict(step.payload["method"])))
+    method = _kept_between(step, "method", lambda spec: make_method(MethodChoice.model_validate(dict(spec))))
     people = {split: load_people(needs["people"] / f"{split}.npz") for split in splits}
     counter = _anonymize.CoverageCounter()
     if isinstance(method, FolderSource):
