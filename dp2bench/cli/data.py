@@ -48,7 +48,18 @@ def list_() -> None:
 
 
 @app.command()
-def make(names: _Names = None, size: _Size = "mini") -> None:
+def make(
+    names: _Names = None,
+    size: _Size = "mini",
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that render, each on a processor. [default: one a processor, where there is memory]",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
     """Make datasets that are not there yet; what was stopped goes on where it stopped.
 
     Example: dp2bench data make --size mini
@@ -64,7 +75,7 @@ def make(names: _Names = None, size: _Size = "mini") -> None:
     from dp2bench.datasets.passersby.generation.workers import shared_workers
 
     console = Console()
-    with shared_workers():
+    with shared_workers(workers):
         for name in names or cache.generated_names():
             data = cache.create(name, size)
             if data.root.exists():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
@@ -44,7 +44,22 @@ def evaluate(
     out: Annotated[Path, typer.Option(help="Folder for results and report.")] = Path(
         "dp2bench-runs/evaluate"
     ),
-    threads: Annotated[Optional[int], typer.Option(min=1, help="Processor threads.")] = None,  # noqa: UP045
+    workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Steps at once, each in a process of its own. [default: one a processor without a GPU, where there is memory]",
+            show_default=False,
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processor threads of a step. [default: all this process may use, shared among workers]",
+            show_default=False,
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
 ) -> None:
     """Score a folder that any other tool anonymized.
@@ -76,6 +91,7 @@ def evaluate(
         out,
         command=f"dp2bench evaluate --clear {clear} --anonymized {anonymized} --task {task}",
         threads=threads,
+        workers=workers,
         device=device,
         why_missed=True,
     )

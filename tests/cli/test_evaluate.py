@@ -157,3 +157,13 @@ def test_why_people_of_a_resized_folder_failed_open_is_said(folders, tmp_path):
         Pillow.open(path).resize((32, 64)).save(path)
     result = evaluate(clear, out, "-t", "detection-coverage", "--out", str(tmp_path / "run"))
     assert "another size" in _said(result), result.output
+
+
+def test_workers_and_threads_are_those_that_were_asked_for(folders, monkeypatch):
+    from dp2bench.cli import run
+
+    told = {}
+    monkeypatch.setattr(run, "execute_suite", lambda *_, **given: told.update(given))
+    result = evaluate(*folders, "-t", "detection-coverage", "--workers", "3", "--threads", "2")
+    assert result.exit_code == 0, result.output
+    assert (told["workers"], told["threads"]) == (3, 2)

@@ -47,7 +47,7 @@ def test_what_is_made_with_shared_workers_starts_them_once_and_is_the_same(data,
             started.append(self.process)
 
     monkeypatch.setattr(workers, "Worker", Counted)
-    with workers.shared_workers():
+    with workers.shared_workers(2):
         for place in ("a", "b"):
             making.make(video_builder.VideoBuilder(), "smoke", tmp_path / place, lambda done, total: None)
         assert len(started) == 2

@@ -18,7 +18,7 @@ from dp2bench.datasets.passersby.generation.chunks import chunk_file, is_readabl
 from dp2bench.datasets.passersby.generation.workers import make_chunks
 
 
-def make(builder: DatasetBuilder[Any], size: str, root: Path, progress: Progress, workers: int = 2) -> None:
+def make(builder: DatasetBuilder[Any], size: str, root: Path, progress: Progress) -> None:
     """Make a size at ``root`` unless it is there; goes on where an earlier attempt was killed."""
     root.parent.mkdir(parents=True, exist_ok=True)
     with _locked(root.with_name(f"{root.name}.lock")):
@@ -34,7 +34,7 @@ def make(builder: DatasetBuilder[Any], size: str, root: Path, progress: Progress
         missing = [k for k in range(len(chunks)) if not is_readable(chunk_file(parts, k))]
         done = total - sum(len(chunks[k]) for k in missing)
         progress(done, total)
-        for k in make_chunks(builder, size, parts, missing, workers):
+        for k in make_chunks(builder, size, parts, missing):
             done += len(chunks[k])
             progress(done, total)
         whole = partial / "whole"

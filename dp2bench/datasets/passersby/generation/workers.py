@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dp2bench.core.errors import DatasetError
+from dp2bench.core.machine import default_workers
 from dp2bench.core.workers import Channel, Worker, WorkerDied
 from dp2bench.datasets.passersby.generation.builder import DatasetBuilder
 from dp2bench.datasets.passersby.generation.chunks import chunk_file, pack_arrays, write_whole
@@ -53,24 +54,24 @@ def _planned(kind: type[DatasetBuilder[Any]], size: str) -> tuple[DatasetBuilder
 
 _idle: list[Worker] | None = None
 """The workers that wait for the next dataset; None outside of `shared_workers`."""
+_most: int | None = None
+"""Workers at once, at most; None for those that the machine has room for."""
 
 
 @contextlib.contextmanager
-def shared_workers() -> Iterator[None]:
-    """Datasets made in here one after the other share their workers, whose start takes longer than a `smoke` size."""
-    global _idle  # noqa: PLW0603 - one of a process, as the processes it holds
-    outer, _idle = _idle, []
+def shared_workers(most: int | None = None) -> Iterator[None]:
+    """Datasets made in here one after the other share their workers, whose start takes longer than a `smoke` size; so many at ``most``."""
+    global _idle, _most
+    outer, (_idle, _most) = (_idle, _most), ([], most)
     try:
         yield
     finally:
         for worker in _idle:
             worker.stop(now=False)
-        _idle = outer
+        _idle, _most = outer
 
 
-def make_chunks(
-    builder: DatasetBuilder[Any], size: str, parts: Path, chunks: list[int], workers: int
-) -> Iterator[int]:
+def make_chunks(builder: DatasetBuilder[Any], size: str, parts: Path, chunks: list[int]) -> Iterator[int]:
     """Make chunks of a plan, by their numbers, in the folder ``parts``; yields each number when its file is there."""
     if not chunks:
         return
@@ -79,7 +80,8 @@ def make_chunks(
     for k in chunks:
         todo.put(k)
     idle = _idle
-    pool = [idle.pop() if idle else Worker(_work) for _ in range(min(workers, len(chunks)))]
+    workers = min(_most or default_workers(), len(chunks))
+    pool = [idle.pop() if idle else Worker(_work) for _ in range(workers)]
 
     def feed(worker: Worker) -> None:
         try:
