@@ -1,0 +1,252 @@
+"""What a picture costs in folders of 1,000 to 1,000,000: processor time, peak memory, plan and resume.
+
+    python benchmarks/scaling.py [--sizes 1000 10000 100000 1000000] [--resume 1000 100000 1000000] [--figure docs/images/scaling.svg]
+
+Sixteen small JPEG files under generated names: every name is read, its person masked out and written, over the same sixteen files, so that
+a million need no disk. Each size is a process of its own. *ms a picture* is processor time less that of starting; *plan* lists the names and
+divides them into the parts of a step; *resume* reads the journal of a finished run and compares every original with it. Processor time,
+for it says the same on a machine that others use.
+
+    python benchmarks/scaling.py --ray [--steps 200]
+
+What a step on Ray costs beside its work: steps that are finished already go through actors, one by one. Wall time is the least of ten rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+for _library in ("OPENBLAS", "OMP", "MKL"):
+    os.environ.setdefault(f"{_library}_NUM_THREADS", "1")
+
+import cv2
+import numpy as np
+
+from dp2bench.core.images import write_image
+from dp2bench.core.types import Sample, SampleId
+from dp2bench.datasets.folder import Folder
+
+FILES = 16
+HEIGHT, WIDTH = 64, 32
+
+
+class Names(Folder):
+    """Many names of few pictures.
+
+    Args:
+        root: of the pictures.
+        count: of names.
+
+    """
+
+    def __init__(self, root: Path, count: int) -> None:
+        super().__init__(root)
+        self.count = count
+
+    def samples(self, split: str) -> Sequence[Sample]:
+        if self._samples is None:
+            paths = [self.root / f"{k}.jpg" for k in range(FILES)]
+            self._samples = [
+                Sample(SampleId(f"{k // 1000:04d}/{k:07d}.jpg"), paths[k % FILES]) for k in range(self.count)
+            ]
+        return self._samples
+
+    def written(self, out: Path, split: str, sample: Sample) -> Path:
+        return out / sample.path.name
+
+
+def spent() -> float:
+    """Processor seconds of this process."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def megabytes() -> float:
+    """Memory of this process at most until now."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def anonymize(folder: Path, count: int) -> dict[str, float]:
+    """Anonymize so many names; the first thousand start everything."""
+    from dp2bench.core import registry
+    from dp2bench.pipelines.anonymize import CoverageCounter, anonymized_pictures
+    from dp2bench.pipelines.stream import anonymize_files, found_by
+
+    cv2.setNumThreads(1)
+    method = registry.create("methods", "mask-out", {})
+    find = found_by(registry.create("detectors", "full-image", {}))
+
+    def go(number: int) -> None:
+        data, counter = Names(folder, number), CoverageCounter()
+        pictures = anonymized_pictures(
+            data,
+            ["all"],
+            lambda files, _: anonymize_files(data, files, find, method, 0, out=folder / "out"),
+            counter,
+        )
+        for _ in pictures:
+            pass
+        assert counter.pictures == number
+
+    go(1000)
+    before = spent()
+    go(count)
+    return {"count": count, "ms": 1000 * (spent() - before) / count, "MB": megabytes()}
+
+
+def plan_and_resume(folder: Path, count: int) -> dict[str, float]:
+    """Seconds until a run of so many names begins, new and finished."""
+    from dp2bench.core.hashing import content_sha256
+    from dp2bench.engine.plan import PART
+    from dp2bench.pipelines.anonymize import ResumeLog
+    from dp2bench.pipelines.stream import files_of
+
+    data, before = Names(folder, count), spent()
+    parts = [range(start, start + PART) for start in range(0, sum(1 for _ in files_of(data, ["all"])), PART)]
+    planned = spent() - before
+    assert len(parts) >= count // PART
+    out = folder / f"resumed-{count}"
+    journal = ResumeLog(out, {})
+    journal.begin()
+    digests = {sample.path: content_sha256(sample.path) for sample in data.samples("all")[:FILES]}
+    row = {"found": 1, "missed": [], "undetected": None, "scores": [1.0]}
+    with (out / ResumeLog.NAME).open("a") as lines:
+        for sample in data.samples("all"):
+            line = {"id": f"all/{sample.id}", "sha256": digests[sample.path], "pages": [row]}
+            lines.write(json.dumps(line) + "\n")
+    size, before = (out / ResumeLog.NAME).stat().st_size, spent()
+    journal = ResumeLog(out, {})
+    journal.begin()
+    read = spent() - before
+    for file in files_of(data, ["all"]):
+        assert journal.finished(file.name, file.samples[0].path, file.samples[0].path) is not None
+    return {
+        "count": count,
+        "plan": planned,
+        "read": read,
+        "compare": spent() - before - read,
+        "journal": size / 1e6,
+        "MB": megabytes(),
+    }
+
+
+def ray_overhead(steps: int) -> None:
+    """Print what a step costs that has nothing to do."""
+    from dp2bench.engine.executor import StepOutcome
+    from dp2bench.engine.ray_executor import RayExecutor, _Actors
+    from dp2bench.engine.step import Step
+    from dp2bench.engine.store import Store
+
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        todo = [Step("detect", f"step {k}", f"{k:064x}", {}, {"threads": 1}) for k in range(steps)]
+        for step in todo:
+            store.path(step.key).mkdir(parents=True)
+        with RayExecutor(store, "local", workers=1) as executor:
+            crew = _Actors(executor._ray, store, 1, 1, 0.0, no_more_than=1)
+            rounds = []
+            while not crew.has_room():
+                crew.listen()
+            used = spent()
+            for first in range(0, steps, steps // 10):
+                some, begun = todo[first : first + steps // 10], time.perf_counter()
+                for step in some:
+                    crew.begin(step)
+                    while not any(isinstance(news, StepOutcome) for _, news in crew.listen()):
+                        pass
+                rounds.append((time.perf_counter() - begun) / len(some))
+            used = (spent() - used) / steps
+            crew.stop()
+    least = 1000 * min(rounds)
+    print(
+        f"{steps} steps through Ray: least wall {least:.2f} ms a step, {1000 * used:.2f} ms of processor time here"
+    )
+    print(f"of a step of 50 ms: {least / 50:.1%}")
+
+
+def draw(costs: list[dict[str, float]], path: Path) -> None:
+    """Cost of a picture and peak memory against the number of pictures."""
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dp2bench", "font.size": 9}):
+        figure = Figure(figsize=(6.4, 2.8), layout="constrained")
+        for panel, (name, label, colour) in zip(
+            figure.subplots(1, 2),
+            (("ms", "ms of processor time a picture", "#0072B2"), ("MB", "MB of memory at most", "#D55E00")),
+            strict=True,
+        ):
+            panel.plot([r["count"] for r in costs], [r[name] for r in costs], marker="o", color=colour)
+            panel.set(xscale="log", xlabel="pictures", ylabel=label)
+            panel.set_ylim(0, 1.3 * max(r[name] for r in costs))
+            panel.set_xticks([r["count"] for r in costs], [f"{int(r['count']):,}" for r in costs])
+            panel.minorticks_off()
+            panel.grid(color="0.9")
+            panel.set_axisbelow(True)
+            panel.spines[["top", "right"]].set_visible(False)
+        figure.savefig(path, metadata={"Date": None, "Creator": None})
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", type=int, nargs="*", default=[1000, 10_000, 100_000, 1_000_000])
+    parser.add_argument("--resume", type=int, nargs="*", default=[1000, 100_000, 1_000_000])
+    parser.add_argument("--figure", type=Path)
+    parser.add_argument("--ray", action="store_true", help="what a step costs on Ray")
+    parser.add_argument("--steps", type=int, default=200, help="with --ray")
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        what, folder, count = given.one
+        print(json.dumps({"cost": anonymize, "resume": plan_and_resume}[what](Path(folder), int(count))))
+        return
+    if given.ray:
+        ray_overhead(given.steps)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        rng = np.random.default_rng(0)
+        for k in range(FILES):
+            coarse = rng.integers(0, 256, (HEIGHT // 8, WIDTH // 8, 3), np.uint8)
+            write_image(
+                Path(folder, f"{k}.jpg"), cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+            )
+
+        def measured(what: str, count: int) -> dict[str, float]:
+            command = [sys.executable, __file__, "--one", what, folder, str(count)]
+            row: dict[str, float] = json.loads(
+                subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+            )
+            return row
+
+        print(f"{'pictures':>10}{'ms a picture':>14}{'peak MB':>9}")
+        costs = []
+        for count in sorted(given.sizes):
+            costs.append(measured("cost", count))
+            print(f"{count:10,}{costs[-1]['ms']:14.3f}{costs[-1]['MB']:9.0f}", flush=True)
+        if given.resume:
+            print(
+                f"{'pictures':>10}{'plan s':>9}{'journal MB':>12}{'read it s':>11}{'compare s':>11}{'peak MB':>9}"
+            )
+        for count in sorted(given.resume):
+            row = measured("resume", count)
+            print(
+                f"{count:10,}{row['plan']:9.2f}{row['journal']:12.1f}{row['read']:11.2f}{row['compare']:11.2f}{row['MB']:9.0f}",
+                flush=True,
+            )
+    if given.figure and costs:
+        draw(costs, given.figure)
+
+
+if __name__ == "__main__":
+    main()
