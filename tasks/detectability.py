@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -12,6 +12,9 @@ from dp2bench.core.errors import DatasetError, Dp2benchError
 from dp2bench.core.results import CLUSTER, Metric
 from dp2bench.core.seeds import derive_seed
 from dp2bench.metrics.intervals import cluster_interval
+
+if TYPE_CHECKING:
+    from dp2bench.core.attacks import Measurement
 
 FEWEST = 20
 """Windows without which nothing is learned."""
@@ -103,7 +106,7 @@ class Detectability(Task):
             )
         half = halves(who, derive_seed(context.seed, "halves"))
         parts = windows.take(half), windows.take(~half)
-        measured = []
+        measured: list[Measurement] = []
         for train, test in (parts, parts[::-1]):
             attack = Attack()
             attack.fit(train, context)

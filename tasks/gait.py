@@ -177,7 +177,7 @@ def _ranked(
             seed=derive_seed(context.seed, "floor", k),
             threads=context.threads,
         )
-        clips = [names[i] for i in query]
+        clips = [names[i] for i in query.tolist()]
         places = ranking.first_match_rank
         for metric, units in (
             ("mAP", ranking.average_precision),

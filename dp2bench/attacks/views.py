@@ -168,7 +168,7 @@ def load_windows(
     pictures: tuple[list[Image], list[Image]] = ([], [])
     last = -1
     pair: tuple[Image, Image] | None = None
-    for n, i, box in windows:
+    for n, i, window in windows:
         if n != last:
             last, pair = n, None
             with contextlib.suppress(PictureError):  # counted by the coverage
@@ -176,7 +176,7 @@ def load_windows(
         if pair is None:
             continue
         for kept, picture in zip(pictures, pair, strict=True):
-            x0, y0, x1, y1 = box or (0, 0, picture.shape[1], picture.shape[0])
+            x0, y0, x1, y1 = window or (0, 0, picture.shape[1], picture.shape[0])
             kept.append(resized(picture[y0:y1, x0:x1], size))
         names.append(f"{samples[n].id}:{i}")
         identities.append(int(samples[n].labels.get("identity", n + 1)))

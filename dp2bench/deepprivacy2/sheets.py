@@ -143,7 +143,7 @@ def with_keypoints(crop: Crop) -> Image:
     for x, y, known in crop.keypoints:
         if known > 0:
             cv2.circle(out, (round(float(x) * w), round(float(y) * h)), max(1, h // 96), (255, 40, 40), -1)
-    return out
+    return np.asarray(out, np.uint8)
 
 
 def masked(crop: Crop) -> Image:

@@ -14,8 +14,9 @@ from dp2bench.core.contracts import Progress
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.deepprivacy2 import directions
 from dp2bench.demo import session
-from dp2bench.demo.server import PrivateFolder
+from dp2bench.demo.private_folder import PrivateFolder
 from dp2bench.demo.session import Choices, Loaded
+from dp2bench.detection.preview import bounded
 
 TITLE = "dp2bench"
 NOTE = (
@@ -102,7 +103,7 @@ def build(folder: PrivateFolder, *, seconds: float) -> Any:
         target = Path(tempfile.mkdtemp(dir=folder.path), f"{Path(loaded.name).stem}-anonymized.png")
         session.write(made.image, target, choices)
         return (
-            gr.update(value=(session.bounded(loaded.image), session.bounded(made.image)), visible=True),
+            gr.update(value=(bounded(loaded.image), bounded(made.image)), visible=True),
             made.said,
             gr.update(value=str(target), visible=True),
         )
@@ -163,7 +164,7 @@ def build(folder: PrivateFolder, *, seconds: float) -> Any:
                     min_width=300,
                     elem_id="picture",
                 )
-                picture.preprocess = _path  # a subclass of a component would write files beside this one
+                picture.preprocess = _path  # type: ignore[method-assign]  # a subclass of a component would write files beside this one
                 found = gr.Image(
                     label="People found: click somebody to leave or replace them",
                     interactive=False,

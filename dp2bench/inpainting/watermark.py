@@ -176,8 +176,7 @@ def _spectrum(cells: Floats) -> NDArray[np.complex64]:
 def _phases(pattern: Floats) -> NDArray[np.complex64]:
     """Of a tile's frequencies, (B,)."""
     spectrum = _spectrum(pattern)
-    phases: NDArray[np.complex64] = spectrum / np.abs(spectrum)
-    return phases
+    return np.asarray(spectrum / np.abs(spectrum), np.complex64)
 
 
 def _limited(spectra: NDArray[np.complex64]) -> NDArray[np.complex64]:

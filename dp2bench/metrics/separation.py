@@ -70,7 +70,7 @@ def equal_error_threshold(
 
 def _shares(weights: ArrayLike | None, n: int) -> NDArray[np.float64]:
     given = np.ones(n) if weights is None else np.asarray(weights, np.float64)
-    return given / given.sum()
+    return np.asarray(given / given.sum(), np.float64)
 
 
 def _lower_share(
@@ -79,5 +79,5 @@ def _lower_share(
     """For each of the one, the weight of those among the others that are lower, equal ones half."""
     order = np.argsort(among, kind="stable")
     total = np.concatenate([[0.0], np.cumsum(weights[order])])
-    sides = [total[np.searchsorted(among[order], of, side)] for side in ("left", "right")]  # type: ignore[call-overload]
+    sides = [total[np.searchsorted(among[order], of, side)] for side in ("left", "right")]
     return np.asarray((sides[0] + sides[1]) / 2, np.float64)

@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from dp2bench.cli.main import app
 from dp2bench.core.altered import source_type_of
 from dp2bench.core.images import read_image, write_image
-from dp2bench.demo.server import PREFIX, PrivateFolder
+from dp2bench.demo.private_folder import PREFIX, PrivateFolder
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(
     (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
