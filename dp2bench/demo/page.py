@@ -80,13 +80,13 @@ def build(folder: PrivateFolder, *, seconds: float) -> Any:
 
     def look(path: str | None, *settings: Any) -> tuple[Any, ...]:
         if path is None:
-            return None, None, gr.update(choices=[], value=[], visible=False), "", hidden, hidden
+            return None, None, gr.update(choices=[], value=[], visible=False), "", None, hidden
         loaded = session.load(Path(path), _choices(*settings), Path(path).name)
         everybody = list(range(len(loaded.people)))
         boxes = gr.update(
             choices=[(loaded.label(i), i) for i in everybody], value=everybody, visible=bool(everybody)
         )
-        return loaded, loaded.drawn(everybody), boxes, loaded.said(), hidden, hidden
+        return loaded, loaded.drawn(everybody), boxes, loaded.said(), None, hidden
 
     def toggle(loaded: Loaded | None, chosen: list[int], event: gr.SelectData) -> list[int]:
         person = loaded.person_at(*event.index) if loaded is not None else None
@@ -103,7 +103,7 @@ def build(folder: PrivateFolder, *, seconds: float) -> Any:
         target = Path(tempfile.mkdtemp(dir=folder.path), f"{Path(loaded.name).stem}-anonymized.png")
         session.write(made.image, target, choices)
         return (
-            gr.update(value=(bounded(loaded.image), bounded(made.image)), visible=True),
+            (bounded(loaded.image), bounded(made.image)),
             made.said,
             gr.update(value=str(target), visible=True),
         )
@@ -166,7 +166,7 @@ def build(folder: PrivateFolder, *, seconds: float) -> Any:
                 )
                 picture.preprocess = _path  # type: ignore[method-assign]  # a subclass of a component would write files beside this one
                 found = gr.Image(
-                    label="People found: click somebody to leave or replace them",
+                    label="Found: click to leave or replace",
                     interactive=False,
                     height=380,
                     min_width=300,
@@ -184,7 +184,6 @@ def build(folder: PrivateFolder, *, seconds: float) -> Any:
                 elem_id="slider",
                 buttons=["fullscreen"],
                 format="png",
-                visible=False,
             )
             file = gr.DownloadButton("Download the new picture", visible=False, elem_id="download")
             shown = [loaded, found, who, said, slider, file]

@@ -169,8 +169,7 @@ def _spectrum(cells: Floats) -> NDArray[np.complex64]:
     from scipy import fft
 
     rows, columns = _band()
-    spectrum: NDArray[np.complex64] = fft.rfft2(cells, s=(TILE, TILE))[..., rows, columns]
-    return spectrum
+    return np.asarray(fft.rfft2(cells, s=(TILE, TILE))[..., rows, columns], np.complex64)
 
 
 def _phases(pattern: Floats) -> NDArray[np.complex64]:
