@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-_DRAWN = frozenset({Tensor.uniform_, Tensor.normal_})
+_DRAWN = frozenset(
+    (
+        "uniform_",
+        "normal_",
+        "trunc_normal_",
+        "kaiming_uniform_",
+        "kaiming_normal_",
+        "xavier_uniform_",
+        "xavier_normal_",
+    )
+)
+"""Names of a tensor's methods and of functions of ``torch.nn.init``, which are asked as a whole."""
 
 
 class uninitialized(TorchFunctionMode):  # noqa: N801 - used as `with uninitialized():`
@@ -22,4 +32,7 @@ class uninitialized(TorchFunctionMode):  # noqa: N801 - used as `with uninitiali
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """Leave a tensor as it is where torch would fill it with random numbers."""
-        return args[0] if func in _DRAWN else func(*args, **(kwargs or {}))
+        given = kwargs or {}
+        if getattr(func, "__name__", "") in _DRAWN:
+            return given["tensor"] if "tensor" in given else args[0]
+        return func(*args, **given)

@@ -283,10 +283,9 @@ def run(tmp_path, suite):
 ATTACKER = {"model": "osnet_x0_25", "epochs": 1, "height": 64, "width": 32, "permutations": 2}
 
 
+@pytest.mark.slow
 @pytest.mark.e2e
-@pytest.mark.parametrize(
-    "name", ["msmt17", *(pytest.param(n, marks=pytest.mark.slow) for n in REID if n != "msmt17")]
-)
+@pytest.mark.parametrize("name", REID)
 def test_reidentification_runs(tmp_path, name):
     REID[name](tmp_path / "clear")
     arguments = {"root": str(tmp_path / "clear"), "official": False}
