@@ -164,6 +164,12 @@ class Remote:
         with self.talking(), contextlib.suppress(FileNotFoundError):
             self.fs.rm_file(self.path(name))
 
+    def delete_folder(self, name: str) -> None:
+        """Delete an empty folder, where the store has such."""
+        if self.url.partition("://")[0] not in _EXTRAS:
+            with contextlib.suppress(OSError):
+                self.fs.rmdir(self.path(name))
+
     def _make_folder(self, name: str) -> None:
         if (
             self.url.partition("://")[0] not in _EXTRAS

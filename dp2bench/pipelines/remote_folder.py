@@ -174,6 +174,7 @@ class RemoteFolder:
         """The target is whole: forget what was noted."""
         for name in self.target.files(_NOTES):
             self.target.delete(name)
+        self.target.delete_folder(_NOTES)
 
 
 def _within(inner: str, outer: str) -> bool:

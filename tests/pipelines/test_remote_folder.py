@@ -94,6 +94,7 @@ def test_a_run_that_was_stopped_goes_on(album, tmp_path, monkeypatch):
     )
     again.close()
     assert files(target) == here(album)
+    assert not (tmp_path / "out" / ".dp2bench-unfinished").exists()
     with pytest.raises(Dp2benchError, match="is not empty"):
         RemoteFolder(source, target, settings)
 
