@@ -79,6 +79,8 @@ def match(
     middle = train.mean(0)
     _, strength, axes = np.linalg.svd(train - middle, full_matrices=False)
     kept = axes[: min(COMPONENTS, int((strength > 1e-4 * max(strength[0], 1e-9)).sum()))].T
+    if not kept.shape[1]:  # everybody looks the same, as behind a box
+        return np.zeros((len(query), len(gallery)), np.float32)
     reduced = [(rows - middle) @ kept for rows in (train, query, gallery)]
     project = discriminant(reduced[0], people, shrinkage)
     return cosine_distances(project(reduced[1]), project(reduced[2]))

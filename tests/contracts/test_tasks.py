@@ -13,7 +13,7 @@ from dp2bench.core.errors import Dp2benchError, PluginError
 from dp2bench.core.results import canonical_json, score_name
 
 TASKS = {e.name: e for e in entry_points(group="dp2bench.tasks")}
-LAYOUTS = {"market1501", "coco", "cityscapes", "fdh", "fdf256", "fdf128", "folder", "video"}
+LAYOUTS = {registry.load("datasets", name).layout for name in registry.names("datasets")} | {"video"}
 
 
 @pytest.fixture(params=sorted(TASKS))
