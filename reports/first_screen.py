@@ -65,7 +65,9 @@ def first_screen(report: Report) -> FirstScreen:
     gathered = sorted(groups(report.results, report.names), key=lambda g: KINDS.index(g.kind))
     first = headline(gathered)
     scored = [(g, name) for g in gathered if g is first for name in _columns(g)]
-    scored += [(g, g.main_score.name) for g in gathered if g is not first and g.main_score is not None]
+    # one privacy and one count of people stand for all: the others have their sections
+    more = [g for g in gathered if g.kind not in ("privacy", "coverage")]
+    scored += [(g, g.main_score.name) for g in more if g.main_score is not None]
     columns = [_column(g, name) for g, name in scored]
     repeated = {c.title for c in columns if [d.title for d in columns].count(c.title) > 1}
     columns = [

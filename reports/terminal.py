@@ -25,20 +25,18 @@ def print_overview(results: Sequence[Result], console: Console, runs: Sequence[s
     first = headline(gathered)
     others = [g for g in gathered if g.kind in OTHERS and g.main_score is not None]
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=0)
-    table.add_column("method", overflow="fold", min_width=12)
+    table.add_column("method", overflow="fold")
     named = lifted = False
     if first is not None:
         scores = [r.main for r in first.results if r.main is not None]
         named, lifted = any(s.by for s in scores), any(s.lift is not None for s in scores)
-        table.add_column("identity left [95 %]", justify="right", min_width=13)
-        table.add_column("chance", justify="right", no_wrap=True)
-        if lifted:
-            table.add_column("lift", justify="right", no_wrap=True)
+        table.add_column("identity left [95 %]", justify="right")
+        table.add_column("lift" if lifted else "chance", justify="right", no_wrap=True)
         if named:
-            table.add_column("worst attacker", min_width=10)
+            table.add_column("worst attacker")
     for group in others:
         table.add_column(_title(group), justify="right")
-    table.add_column("open", justify="right", min_width=4)
+    table.add_column("open", justify="right", no_wrap=True)
     unknown = False
     for label in dict.fromkeys(label for g in gathered for label in g.labels):
         cells = [label]
@@ -56,7 +54,9 @@ def print_overview(results: Sequence[Result], console: Console, runs: Sequence[s
             f"Identity left: {first.metric(first.main_score.name).title or first.main_score.name} on {first.dataset}, in percent."
         )
     if lifted:
-        notes.append("Lift: share of what the best attacker finds in clear pictures that is left.")
+        chances = [s.chance for s in scores if s.chance is not None]
+        by_chance = f" Chance: {100 * min(chances):.1f} to {100 * max(chances):.1f}." if chances else ""
+        notes.append(f"Lift: share of what the best attacker finds in clear pictures that is left.{by_chance}")
     notes.append(
         "Open: people who failed open, still recognisable"
         + ("; ? where nobody knows who was not found." if unknown else ".")
@@ -84,16 +84,16 @@ def _privacy(result: Result | None, lifted: bool, named: bool) -> list[str]:
     score = result.main if result is not None else None
     if result is None or score is None or not printable(result, score):
         said = texts.DASH if result is None else result.status if result.status != "ok" else texts.NO_COVERAGE
-        return [said, *[texts.DASH] * (1 + lifted + named)]
+        return [said, *[texts.DASH] * (1 + named)]
     value = texts.format_number(score.value, result.metric(score).unit)
     if score.ci95 is not None:
         low, high = (100 * v for v in score.ci95)
         digits = 0 if high >= 10 else 1
         value += f" [{low:.{digits}f}, {high:.{digits}f}]"
-    cells = [value, texts.format_chance(result, score)]
+    beside = texts.format_chance(result, score)
     if lifted:
-        cells.append(texts.DASH if score.lift is None else f"{100 * score.lift:.0f} %")
-    return [*cells, score.by] if named else cells
+        beside = texts.DASH if score.lift is None else f"{100 * score.lift:.0f} %"
+    return [value, beside, score.by] if named else [value, beside]
 
 
 def _main(result: Result | None) -> str:
