@@ -56,7 +56,9 @@ def print_overview(results: Sequence[Result], console: Console, runs: Sequence[s
     if lifted:
         chances = [s.chance for s in scores if s.chance is not None]
         by_chance = f" Chance: {100 * min(chances):.1f} to {100 * max(chances):.1f}." if chances else ""
-        notes.append(f"Lift: share of what the best attacker finds in clear pictures that is left.{by_chance}")
+        notes.append(
+            f"Lift: share of what the best attacker finds in clear pictures that is left.{by_chance}"
+        )
     notes.append(
         "Open: people who failed open, still recognisable"
         + ("; ? where nobody knows who was not found." if unknown else ".")
