@@ -228,7 +228,8 @@ def _kill_and_go_on(tmp_path):
     root = tmp_path / "datasets" / "killed"
     code = (
         "from pathlib import Path; from dp2bench.datasets.passersby.generation.making import make; "
-        f"from few import Few; make(Few(), 'few', Path({str(root)!r}), lambda d, n: None, workers=1)"
+        "from dp2bench.datasets.passersby.generation.workers import shared_workers; from few import Few\n"
+        f"with shared_workers(1): make(Few(), 'few', Path({str(root)!r}), lambda d, n: None)"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code],
