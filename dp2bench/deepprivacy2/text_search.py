@@ -18,6 +18,7 @@ from dp2bench.deepprivacy2 import editing
 from dp2bench.deepprivacy2.generator_weights import GeneratorFile
 from dp2bench.deepprivacy2.sheets import as_batch
 from dp2bench.weights.digests import sha256
+from dp2bench.weights.reading import is_torchscript
 
 CLIP_VARIABLE = "DP2BENCH_CLIP"
 CONTEXT = 77
@@ -40,7 +41,9 @@ class Clip:
         self.path, self.name = path, model
         self.device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         try:
-            self.model = open_clip.create_model(model, pretrained=str(path), device=self.device).eval()
+            self.model = open_clip.create_model(
+                model, pretrained=str(path), device=self.device, force_quick_gelu=is_torchscript(path)
+            ).eval()
         except (RuntimeError, OSError, KeyError, ValueError) as error:
             raise Dp2benchError(
                 f"{path} holds no weights of CLIP {model}: {' '.join(str(error).split())[:160]}.",

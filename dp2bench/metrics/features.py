@@ -18,7 +18,7 @@ from dp2bench.core.types import Image
 from dp2bench.networks import efficientnet, mobilenet
 from dp2bench.networks.lpips import LPIPSNetwork, vgg_state
 from dp2bench.weights.digests import is_rehearsal
-from dp2bench.weights.reading import read_state
+from dp2bench.weights.reading import is_torchscript, read_state
 
 BATCH = 32
 INCEPTION_SHA256 = "6726825d"
@@ -163,7 +163,9 @@ class CLIPFeatures:
                 "Install it: pip install 'dp2bench[text]'",
             ) from error
         try:
-            model = open_clip.create_model(CLIP_MODEL, pretrained=str(weights), device=device)
+            model = open_clip.create_model(
+                CLIP_MODEL, pretrained=str(weights), device=device, force_quick_gelu=is_torchscript(weights)
+            )
         except (RuntimeError, OSError, KeyError, ValueError) as error:
             raise PluginError(
                 f"{weights} holds no weights of CLIP {CLIP_MODEL}: {' '.join(str(error).split())[:160]}.",

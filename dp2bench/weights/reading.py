@@ -7,6 +7,7 @@ numpy arrays, through an unpickler that can build arrays and nothing else.
 from __future__ import annotations
 
 import pickle
+import zipfile
 from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
@@ -145,3 +146,11 @@ class _ArraysOnly(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> NoReturn:
         raise pickle.UnpicklingError("it refers to something outside itself")
+
+
+def is_torchscript(path: Path) -> bool:
+    """Whether a file is a TorchScript archive, as which OpenAI published CLIP: those networks learned with QuickGELU."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
