@@ -17,6 +17,9 @@ _WIDTH = 200
 """Of all of a method's pictures together, at most."""
 _MOST = 6
 _BUDGET = 400_000
+GIVEN = "annotations"
+"""The detector that is handed the people, so that nobody is missed."""
+_HIDES = "Hides identity"
 _WORDS = ((0.9, "Hides nothing"), (0.5, "Hides little"), (0.2, "Hides a part"), (0.05, "Hides most"))
 """From which lift on what is said; less is nearly all."""
 
@@ -89,7 +92,7 @@ def first_screen(report: Report) -> FirstScreen:
     rows = [
         Row(
             label,
-            verdict(_of(first, label), _covered(label, first, gathered)),
+            verdict(_private(label, first, gathered), _covered(label, first, gathered)),
             sheets.get(label, ()),
             tuple(column[i] for column in cells),
         )
@@ -98,50 +101,96 @@ def first_screen(report: Report) -> FirstScreen:
     return FirstScreen(columns, rows, originals)
 
 
-def verdict(private: Result | None, covered: Result | None) -> str:
-    """What a method does for the privacy of people, in words; ``covered`` is a result that counts them."""
-    said = [_of_identity(private)]
+def verdict(private: Sequence[Result], covered: Result | None) -> str:
+    """What a method does for the privacy of people, in words.
+
+    Args:
+        private: its privacy results, that of the headline first.
+        covered: the result that counts its people; None where none does.
+
+    """
+    said = [_of_identity(private[0])] if private else []
+    if said and said[0].startswith(_HIDES):
+        said += [
+            f"But {r.spec.task} reaches {_amount(r, r.main)}, beyond chance."
+            for r in private[1:]
+            if r.status == "ok" and r.main is not None and printable(r, r.main) and _above_chance(r.main)
+        ]
+    return " ".join([*said, *_of_people(private, covered)])
+
+
+def _of_people(private: Sequence[Result], covered: Result | None) -> list[str]:
+    """Who is covered and who is left; of another dataset than the headline's it is said."""
     coverage = covered.coverage if covered is not None else None
-    if coverage is not None and (known := known_people(coverage)):
-        left, unknown = coverage.failed_open, coverage.undetected is None
-        if left:
-            said.append(f"{left:,} of {known:,} people are left as they are.")
-        elif unknown:
-            said.append("Nobody knows who was not found.")
-        else:
-            said.append(f"All {known:,} people are covered.")
-    return " ".join(filter(None, said))
+    if covered is None or coverage is None or not known_people(coverage):
+        return []
+    elsewhere = private and private[0].spec.dataset != covered.spec.dataset
+    where = f" on {covered.spec.dataset}" if elsewhere or not private else ""
+    if covered.spec.detector == GIVEN:
+        known = known_people(coverage)
+        if coverage.failed_open:
+            return [f"{coverage.failed_open:,} of {known:,} people{where} are left as they are."]
+        return [f"All {known:,} people{where}, whose places were given, are covered."]
+    said = [f"{coverage.missed:,} of {coverage.found:,} people found{where} are left as they are."]
+    if coverage.undetected is None:
+        return [*said, "Nobody knows who was not found."]
+    return [*said, f"{coverage.undetected:,} of those annotated were never found."]
 
 
-def _of_identity(result: Result | None) -> str:
-    if result is None:
-        return ""
+def _of_identity(result: Result) -> str:
     if result.status != "ok":
         return texts.failure_text(result)
     score = result.main
     if score is None or not printable(result, score):
         return "Its privacy is not known: nobody was counted."
-    attacker = f"the worst attacker ({score.by})" if score.by else "the attacker"
-    unit = result.metric(score).unit
-    found = texts.format_number(score.value, unit) + (" %" if unit == "fraction" else "")
+    attacker = f"the worst attacker ({score.by})" if score.by else f"the attacker of {result.spec.task}"
     if score.chance is not None and not _above_chance(score):
-        return f"Hides identity: {attacker} finds {found}, no more than chance."
+        return f"{_HIDES}: {attacker} reaches {_amount(result, score)}, no more than chance."
     if score.lift is not None:
         word = next((word for least, word in _WORDS if score.lift >= least), "Hides nearly all")
-        left = f"{100 * score.lift:.0f} % of the identity in clear pictures"
-        return f"{word}: {attacker} finds {found}, {left}."
+        left = (
+            "as much as on clear pictures"
+            if score.lift >= 1
+            else f"{100 * score.lift:.0f} % of that on clear pictures"
+        )
+        return f"{word}: {attacker} reaches {_amount(result, score)}, {left}{_first_answers(result, score)}."
     if score.chance:
         times = score.value / score.chance
-        return f"{attacker.capitalize()} finds {found}, {times:.1f} times chance."
-    return f"{attacker.capitalize()} finds {found}."
+        return f"{attacker.capitalize()} reaches {_amount(result, score)}, {times:.1f} times chance{_first_answers(result, score)}."
+    return f"{attacker.capitalize()} reaches {_amount(result, score)}{_first_answers(result, score)}."
+
+
+def _amount(result: Result, score: Score | None) -> str:
+    """The score with what it is, for it is no share of people: ``9.4 % mAP``."""
+    assert score is not None
+    unit = result.metric(score).unit
+    return texts.format_number(score.value, unit) + (" % " if unit == "fraction" else " ") + score.metric
+
+
+def _first_answers(result: Result, score: Score) -> str:
+    """How many queries have their person among the first answers, by the same attacker; the most answers that were counted."""
+    ranks = [
+        s for s in result.scores if s.scenario == score.scenario and s.subset == score.subset and _rank(s)
+    ]
+    if not ranks:
+        return ""
+    widest = max(ranks, key=_rank)
+    chance = "" if widest.chance is None else f" (by chance {100 * widest.chance:.0f} %)"
+    return f"; {100 * widest.value:.0f} % are among its first {_rank(widest)} answers{chance}"
+
+
+def _rank(score: Score) -> int:
+    """10 of ``rank-10``; 0 of other metrics."""
+    name, _, number = score.metric.partition("-")
+    return int(number) if name == "rank" and number.isdecimal() else 0
 
 
 def _above_chance(score: Score) -> bool:
     """Whether the score is beyond what an attacker who knows nothing gets."""
+    if score.chance_high is not None:  # a p value of few permutations is never small
+        return score.value > score.chance_high
     if score.p_value is not None:
         return score.p_value <= 0.025
-    if score.chance_high is not None:
-        return score.value > score.chance_high
     assert score.chance is not None
     return (score.ci95[0] if score.ci95 is not None else score.value) > score.chance
 
@@ -205,19 +254,36 @@ def _absent(result: Result | None) -> Cell:
 
 def _people(result: Result | None) -> Cell:
     coverage = result.coverage if result is not None else None
-    if coverage is None or not (known := known_people(coverage)):
+    if result is None or coverage is None or not (known := known_people(coverage)):
         return Cell(texts.DASH)
-    below = f"of {known:,}" + (", and who was not found" if coverage.undetected is None else "")
-    return Cell(f"{coverage.failed_open:,}", below, coverage.failed_open, coverage.failed_open / known)
+    note = f"{result.spec.dataset}, found by {result.spec.detector}"
+    if result.spec.detector == GIVEN:
+        return Cell(
+            f"{coverage.failed_open:,}",
+            f"of {known:,}",
+            coverage.failed_open,
+            coverage.failed_open / known,
+            note,
+        )
+    below = f"{coverage.found:,} found" + (", and who was not" if coverage.undetected is None else "")
+    return Cell(f"{coverage.failed_open:,}", below, coverage.failed_open, None, note)
 
 
 def _of(group: Group | None, label: str) -> Result | None:
     return None if group is None else dict(zip(group.labels, group.results, strict=True)).get(label)
 
 
+def _private(label: str, first: Group | None, gathered: Sequence[Group]) -> list[Result]:
+    """A method's privacy results, that of the headline first."""
+    others = [g for g in gathered if g.kind == "privacy" and g is not first]
+    return [r for g in (first, *others) if (r := _of(g, label)) is not None]
+
+
 def _covered(label: str, first: Group | None, gathered: Sequence[Group]) -> Result | None:
-    """The result whose people stand for the method: that of the headline, or else the first that counts any."""
-    results = [r for g in (first, *gathered) if g is not None and (r := _of(g, label)) is not None]
+    """The result whose people stand for the method: that of the headline; where it has none, the first that counts any."""
+    if (own := _of(first, label)) is not None:
+        return own
+    results = [r for g in gathered if (r := _of(g, label)) is not None]
     return next((r for r in results if r.coverage is not None), None)
 
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from dp2bench.core.chance import p_value, quantile
 from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta
 from dp2bench.core.errors import DatasetError, Dp2benchError
+from dp2bench.core.layouts import PICTURES
 from dp2bench.core.results import CLUSTER, Metric
 from dp2bench.core.seeds import derive_seed
 from dp2bench.metrics.intervals import cluster_interval
@@ -38,20 +40,7 @@ class Detectability(Task):
         version="1",
         kind="quality",
         main_score=METRIC,
-        layouts=(
-            "market1501",
-            "msmt17",
-            "dukemtmc-reid",
-            "cuhk03",
-            "coco",
-            "coco-json",
-            "cityscapes",
-            "fdh",
-            "fdf256",
-            "fdf128",
-            "folder",
-            "video",
-        ),
+        layouts=PICTURES,
         metrics={
             METRIC: Metric(
                 higher_is_better=False,
@@ -121,8 +110,8 @@ class Detectability(Task):
             METRIC,
             {f"{clusters[name]}{CLUSTER}{name}": v for name, v in units.items()},
             chance=0.5,
-            chance_high=float(np.quantile(null, 0.975)),
-            p_value=float((1 + (null >= value - 1e-12).sum()) / (1 + len(null))),
+            chance_high=quantile(null),
+            p_value=p_value(null, value),
             ci95=cluster_interval(
                 list(units.values()), list(clusters.values()), seed=derive_seed(context.seed, "identities")
             ),

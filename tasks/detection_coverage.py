@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta
 from dp2bench.core.errors import DatasetError, Dp2benchError
 from dp2bench.core.figures import Subsets
+from dp2bench.core.layouts import PICTURES
 from dp2bench.core.results import Metric
 from dp2bench.core.types import Category, People
 from dp2bench.metrics.coverage import SIZES, match, size_of
@@ -30,19 +31,7 @@ class DetectionCoverage(Task):
         version="1",
         kind="coverage",
         main_score="anonymized",
-        layouts=(
-            "market1501",
-            "msmt17",
-            "dukemtmc-reid",
-            "cuhk03",
-            "coco",
-            "coco-json",
-            "cityscapes",
-            "fdh",
-            "fdf256",
-            "fdf128",
-            "folder",
-        ),
+        layouts=PICTURES,
         metrics={
             "anonymized": Metric(higher_is_better=True, title="people anonymized"),
             "failed_open": Metric(higher_is_better=False, title="people left as they are"),

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dp2bench.core.chance import p_value, quantile
 from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta
 from dp2bench.core.errors import DatasetError, Dp2benchError, PictureError
 from dp2bench.core.hashing import content_sha256
+from dp2bench.core.layouts import PICTURES
 from dp2bench.core.results import CLUSTER, Metric
 from dp2bench.core.seeds import derive_seed
 from dp2bench.metrics.floors import relabel
@@ -47,20 +49,7 @@ class FaceIdentity(Task):
         version="1",
         kind="privacy",
         main_score="verified",
-        layouts=(
-            "folder",
-            "market1501",
-            "msmt17",
-            "dukemtmc-reid",
-            "cuhk03",
-            "coco",
-            "coco-json",
-            "cityscapes",
-            "video",
-            "fdh",
-            "fdf256",
-            "fdf128",
-        ),
+        layouts=PICTURES,
         metrics={
             "verified": Metric(
                 higher_is_better=False,
@@ -218,8 +207,8 @@ def record(
             metric,
             {f"{c}{CLUSTER}{n}": float(u) for c, n, u in zip(clusters, names, units, strict=True)},
             chance=chance,
-            chance_high=float(np.quantile(null, 0.975)),
-            p_value=float((1 + (np.array(null) >= value - 1e-12).sum()) / (1 + len(null))),
+            chance_high=quantile(null),
+            p_value=p_value(null, value),
             # a face that is not anonymized is the clear one
             lift=lift(value, chance, 1.0) if chance < 1 else None,
             ci95=cluster_interval(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from dp2bench.core.chance import p_value, quantile
 from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta
 from dp2bench.core.errors import DatasetError, Dp2benchError, PictureError
 from dp2bench.core.results import CLUSTER, Metric, Scenario
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 SILHOUETTES = ("segmented", "given")
 FOLDS = 4
+_Clips = dict[tuple[str, str], list[NDArray[np.uint8]]]
 PERMUTATIONS = 200
 FEWEST = 2 * FOLDS
 """People with two clips or more without whom nothing can be learned."""
@@ -91,18 +93,19 @@ class Gait(Task):
         extract = extractor(
             context.cache, device=context.device, threads=context.threads, progress=context.progress
         )
+        versions = {"clear": self._clips(clear), "anonymized": self._clips(anonymized)}
+        both = versions["clear"].keys() & versions["anonymized"].keys()  # the same people in the same folds
         found = {}
-        for scenario, dataset in (("clear", clear), ("anonymized", anonymized)):
-            walks = self._walks(dataset, extract)
+        for scenario, clips in versions.items():
+            walks = self._walks({k: v for k, v in clips.items() if k in both}, clear.meta.name, extract)
             found[scenario] = _ranked(walks.names, walks.identities, described(walks), context)
         _record(found, context)
 
-    def _walks(self, dataset: Dataset, extract: Extract) -> Walks:
-        from dp2bench.attacks.gait import Walks
-        from dp2bench.attacks.networks import OUTLINE_SIZE, OUTLINES
+    def _clips(self, dataset: Dataset) -> _Clips:
+        """Readable frames by person and clip."""
         from dp2bench.attacks.views import resized
 
-        clips: dict[tuple[str, str], list[NDArray[np.uint8]]] = {}
+        clips: _Clips = {}
         (split,) = self.splits(dataset)
         for sample in sorted(dataset.samples(split), key=lambda s: s.id):
             parts = PurePosixPath(sample.id).parts
@@ -118,11 +121,18 @@ class Gait(Task):
             if self.silhouettes == "segmented":
                 picture = resized(picture, _FRAME)
             clips.setdefault((parts[0], "/".join(parts[1:-1])), []).append(picture)
+        return clips
+
+    def _walks(self, clips: _Clips, dataset: str, extract: Extract) -> Walks:
+        """Silhouettes of people with several clips. DatasetError where they are too few."""
+        from dp2bench.attacks.gait import Walks
+        from dp2bench.attacks.networks import OUTLINE_SIZE, OUTLINES
+
         people = sorted({person for person, _ in clips})
         several = [p for p in people if sum(person == p for person, _ in clips) > 1]
         if len(several) < FEWEST:
             raise DatasetError(
-                f"{dataset.meta.name} has {len(several)} people with two clips or more; {FEWEST} are needed.",
+                f"{dataset} has {len(several)} people with two clips or more; {FEWEST} are needed.",
                 "Take a larger folder of tracks.",
             )
         kept = [key for key in clips if key[0] in several]
@@ -175,6 +185,7 @@ def _ranked(
             *labels,
             permutations=PERMUTATIONS,
             seed=derive_seed(context.seed, "floor", k),
+            derange=False,
             threads=context.threads,
         )
         clips = [names[i] for i in query.tolist()]
@@ -204,8 +215,8 @@ def _record(found: Mapping[str, _Ranked], context: RunContext) -> None:
                 {f"{ranked.people[clip]}{CLUSTER}{clip}": v for clip, v in units.items()},
                 scenario=scenario,
                 chance=chance,
-                chance_high=float(np.quantile(null, 0.975)),
-                p_value=float((1 + (null >= value - 1e-12).sum()) / (1 + len(null))),
+                chance_high=quantile(null),
+                p_value=p_value(null, value),
                 lift=share,
                 ci95=cluster_interval(
                     list(units.values()),

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta
 from dp2bench.core.errors import DatasetError, Dp2benchError
+from dp2bench.core.layouts import ONE_PERSON, PICTURES
 from dp2bench.core.results import Metric, Scenario
 from dp2bench.core.seeds import derive_seed
 from dp2bench.core.types import Image, Sample
@@ -23,8 +24,6 @@ from dp2bench.weights import catalogue
 from dp2bench.weights.digests import sha256
 
 Region = Literal["crops", "pictures"]
-CROPPED_LAYOUTS = frozenset({"market1501", "msmt17", "dukemtmc-reid", "cuhk03", "fdh", "fdf256", "fdf128"})
-"""Layouts whose pictures are crops of one person: there, the crop is the picture."""
 MARGIN = 0.1
 """Share of a person's box that a crop is wider on each side."""
 SMALLEST = 16
@@ -82,19 +81,7 @@ class ImageQuality(Task):
         version="4",
         kind="quality",
         main_score="crops.kd_mobilenet",
-        layouts=(
-            "market1501",
-            "msmt17",
-            "dukemtmc-reid",
-            "cuhk03",
-            "coco",
-            "coco-json",
-            "cityscapes",
-            "fdh",
-            "fdf256",
-            "fdf128",
-            "folder",
-        ),
+        layouts=PICTURES,
         metrics={
             "fid": _distance("Fréchet inception distance"),
             "kid": _distance("kernel inception distance"),
@@ -241,8 +228,8 @@ class ImageQuality(Task):
         if self.vgg_weights and self.vgg_heads:
             vgg = VGGLPIPS(Path(self.vgg_weights), Path(self.vgg_heads), context.device)
             # crops are of one size, and keep it
-            distances.append(("lpips_vgg", vgg, None if clear.layout in CROPPED_LAYOUTS else self.lpips_size))
-        regions = [r for r in self.regions if r == "crops" or clear.layout not in CROPPED_LAYOUTS]
+            distances.append(("lpips_vgg", vgg, None if clear.layout in ONE_PERSON else self.lpips_size))
+        regions = [r for r in self.regions if r == "crops" or clear.layout not in ONE_PERSON]
         for region in regions:
             units = self._units(region, clear, anonymized, context)
             for extractor, size in extractors:
@@ -268,7 +255,7 @@ class ImageQuality(Task):
         split = test_split(clear, self.split)
         others = {s.id: (anonymized, s) for s in anonymized.samples(split)}
         samples = [s for s in clear.samples(split) if s.id in others]
-        if region == "pictures" or clear.layout in CROPPED_LAYOUTS:
+        if region == "pictures" or clear.layout in ONE_PERSON:
             units = [_Unit(s.id, (clear, s), others[s.id], None) for s in samples]
         else:
             units = [

@@ -23,6 +23,7 @@ from dp2bench.core.figures import (
     Sighting,
     write_data,
 )
+from dp2bench.core.layouts import REID
 from dp2bench.core.results import CLUSTER, Metric, Scenario
 from dp2bench.core.seeds import derive_seed
 from dp2bench.core.types import Sample
@@ -54,7 +55,7 @@ class Market1501ReID(Task):
         version="2",
         kind="privacy",
         main_score="clear-anonymized.mAP",
-        layouts=("market1501", "msmt17", "dukemtmc-reid", "cuhk03"),
+        layouts=REID,
         metrics={
             "mAP": Metric(
                 higher_is_better=False,

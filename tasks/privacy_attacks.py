@@ -13,6 +13,7 @@ from dp2bench.core import registry
 from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta
 from dp2bench.core.errors import DatasetError, Dp2benchError
 from dp2bench.core.figures import Curve, Curves, PeopleSheet, Sighting, write_data
+from dp2bench.core.layouts import REID
 from dp2bench.core.results import CLUSTER, Metric, Scenario
 from dp2bench.core.seeds import derive_seed
 from dp2bench.metrics.intervals import cluster_interval, lift
@@ -66,10 +67,10 @@ class PrivacyAttacks(Task):
 
     meta: ClassVar[TaskMeta] = TaskMeta(
         name="privacy-attacks",
-        version="1",
+        version="2",
         kind="privacy",
         main_score=f"{WORST}.mAP",
-        layouts=("market1501", "msmt17", "dukemtmc-reid", "cuhk03"),
+        layouts=REID,
         metrics={
             "mAP": Metric(
                 higher_is_better=False,
@@ -269,13 +270,12 @@ def _record(outcomes: Sequence[_Outcome], context: RunContext) -> list[dict[str,
 
 
 def _best_on_clear(outcomes: Sequence[_Outcome]) -> dict[str, float]:
-    """By metric, what the best attack that ranks people scores with nothing anonymized."""
-    best: dict[str, float] = {}
-    for outcome in outcomes:
-        for m in outcome.found:
-            if outcome.attack.meta.identifies and m.scenario == CLEAR:
-                best[m.metric] = max(m.value, best.get(m.metric, 0.0))
-    return best
+    """By metric, what the attack that is best with nothing anonymized scores then; chosen, as the worst is, on train identities."""
+    ranking = [o for o in outcomes if o.attack.meta.identifies and o.attack.meta.headline]
+    if not ranking:
+        return {}
+    best = max(ranking, key=lambda o: o.validated.get(CLEAR, 0.0))
+    return {m.metric: m.value for m in best.found if m.scenario == CLEAR}
 
 
 def _statistics(m: Measurement, clear: float | None, context: RunContext) -> dict[str, Any]:
@@ -320,6 +320,7 @@ def _record_worst(
         (above, -i, outcome, scenario)
         for i, outcome in enumerate(outcomes)
         for scenario, above in outcome.validated.items()
+        if scenario != CLEAR
     ] or [
         # too few people to hold any back: the first attack's first scenario, chosen without looking at any score
         (0.0, 0, outcome, outcome.found[0].scenario)

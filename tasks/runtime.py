@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from dp2bench.core.contracts import Dataset, RunContext, Task, TaskMeta
 from dp2bench.core.errors import DatasetError, Dp2benchError
 from dp2bench.core.figures import Picture, Subsets
+from dp2bench.core.layouts import REID, SCENES
 from dp2bench.core.profiling import profiling
 from dp2bench.core.results import Metric
 from dp2bench.core.seeds import Seed
@@ -60,7 +61,7 @@ class Runtime(Task):
         version="1",
         kind="cost",
         main_score="seconds.12",
-        layouts=("market1501", "msmt17", "dukemtmc-reid", "cuhk03", "coco", "coco-json", "cityscapes"),
+        layouts=(*REID, *SCENES),
         metrics={
             "seconds": _cost("s", "seconds a picture with people"),
             "seconds_per_person": _cost("s", "seconds a further person takes"),

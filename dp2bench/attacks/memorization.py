@@ -74,9 +74,10 @@ def _nearness(split: Split) -> Rows:
 class Memorization(Attack):
     """Whose real picture is nearest to an output: one that the generator learned from, or one that it never saw?
 
-    As many people of the train split as there are test people stand against each other; an output's own person is left out. The score is
-    the share of outputs that are nearest to a train picture (the distance to the closest record of synthetic data, arXiv 2107.06018). The
-    floor deals out anew who is of the train split.
+    As many people of the train split as there are test people, and as many pictures of them, stand against each other. An output's own
+    person is left out, and so is one of the train split, so that both sides stay equal. The score is the share of outputs that are
+    nearest to a train picture (the distance to the closest record of synthetic data, arXiv 2107.06018). The floor deals out anew who is
+    of the train split.
     """
 
     meta: ClassVar[AttackMeta] = AttackMeta(
@@ -105,12 +106,18 @@ class Memorization(Attack):
         random = np.random.default_rng(derive_seed(context.seed, "memorization"))
         sides = [np.unique(w[w != nobody]) for w, nobody in ((self.who, -1), (who, 0))]
         count = min(len(side) for side in sides)
-        drawn = np.concatenate([random.permutation(side)[:count] for side in sides])
+        members, others = (random.permutation(side)[:count] for side in sides)
+        drawn = np.sort(np.concatenate([members, others]))  # members' numbers are negative, and come first
         pool, people = np.concatenate([self.rows, real]), np.concatenate([self.who, who])
-        kept = np.isin(people, drawn)
+        # as many pictures of either side too: of two equal sides the one with more pictures is nearer
+        there = np.flatnonzero(np.isin(people, drawn))
+        parted = there[people[there] < 0], there[people[there] > 0]
+        least = min(map(len, parted))
+        kept = np.concatenate([random.permutation(rows)[:least] for rows in parted])
         asked = who > 0
-        nearest = _nearest_person(output[asked], who[asked], pool[kept], people[kept])
-        drawn.sort()  # members' numbers are negative, and come first
+        paired = dict(zip(others.tolist(), members.tolist(), strict=True))
+        left_out = np.array([(w, paired.get(w, w)) for w in who[asked].tolist()]).reshape(-1, 2)
+        nearest = _nearest_person(output[asked], left_out, pool[kept], people[kept])
         place = np.searchsorted(drawn, nearest)
         member = drawn < 0
         units = member[place].astype(float)
@@ -129,13 +136,13 @@ class Memorization(Attack):
 
 
 def _nearest_person(
-    rows: Rows, who: NDArray[np.int64], pool: Rows, people: NDArray[np.int64]
+    rows: Rows, left_out: NDArray[np.int64], pool: Rows, people: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """(N,) whose picture of the pool is nearest to each row, other than the row's own person."""
+    """(N,) whose picture of the pool is nearest to each row, other than those of the (N, 2) ``left_out``."""
     nearest = np.empty(len(rows), np.int64)
     for start in range(0, len(rows), 256):
         block = slice(start, start + 256)
         alike = rows[block] @ pool.T
-        alike[who[block, None] == people[None]] = -np.inf
+        alike[(left_out[block, :, None] == people).any(1)] = -np.inf
         nearest[block] = people[alike.argmax(1)]
     return nearest

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from dp2bench.attacks.learning import Rows, normalized
+from dp2bench.attacks.learning import Rows, centred, normalized
 from dp2bench.attacks.networks import ENSEMBLE
 from dp2bench.attacks.retrieval import RetrievalAttack
 from dp2bench.attacks.training import applied, trained
 from dp2bench.core.attacks import AttackMeta, Scenario, Split, Version
 from dp2bench.core.contracts import RunContext
+from dp2bench.core.errors import Dp2benchError
 from dp2bench.networks.fitting import Loss
 
 EPOCHS = 8
@@ -66,8 +67,17 @@ class Restore(RetrievalAttack):
     )
     scenarios = (Scenario("both", "clear", "anonymized"), Scenario("both", "anonymized", "anonymized"))
 
+    def _seen(self, split: Split, version: Version) -> Rows:
+        """Not kept with the view: another network learned, other people held out, sees something else."""
+        return centred(self.describe(split, version), split.view(version).cameras)
+
     def fit(self, train: Split, context: RunContext) -> None:
         """The U-Net, then the LDA on its output."""
+        if any(side % 4 for side in train.clear.pictures.shape[1:3]):
+            raise Dp2benchError(
+                "The attack restore needs pictures whose sides are multiples of 4.",
+                "Choose height and width of privacy-attacks so, or leave restore out.",
+            )
         before, after = train.clear.pictures, train.anonymized.pictures
         x, y = (torch.from_numpy(p).permute(0, 3, 1, 2) for p in (after, before))
 
@@ -89,6 +99,7 @@ class Restore(RetrievalAttack):
             (after, before),
             context,
             what=f"a restorer {CHANNELS}",
+            measure="error",
             epochs=EPOCHS,
             batch_size=16,
             learning_rate=2e-3,

@@ -29,6 +29,7 @@ def trained(
     epochs: int,
     batch_size: int,
     learning_rate: float,
+    measure: str = "accuracy",
 ) -> nn.Module:
     """A network after its training, ready to be asked; from ``context.cache`` where the same training was done before.
 
@@ -41,6 +42,7 @@ def trained(
         epochs: as in `fit`, and so are the next two.
         batch_size: examples.
         learning_rate: the highest.
+        measure: what the second number of a loss is.
 
     """
     seed = derive_seed(context.seed, what)
@@ -69,7 +71,7 @@ def trained(
                 seed=seed,
                 progress=context.progress,
                 what=what,
-                measure="accuracy",
+                measure=measure,
             )
     network.eval()
     if kept is not None:

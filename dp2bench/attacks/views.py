@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from dp2bench.core.attacks import Extract, Split, View
 from dp2bench.core.contracts import Dataset
 from dp2bench.core.errors import DatasetError, PictureError
+from dp2bench.core.layouts import ONE_PERSON
 from dp2bench.core.types import Image, People, Sample
 
 Size = tuple[int, int]
@@ -109,8 +110,6 @@ def _load(
     )
 
 
-WHOLE = frozenset({"market1501", "fdh", "fdf256", "fdf128"})
-"""Layouts whose pictures are one person each."""
 MARGIN, SMALLEST = 0.1, 16
 """Of a window around a person: share of the box that is added on each side; pixels that its sides have at least."""
 
@@ -146,7 +145,7 @@ def load_windows(
     samples = [s for s in clear.samples(split) if s.id in others and s.labels.get("identity", 0) >= 0]
     windows: list[tuple[int, int, tuple[int, int, int, int] | None]] = []
     for n, sample in enumerate(samples):
-        if clear.layout in WHOLE:
+        if clear.layout in ONE_PERSON:
             windows.append((n, 0, None))
             continue
         known = clear.people(sample) or people.get(sample.id)

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from dp2bench.core.chance import p_value, quantile
 from dp2bench.core.contracts import ComponentMeta, RunContext
 
 Version = Literal["clear", "anonymized"]
@@ -136,14 +137,12 @@ class Measurement:
     @property
     def chance_high(self) -> float | None:
         """The quantile that chance alone exceeds one time in forty."""
-        return float(np.quantile(self.null, 0.975)) if len(self.null) else None
+        return quantile(self.null) if len(self.null) else None
 
     @property
     def p_value(self) -> float | None:
         """Chance of this value or a higher one where nothing leaks (Phipson and Smyth, 2010)."""
-        if not len(self.null):
-            return None
-        return float((1 + (self.null >= self.value - 1e-12).sum()) / (1 + len(self.null)))
+        return p_value(self.null, self.value) if len(self.null) else None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from dp2bench.core.chance import p_value, quantile
 from dp2bench.metrics.ranking import rank
 
 _TRIES = 50
@@ -38,14 +39,13 @@ class Floor:
         """The floor."""
         return float(self.values(metric).mean())
 
-    def high(self, metric: str = "mAP", level: float = 0.975) -> float:
-        """The quantile that chance alone exceeds one time in forty."""
-        return float(np.quantile(self.values(metric), level))
+    def high(self, metric: str = "mAP") -> float:
+        """See `quantile`."""
+        return quantile(self.values(metric))
 
     def p_value(self, score: float, metric: str = "mAP") -> float:
-        """Chance of this score or a higher one for a ranking that knows nothing (Phipson and Smyth, 2010: never 0)."""
-        values = self.values(metric)
-        return float((1 + (values >= score - 1e-12).sum()) / (1 + len(values)))
+        """See `p_value`, for a ranking that knows nothing."""
+        return p_value(self.values(metric), score)
 
 
 def relabel(
@@ -71,6 +71,17 @@ def relabel(
                 others = np.flatnonzero(identities != identities[row])
             if len(others):
                 order[row] = random.choice(others)
+    return order
+
+
+def _dealt(
+    identities: NDArray[np.int64], cameras: NDArray[np.int64], random: np.random.Generator
+) -> NDArray[np.int64]:
+    """(Q,) a permutation within cameras, any of them."""
+    order = np.arange(len(identities))
+    for camera in np.unique(cameras):
+        rows = np.flatnonzero(cameras == camera)
+        order[rows] = random.permutation(rows)
     return order
 
 
@@ -101,6 +112,7 @@ def permutation_floor(
     *,
     permutations: int = 200,
     seed: int,
+    derange: bool = True,
     max_rank: int = 50,
     threads: int = 2,
 ) -> Floor:
@@ -117,6 +129,8 @@ def permutation_floor(
         gallery_cameras: (G,) integers.
         permutations: how many.
         seed: of the permutations.
+        derange: nobody keeps their own identity. Without, names are dealt out freely within cameras: exact p values, also of few
+            people, of whom there are too few derangements.
         max_rank: length of the CMC curves.
         threads: as in `rank`.
 
@@ -125,7 +139,8 @@ def permutation_floor(
         raise ValueError(f"permutations must be positive, got {permutations}")
     ids, cameras = np.asarray(query_ids, np.int64), np.asarray(query_cameras, np.int64)
     random = np.random.default_rng(seed)
-    orders = [relabel(ids, cameras, random) for _ in range(permutations)]
+    deal = relabel if derange else _dealt
+    orders = [deal(ids, cameras, random) for _ in range(permutations)]
     people, member = np.unique(ids, return_inverse=True)
     rows = np.arange(len(ids))
     if len(people) <= permutations:  # cheaper to score every row as everybody once, and to look up

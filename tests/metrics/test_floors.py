@@ -76,7 +76,7 @@ def test_cameras_alone_lie_at_the_floor_and_identity_above():
     random = np.random.default_rng(3)
     d = _blind(random, labels)
     floor = permutation_floor(d, *labels, permutations=40, seed=0)
-    assert rank(d, *labels).mean_average_precision < floor.high(level=1.0)
+    assert rank(d, *labels).mean_average_precision < floor.values("mAP").max()
     d = _blind(random, labels, leak=2.0)
     floor = permutation_floor(d, *labels, permutations=40, seed=0)
     score = rank(d, *labels)
@@ -123,3 +123,13 @@ def test_looking_scores_up_and_ranking_anew_give_the_same_floor():
     few, many = (permutation_floor(d, *labels, permutations=p, seed=1) for p in (11, 12))  # 12 people
     np.testing.assert_allclose(few.mean_average_precisions, many.mean_average_precisions[:11], rtol=1e-12)
     np.testing.assert_allclose(few.cmcs, many.cmcs[:11], rtol=1e-12)
+
+
+def test_dealt_out_freely_few_people_may_keep_their_names():
+    """Of two people there is one derangement; freely dealt, the score is one among two, and the p value says so."""
+    labels = np.array([1, 2]), np.array([1, 2]), np.zeros(2, np.int64), np.ones(2, np.int64)
+    distances = np.array([[0.0, 1], [1, 0]])
+    free = permutation_floor(distances, *labels, permutations=400, seed=0, derange=False)
+    np.testing.assert_allclose(free.p_value(1), 0.5, atol=0.08)
+    assert set(free.values("mAP")) == {0.5, 1}
+    assert permutation_floor(distances, *labels, permutations=400, seed=0).p_value(1) == 1 / 401

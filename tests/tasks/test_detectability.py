@@ -53,6 +53,22 @@ def test_grey_people_are_spotted_and_untouched_ones_are_not(scenes, tmp_path):
     assert found["clear"].value <= found["clear"].chance_high + 1e-9
 
 
+def test_nothing_is_told_where_both_are_drawn_alike(tmp_path):
+    """Independent pictures on both sides: who learned from the people that are asked about would know each of them."""
+    torch.set_num_threads(1)
+    random = np.random.default_rng(1)
+    for name in ("clear", "other"):
+        for i in range(16):
+            picture = cv2.resize(random.integers(0, 256, (12, 12, 3)).astype(np.uint8), (100, 100))
+            write_image(tmp_path / name / f"{i:02d}.png", picture)
+    clear, other = Folder(tmp_path / "clear"), Folder(tmp_path / "other")
+    told = context(tmp_path, clear)
+    Detectability(size=64).run(clear, other, told)
+    (found,) = told.scores
+    assert found.value < 0.8
+    assert found.p_value > 0.02
+
+
 def test_too_few_are_said(scenes, tmp_path):
     clear, _ = scenes
     told = context(tmp_path, clear)

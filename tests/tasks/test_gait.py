@@ -5,13 +5,15 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from scipy import stats
 
 from dp2bench.attacks.gait import gait_energy, normalized_silhouette
+from dp2bench.core.chance import p_value
 from dp2bench.core.contracts import RunContext
 from dp2bench.core.errors import DatasetError, Dp2benchError
 from dp2bench.core.images import write_image
 from dp2bench.datasets.folder import Folder
-from dp2bench.tasks.gait import Gait
+from dp2bench.tasks.gait import Gait, _ranked
 
 PEOPLE, CLIPS, FRAMES = 16, 4, 6
 
@@ -100,3 +102,15 @@ def test_what_is_wrong_is_said(tmp_path):
         Gait().run(Folder(tmp_path / "few"), Folder(tmp_path / "few"), told)
     with pytest.raises(Dp2benchError, match="cannot be 'some'"):
         Gait(silhouettes="some")
+
+
+def test_p_values_are_uniform_where_walks_say_nothing(tmp_path):
+    people = np.repeat(np.arange(1, 13), 4)
+    names = [f"{person:02d}/{clip}" for clip, person in enumerate(people)]
+    found = []
+    for seed in range(80):
+        rows = np.random.default_rng(seed).normal(size=(len(people), 24)).astype(np.float32)
+        context = RunContext(seed=seed, trained={}, artefacts=tmp_path, threads=1)
+        ranked = _ranked(names, people, rows, context)
+        found.append(p_value(ranked.null("mAP"), float(np.mean(list(ranked.units["mAP"].values())))))
+    assert stats.kstest(found, "uniform").pvalue > 0.01
