@@ -43,7 +43,7 @@ COMMANDS = {
     ),
     "demo": (
         "demo:demo",
-        "Try methods on a photograph, a short video or a camera, on a page of this machine.",
+        "Try methods on a photograph, a short video or a camera, on a local page.",
     ),
     "verify-mark": (
         "verify_mark:verify_mark",
