@@ -40,8 +40,8 @@ def anonymize(
         Path | None,
         typer.Argument(
             metavar="OUT",
-            help="Where the anonymized picture, video, folder or dataset goes. Must not exist yet as a folder with files, but for those "
-            "of the same command, stopped. For a folder, also a URL.",
+            help="Where the anonymized picture, video, folder or dataset goes. Must not be a folder with files yet, except those of the "
+            "same command, stopped. A folder may be a URL.",
             show_default=False,
         ),
     ] = None,
@@ -59,19 +59,19 @@ def anonymize(
     edit: Annotated[
         list[str] | None,
         typer.Option(
-            help="How everybody is to look: attribute=value (`dp2bench edits list`), a text that was searched, or a direction's file; "
+            help="How people should look: attribute=value (`dp2bench edits list`), a text that was searched, or a direction's file; "
             "may be repeated, and end in :strength.",
             show_default=False,
         ),
     ] = None,
     strength: Annotated[
-        float, typer.Option(help="Of edits that bring none; negative for the opposite.")
+        float, typer.Option(help="Strength of edits that state none; negative for the opposite.")
     ] = 0.5,
     watermark: Annotated[
         str | None,
         typer.Option(
             metavar="KEY",
-            help="Mark what is replaced invisibly; `dp2bench verify-mark` finds it with the same key. @FILE reads the key from a file.",
+            help="Mark invisibly what is synthesised; `dp2bench verify-mark` finds the mark with the same key. @FILE reads the key from a file.",
             show_default=False,
         ),
     ] = None,
@@ -79,12 +79,12 @@ def anonymize(
         Path | None,
         typer.Option(
             metavar="CERTIFICATE",
-            help="Sign what is written with content credentials (C2PA): a PEM file of certificates, the signing one first.",
+            help="Sign the output with content credentials (C2PA): a PEM file of certificates, the signing one first; needs --credentials-key.",
             show_default=False,
         ),
     ] = None,
     credentials_key: Annotated[
-        Path | None, typer.Option(help="PEM file of the certificate's private key.", show_default=False)
+        Path | None, typer.Option(help="PEM file of the private key of the signing certificate.", show_default=False)
     ] = None,
     detector: Annotated[
         str | None,
@@ -143,8 +143,8 @@ def anonymize(
         str | None,
         typer.Option(
             metavar="SHARE",
-            help="Replace more than people's pixels, so that less of their outline is left: masks reach further by this share of a "
-            "person's size (e.g. 0.1), or `box`.",
+            help="Replace more than people's pixels, so that less of their outline is left: masks are dilated by this share of a "
+            "person's size (the square root of the box's area; e.g. 0.1), or to the whole `box`.",
             show_default=False,
         ),
     ] = None,

@@ -64,7 +64,7 @@ def saved_detections(path: Path, arguments: Mapping[str, Any]) -> Component:
 
 
 def dilated(detector: Component, by: str) -> Component:
-    """The detector with larger masks, for --mask-dilation."""
+    """The detector with dilated masks, for --mask-dilation."""
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.pipelines.workers import Component
 
@@ -134,7 +134,7 @@ def check_preview(source: Path, target: Path, preview: Path | None) -> None:
             apart = place not in (path, path.parent)
         if not apart:
             raise Dp2benchError(
-                f"--preview {preview} and {name} ({path}) lie in each other: previews show people as they are, and could "
+                f"--preview {preview} and {name} ({path}) overlap: previews show people as they are, and could "
                 "overwrite what is there.",
                 "Choose a folder of their own, such as look/ beside OUT.",
             )

@@ -55,7 +55,7 @@ def make(
         int | None,
         typer.Option(
             min=1,
-            help="Processes that render, each on a processor. [default: one a processor, where there is memory]",
+            help="Processes that render, one processor each. [default: one per processor, at most 8, as memory allows]",
             show_default=False,
         ),
     ] = None,

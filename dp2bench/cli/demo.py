@@ -9,20 +9,20 @@ import typer
 
 def demo(
     port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Of this machine; 0 takes any that is free.")
+        int, typer.Option(min=0, max=65535, help="Port to serve on; 0 takes any that is free.")
     ] = 7860,
     seconds: Annotated[
-        float, typer.Option(min=0, help="Take so much of a video at most; 0 for all of it.")
+        float, typer.Option(min=0, help="Longest part of a video that is taken; 0 for all of it.")
     ] = 20.0,
     browser: Annotated[bool, typer.Option(help="Open the page in a browser.")] = True,
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processor threads. [default: all]", show_default=False)
     ] = None,
 ) -> None:
-    """Try methods on a photograph, a short video or a camera, on a page of this machine.
+    """Try methods on a photograph, a short video or a camera, on a local page.
 
     Drop a picture, see who is found, choose who is replaced and how, and compare before and after. Nothing leaves the machine: the page
-    is served to 127.0.0.1 alone, asks no other server, and its pictures are deleted when it is closed.
+    is served on 127.0.0.1 only and contacts no other server, and its pictures are deleted when it is closed.
 
     For example: dp2bench demo
     """
@@ -36,7 +36,7 @@ def demo(
     console = Console()
 
     def ready(address: str) -> None:
-        console.print(f"Open {address}  (Ctrl-C ends it, and deletes what was shown there)", highlight=False)
+        console.print(f"Open {address}  (Ctrl-C stops it, and deletes what was shown there)", highlight=False)
         if browser:
             import webbrowser
 

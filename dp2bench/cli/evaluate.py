@@ -48,7 +48,7 @@ def evaluate(
         int | None,
         typer.Option(
             min=1,
-            help="Steps at once, each in a process of its own. [default: one a processor without a GPU, where there is memory]",
+            help="Steps at once, each in a process of its own. [default: one per processor without a GPU, at most 8, as memory allows]",
             show_default=False,
         ),
     ] = None,

@@ -43,7 +43,7 @@ COMMANDS = {
     ),
     "demo": (
         "demo:demo",
-        "Try methods on a photograph, a short video or a camera, on a page of this machine.",
+        "Try methods on a photograph, a short video or a camera, on a local page.",
     ),
     "verify-mark": (
         "verify_mark:verify_mark",
@@ -135,7 +135,7 @@ class _Group(TyperGroup):
 app = typer.Typer(
     name="dp2bench",
     cls=_Group,
-    help="How much identity is left in anonymized pictures of people, and how much use is lost.\n\nStart with: dp2bench run",
+    help="How much identity is left in anonymized pictures of people, and how much utility is lost.\n\nStart with: dp2bench run",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

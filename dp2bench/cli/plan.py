@@ -20,13 +20,14 @@ def plan(
     suite: Annotated[
         str, typer.Argument(help="A shipped suite (`dp2bench list suites`) or the path of a YAML file.")
     ] = "paper",
-    data_root: Annotated[Path | None, typer.Option(help="Where the datasets lie that you bring.")] = None,
+    data_root: Annotated[Path | None, typer.Option(help="Folder of the datasets that you bring.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON: every row, file and step.")] = False,
 ) -> None:
-    """Say what a suite needs and costs, before any of it is done.
+    """Say what a suite needs and costs, before anything runs.
 
-    Rows by dataset, files that are there or missing, disk, and expected hours
-    on one GPU of several kinds. Nothing is run, and nothing is downloaded.
+    Prints rows by dataset, files that are there or missing, disk space, and
+    estimated hours on one GPU, for several kinds of GPU. Nothing is run or
+    downloaded.
 
     Example: dp2bench plan paper --data-root /data
     """
@@ -75,7 +76,7 @@ def _print_rows(console: Console, needed: Requirements, steps: Sequence[Work]) -
     tell(console, "")
     console.print(cost.HOW, highlight=False)
     if strange := cost.unknown(needed.cells):
-        tell(console, f"Not counted, as nothing is known of their cost: {', '.join(strange)}.")
+        tell(console, f"Not counted, because their cost is unknown: {', '.join(strange)}.")
 
 
 def _print_files(console: Console, needed: Requirements) -> None:

@@ -30,7 +30,7 @@ def rehearse(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Steps at once. [default: 2, where there are 2 processors]", show_default=False
+            min=1, help="Steps at once. [default: one per processor without a GPU, as memory allows]", show_default=False
         ),
     ] = None,
     keep: Annotated[
@@ -39,11 +39,12 @@ def rehearse(
 ) -> None:
     """Run a whole suite on tiny data and random weights, before anybody has the real ones.
 
-    Makes datasets of a few drawn pictures in the exact official layouts and
-    random numbers in files of the official names and shapes. Then runs every
-    row of the suite, with schedules cut to seconds, writes every report, runs
-    it again, and takes files away. The numbers mean nothing; that the machine
-    can do it does. Stopped, the same command goes on.
+    Makes datasets of a few synthetic pictures in the exact official layouts,
+    and random weights in files of the official names and shapes. Then runs
+    every row of the suite twice, with schedules cut to seconds, checks that
+    each missing file is named, and writes every report. The numbers mean
+    nothing; what counts is that every row runs on this machine. After a stop,
+    the same command goes on.
 
     Example: dp2bench rehearse market1501
     """

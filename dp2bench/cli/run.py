@@ -45,31 +45,31 @@ def run(
         int | None,
         typer.Option(
             min=1,
-            help="Steps at once, each in a process of its own. [default: one a processor without a GPU, where there is memory; with Ray as many as "
-            "its machines have room for]",
+            help="Steps at once, each in a process of its own. [default: one per processor without a GPU, at most 8, as memory allows; with Ray as many "
+            "as its machines have room for]",
             show_default=False,
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto.")] = "auto",
     executor: Annotated[
-        str, typer.Option(help="Who carries steps out: local, or ray for the machines of a Ray cluster.")
+        str, typer.Option(help="Where steps run: local, or ray for the machines of a Ray cluster.")
     ] = "local",
     address: Annotated[
         str,
-        typer.Option(help="With Ray: of its cluster; auto for this machine's, local for a new one here."),
+        typer.Option(help="With Ray: address of its cluster; auto for this machine's, local for a new one here."),
     ] = "auto",
     gpu_share: Annotated[
         float | None,
         typer.Option(
             min=0,
-            help="With Ray: GPUs of a step, such as 0.5. [default: 1 on a GPU, else 0]",
+            help="With Ray: GPUs per step, such as 0.5. [default: 1 on a GPU, else 0]",
             show_default=False,
         ),
     ] = None,
     store: Annotated[
         str | None,
         typer.Option(
-            help="Folder or URL (s3://bucket/folder) of finished steps, which machines may share. [default: DP2BENCH_STORE, or in the cache]",
+            help="Folder or URL (s3://bucket/folder) for finished steps; machines may share it. [default: DP2BENCH_STORE, or in the cache]",
             show_default=False,
         ),
     ] = None,

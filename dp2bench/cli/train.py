@@ -454,7 +454,7 @@ def _summary(report: Mapping[str, Any]) -> str:
     return "".join(sentences)
 
 
-Count = Annotated[int, typer.Option(min=1, max=200, help="Crops, evenly spread over the split.")]
+Count = Annotated[int, typer.Option(min=1, max=200, help="Number of crops, evenly spread over the split.")]
 Sheet = Annotated[Path, typer.Option("--out", "-o", help="Picture to write, e.g. sheet.png.")]
 Root = Annotated[
     Path | None,
@@ -503,7 +503,7 @@ def show(
     data_root: Root = None,
     argument: Setting = None,
 ) -> None:
-    """Show crops of a dataset as a sheet: the picture with keypoints, what a generator sees, and the surface.
+    """Show crops of a dataset as a sheet: the picture with keypoints, the masked picture that a generator sees, and the surface.
 
     Example: dp2bench train show passersby-fdh -a size=mini --out sheet.png
     """
@@ -524,17 +524,17 @@ def preview(
         str,
         typer.Argument(metavar="GENERATOR", help="Weights: a name of `dp2bench weights list`, or a path."),
     ],
-    dataset: Annotated[str, typer.Argument(help="Crops to fill: fdh, fdf256, passersby-fdh ...")],
+    dataset: Annotated[str, typer.Argument(help="Crops to inpaint: fdh, fdf256, passersby-fdh ...")],
     out: Sheet,
     count: Count = 12,
-    samples: Annotated[int, typer.Option(min=1, max=50, help="Fillings of each crop.")] = 3,
-    truncation: Annotated[str, typer.Option(help="none, mean or multi-modal.", metavar="KIND")] = "none",
+    samples: Annotated[int, typer.Option(min=1, max=50, help="Samples of each crop.")] = 3,
+    truncation: Annotated[str, typer.Option(help="Truncation of latents: none, mean or multi-modal.", metavar="KIND")] = "none",
     psi: Annotated[
         float | None,
         typer.Option(
             min=0,
             max=1,
-            help="Share of a person's own style. [default: what the weights recommend]",
+            help="Truncation psi: the share of a person's own style. [default: what the weights recommend]",
             show_default=False,
         ),
     ] = None,
@@ -542,13 +542,13 @@ def preview(
         list[str] | None,
         typer.Option(help="See `dp2bench anonymize --edit`; may be repeated.", show_default=False),
     ] = None,
-    strength: Annotated[float, typer.Option(help="Of edits that bring none.")] = 0.5,
-    seed: Annotated[int, typer.Option(min=0, help="Of the fillings.")] = 0,
+    strength: Annotated[float, typer.Option(help="Strength of edits that state none.")] = 0.5,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the samples.")] = 0,
     split: Split = None,
     data_root: Root = None,
     argument: Setting = None,
 ) -> None:
-    """Show what any generator makes of any crops as a sheet: the picture, what the generator sees, and samples.
+    """Show how a generator inpaints crops as a sheet: the picture, the masked picture that the generator sees, and samples.
 
     Example: dp2bench train preview runs/body/generator.safetensors passersby-fdh -a size=mini --out sheet.png
     """

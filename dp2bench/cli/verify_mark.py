@@ -9,15 +9,15 @@ import typer
 
 
 def verify_mark(
-    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Pictures to look into.")],
+    pictures: Annotated[list[Path], typer.Argument(metavar="PICTURE...", help="Pictures to check.")],
     key: Annotated[
-        str, typer.Option("--key", "-k", help="Of the watermark. @FILE reads it from a file.")
+        str, typer.Option("--key", "-k", help="Key of the watermark. @FILE reads it from a file.")
     ] = ...,  # type: ignore[assignment]
 ) -> None:
     """Say whether pictures carry the watermark of a key (`dp2bench anonymize --watermark KEY`).
 
-    The mark is found after JPEG, halving and cropping, where enough of it is left: about 8,000 pixels, a person of 60x200. Where it is
-    not there, a key seems to be found less than once in 10,000 pictures. Exit code 1 when a picture has none.
+    The mark is found after JPEG, halving and cropping where enough of it is left: about 8,000 pixels, a person of 60x200. In a picture
+    without the mark, it seems to be found at most once in 20,000 times. Exit code 1 when a picture has none.
 
     For example: dp2bench verify-mark street.jpg --key "our own secret"
     """
