@@ -84,7 +84,8 @@ def anonymize(
         ),
     ] = None,
     credentials_key: Annotated[
-        Path | None, typer.Option(help="PEM file of the private key of the signing certificate.", show_default=False)
+        Path | None,
+        typer.Option(help="PEM file of the private key of the signing certificate.", show_default=False),
     ] = None,
     detector: Annotated[
         str | None,

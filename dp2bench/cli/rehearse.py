@@ -30,7 +30,9 @@ def rehearse(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Steps at once. [default: one per processor without a GPU, as memory allows]", show_default=False
+            min=1,
+            help="Steps at once. [default: one per processor without a GPU, as memory allows]",
+            show_default=False,
         ),
     ] = None,
     keep: Annotated[

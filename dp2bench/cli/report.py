@@ -38,7 +38,9 @@ def report(
     ] = None,
     everything: Annotated[
         bool,
-        typer.Option("--all", help="Print every table, not only the overview; the files always hold them all."),
+        typer.Option(
+            "--all", help="Print every table, not only the overview; the files always hold them all."
+        ),
     ] = False,
 ) -> None:
     """Write the report of one run, or of several side by side.

@@ -56,7 +56,9 @@ def run(
     ] = "local",
     address: Annotated[
         str,
-        typer.Option(help="With Ray: address of its cluster; auto for this machine's, local for a new one here."),
+        typer.Option(
+            help="With Ray: address of its cluster; auto for this machine's, local for a new one here."
+        ),
     ] = "auto",
     gpu_share: Annotated[
         float | None,

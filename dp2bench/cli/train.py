@@ -528,7 +528,9 @@ def preview(
     out: Sheet,
     count: Count = 12,
     samples: Annotated[int, typer.Option(min=1, max=50, help="Samples of each crop.")] = 3,
-    truncation: Annotated[str, typer.Option(help="Truncation of latents: none, mean or multi-modal.", metavar="KIND")] = "none",
+    truncation: Annotated[
+        str, typer.Option(help="Truncation of latents: none, mean or multi-modal.", metavar="KIND")
+    ] = "none",
     psi: Annotated[
         float | None,
         typer.Option(
