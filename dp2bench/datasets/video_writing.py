@@ -24,9 +24,13 @@ ENCODERS = {".mp4": "libx264", ".m4v": "libx264", ".mov": "libx264", ".mkv": "li
 
 CODECS = {"h264": "libx264", "h265": "libx265", "vp9": "libvpx-vp9"}
 """Encoder by the name of a codec that can be chosen."""
-_OPTIONS = {
-    "libx264": {"crf": "18", "preset": "medium"},
-    "libx265": {"crf": "20", "preset": "medium", "x265-params": "log-level=error:bframes=0"},
+_OPTIONS = {  # one thread where the bytes depend on their number
+    "libx264": {"crf": "18", "preset": "medium", "threads": "1"},
+    "libx265": {
+        "crf": "20",
+        "preset": "medium",
+        "x265-params": "log-level=error:bframes=0:frame-threads=1:pools=none",
+    },
     "libvpx-vp9": {"crf": "24", "b:v": "0", "deadline": "good", "cpu-used": "4"},
 }
 _LIMITED = 1
