@@ -323,11 +323,13 @@ def _plan_of(
         module = registry.module_of("datasets", component.name)
         data = _Data(component, dataset, fingerprint, module)
         here = [(method, task) for of, method, task in asked if of == component]
-        everywhere = _read_splits(dataset, [tasks[task.label].made for _, task in here])
         for method in methods:
             mine = [(task, tasks[task.label]) for choice, task in here if choice == method.component]
             detector = detectors[method.component.label]
-            cells += _cells(planner, suite, data, method, detector, mine, everywhere)
+            # one step for all that it finds people for
+            sharing = [tasks[task.label].made for choice, task in here if detectors[choice.label] is detector]
+            detected = _read_splits(dataset, sharing)
+            cells += _cells(planner, suite, data, method, detector, mine, detected)
     if not cells:
         raise SuiteError(
             f"No task of the suite {suite.name} can read any of its datasets.",

@@ -150,6 +150,19 @@ def test_other_packages_are_other_steps(tiny_suite, monkeypatch):
     assert not set(upgraded.values()) & set(before.values())
 
 
+def test_a_detector_looks_only_at_splits_that_its_own_methods_need(tiny_suite):
+    suite = yaml.safe_load(tiny_suite.read_text())
+    suite["methods"] = ["identity", {"name": "mask-out", "detector": "embedded-mask"}]
+    suite["tasks"] = [
+        suite["tasks"][0] | {"methods": ["identity"]},
+        {"name": "detection-coverage", "methods": ["mask-out"], "arguments": {"split": "query"}},
+    ]
+    tiny_suite.write_text(yaml.safe_dump(suite))
+    steps = plan.make_plan(suites.load(str(tiny_suite)), threads=1, device="cpu").steps
+    splits = {s.payload["detector"]["name"]: s.payload["splits"] for s in steps if s.kind == "detect"}
+    assert splits == {"full-image": ["query", "gallery"], "embedded-mask": ["query"]}
+
+
 def test_a_task_may_take_some_methods_and_seeds_and_nothing_is_made_for_the_others(tiny_suite, tmp_path):
     suite = yaml.safe_load(tiny_suite.read_text())
     reid = suite["tasks"][0]
