@@ -19,7 +19,7 @@ RENAMED_FLAGS = {"anonymised": "anonymized", "bridge": "max-gap"}
 """Flags of earlier versions, which still work and are not shown."""
 COMMANDS = {
     "run": ("run:run", "Run a suite: anonymize, attack, score, and print the overview."),
-    "plan": ("plan:plan", "Say what a suite needs and costs, before any of it is done."),
+    "plan": ("plan:plan", "Say what a suite needs and costs, before anything runs."),
     "rehearse": (
         "rehearse:rehearse",
         "Run a whole suite on tiny data and random weights, before anybody has the real ones.",

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,7 +106,7 @@ def starter(tmp_path_factory):
     started.close()
 
 
-def _undisturbed(starter: Starter, kind: str, folder: Path) -> tuple[dict[str, str], list[str], int, float]:
+def _undisturbed(starter: Starter, kind: str, folder: Path) -> tuple[dict[str, Any], list[str], int, float]:
     """Digests, command, operations on the disk and seconds of a run that nobody disturbs."""
     made, root = folder / "input", folder / "whole" / "root"
     made.mkdir(parents=True)
@@ -116,7 +117,7 @@ def _undisturbed(starter: Starter, kind: str, folder: Path) -> tuple[dict[str, s
     return digests(root), command, int((folder / "whole" / "operations").read_text()), seconds
 
 
-def _finish(starter: Starter, command: list[str], root: Path, expected: dict[str, str]) -> None:
+def _finish(starter: Starter, command: list[str], root: Path, expected: dict[str, Any]) -> None:
     if digests(root) == expected:  # it was killed after the last thing it does
         return
     check_whole(root / "out")
