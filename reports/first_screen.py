@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from dp2bench.core.results import Result, Score
 from dp2bench.reports import pictures, tables, texts
-from dp2bench.reports.groups import KINDS, Group, groups, headline, known_people, printable
+from dp2bench.reports.groups import KINDS, Group, groups, headline, known_people, printable, told_apart
 from dp2bench.reports.load import Report
 from dp2bench.reports.pictures import Embedded
 
@@ -72,11 +72,8 @@ def first_screen(report: Report) -> FirstScreen:
     more = [g for g in gathered if g.kind not in ("privacy", "coverage")]
     scored += [(g, g.main_score.name) for g in more if g.main_score is not None]
     columns = [_column(g, name) for g, name in scored]
-    repeated = {c.title for c in columns if [d.title for d in columns].count(c.title) > 1}
-    columns = [
-        Column(f"{c.title}, {g.name}", c.name, c.kind) if c.title in repeated else c
-        for c, (g, _) in zip(columns, scored, strict=True)
-    ]
+    whose = told_apart([(c.title, g) for c, (g, _) in zip(columns, scored, strict=True)])
+    columns = [Column(c.title + more, c.name, c.kind) for c, more in zip(columns, whose, strict=True)]
     labels = list(dict.fromkeys(label for g in gathered for label in g.labels))
     cells = [_scores_of(g, name, labels) for g, name in scored]
     if any(r.coverage is not None for r in report.results):

@@ -123,6 +123,26 @@ class Group:
         return any((s := result.find(name)) is not None and s.chance is not None for result in self.results)
 
 
+def told_apart(columns: Sequence[tuple[str, Group]]) -> list[str]:
+    """What follows each title so that no two are equal: nothing, or the dataset, the task, or both."""
+    ways = (
+        lambda _: "",
+        lambda g: f", {g.dataset}",
+        lambda g: f", {g.name}",
+        lambda g: f", {g.dataset}, {g.name}",
+    )
+    more = [""] * len(columns)
+    for title in {title for title, _ in columns}:
+        same = [i for i, (other, _) in enumerate(columns) if other == title]
+        for way in ways:
+            found = [way(columns[i][1]) for i in same]
+            if len(set(found)) == len(same):
+                break
+        for i, text in zip(same, found, strict=True):
+            more[i] = text
+    return more
+
+
 def headline(gathered: Sequence[Group]) -> Group | None:
     """The privacy results that stand for all: those that choose a worst attacker, or else the first ones."""
     private = [g for g in gathered if g.kind == "privacy" and g.main_score is not None]

@@ -202,6 +202,12 @@ class Report:
         return ", ".join(dict.fromkeys(run.suite or run.name for run in self.runs))
 
     @property
+    def description(self) -> str:
+        """What the suites say of themselves, each once."""
+        told = (str(run.specification.get("description", "")) for run in self.runs)
+        return " ".join(filter(None, dict.fromkeys(told)))
+
+    @property
     def command(self) -> str:
         """The command of the run, or those of all runs."""
         return "; ".join(dict.fromkeys(run.command for run in self.runs if run.command))

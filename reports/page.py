@@ -246,6 +246,7 @@ def render(report: Report) -> str:
     return environment.get_template("page.html.j2").render(
         report=report,
         title=report.title,
+        description=report.description,
         counts=_counts(report),
         warnings=_warnings(report, gathered),
         first=first_screen(report),

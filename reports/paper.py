@@ -31,6 +31,8 @@ def files(report: Report) -> dict[str, str]:
     }
     keys = _cited(report.results)
     found["methods.tex"] = _methods(report, keys)
+    if report.description:
+        found = {name: f"% {escape(report.description)}\n{text}" for name, text in found.items()}
     found["references.bib"] = _references(keys)
     found["licences.md"] = _licences(report.results)
     return found

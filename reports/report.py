@@ -109,7 +109,10 @@ def _figures(report: Report) -> dict[str, bytes | None]:
 def _markdown(report: Report, drawn: Collection[str]) -> str:
     results, names, command = report.results, report.names, report.command
     gathered = groups(results, names)
-    text = [f"# Report: {report.title}\n"]
+    text = [
+        f"# Report: {report.title}\n",
+        *([f"{markdown.cell(report.description)}\n"] if report.description else []),
+    ]
     if len(gathered) > 1:
         text += ["## Overview\n", markdown.overview(results, names)]
     text += ["## Main scores\n", markdown.scores(results, command, runs=names)]

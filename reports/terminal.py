@@ -11,7 +11,7 @@ from rich.text import Text
 
 from dp2bench.core.results import Result
 from dp2bench.reports import tables, texts
-from dp2bench.reports.groups import Group, groups, headline, known_people, printable
+from dp2bench.reports.groups import Group, groups, headline, known_people, printable, told_apart
 
 OTHERS = ("utility", "quality")
 """Kinds of tasks whose main scores stand beside the privacy."""
@@ -34,8 +34,9 @@ def print_overview(results: Sequence[Result], console: Console, runs: Sequence[s
         table.add_column("lift" if lifted else "chance", justify="right", no_wrap=True)
         if named:
             table.add_column("worst attacker")
-    for group in others:
-        table.add_column(_title(group), justify="right")
+    titles = [_title(g) for g in others]
+    for title, whose in zip(titles, told_apart(list(zip(titles, others, strict=True))), strict=True):
+        table.add_column(title + whose, justify="right")
     table.add_column("open", justify="right", no_wrap=True)
     unknown = False
     for label in dict.fromkeys(label for g in gathered for label in g.labels):

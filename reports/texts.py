@@ -14,9 +14,10 @@ DASH = "–"
 def format_number(value: float, unit: str) -> str:
     """Fractions in percent with one digit, everything else with four digits that matter, but no more than four behind the point."""
     if unit == "fraction":
-        return f"{100 * value:.1f}"
+        return f"{round(100 * value, 1) + 0.0:.1f}"
     size = math.floor(math.log10(abs(value))) if value else 0
-    return f"{value:.{min(4, max(0, 3 - size))}f}"
+    digits = min(4, max(0, 3 - size))
+    return f"{round(value, digits) + 0.0:.{digits}f}"  # -0.0 + 0.0 is 0.0
 
 
 def with_unit(name: str, metric: Metric) -> str:

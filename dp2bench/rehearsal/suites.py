@@ -33,11 +33,15 @@ COUNTED = ("market1501", "coco", "cityscapes")
 """Datasets that compare their number of pictures with the published one unless they are told not to."""
 
 
+_DESCRIPTION = "A rehearsal on a few made pictures, with random weights: its numbers mean nothing."
+
+
 def cut(suite: AnySuite) -> AnySuite:
     """The suite as it is rehearsed: the same rows, named ``rehearsal-of-...``."""
     if isinstance(suite, SuiteSet):
         parts = tuple(_cut(part) for part in suite.parts)
-        return suite.model_copy(update={"name": REHEARSED + suite.name, "suites": parts})
+        named = {"name": REHEARSED + suite.name, "description": _DESCRIPTION}
+        return suite.model_copy(update={**named, "suites": parts})
     return _cut(suite)
 
 
@@ -45,6 +49,7 @@ def _cut(suite: Suite) -> Suite:
     return suite.model_copy(
         update={
             "name": REHEARSED + suite.name,
+            "description": _DESCRIPTION,
             "seeds": suite.seeds[:1],
             "detector": _with(suite.detector, DETECTORS),
             "datasets": tuple(

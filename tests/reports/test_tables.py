@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
 import re
 import shutil
@@ -195,3 +196,29 @@ def test_latex_compiles(tmp_path, results, make):
     )  # fmt: skip
     assert done.returncode == 0, done.stdout[-2000:]
     assert (tmp_path / "whole.pdf").read_bytes().startswith(b"%PDF")
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (-0.00001, "distance", "0.0000"),
+        (-0.0001, "fraction", "0.0"),
+        (-0.0123, "distance", "-0.0123"),
+        (0.4567, "fraction", "45.7"),
+    ],
+)
+def test_nothing_is_not_negative(value, unit, text):
+    assert texts.format_number(value, unit) == text
+
+
+def test_what_the_suite_says_of_itself_stands_first(tmp_path):
+    run = write_many(tmp_path / "run")
+    index = json.loads((run / "run.json").read_text())
+    index["specification"]["description"] = "A rehearsal: its numbers mean nothing."
+    (run / "run.json").write_text(json.dumps(index))
+    write_report(run)
+    markdown = (run / "report" / "report.md").read_text()
+    assert markdown.index("numbers mean nothing") < markdown.index("## Overview")
+    page = (run / "report" / "report.html").read_text()
+    assert page.index("numbers mean nothing") < page.index("<nav")
+    assert (run / "report" / "paper" / "methods.tex").read_text().startswith("% A rehearsal")
