@@ -243,6 +243,7 @@ def anonymize(
     )
     from dp2bench.core.credentials import signing_with
     from dp2bench.core.hashing import content_sha256
+    from dp2bench.core.remote import local_path
     from dp2bench.datasets.video import Selection, encoder_for, is_camera, is_video_name
     from dp2bench.pipelines.video import VideoOptions
     from dp2bench.pipelines.workers import Component, Job
@@ -254,6 +255,8 @@ def anonymize(
         if not camera:
             check_paths(source, target)
         check_preview(source, target, preview)
+    else:
+        check_preview(local_path(urls[0]), local_path(urls[1]), preview)
     selection = Selection(start, math.inf if end is None else end, fps, max_size)
     options = VideoOptions(selection, codec, quality)
     if watermark is not None:

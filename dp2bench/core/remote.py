@@ -44,11 +44,11 @@ def remote_url(path: Path) -> str | None:
     return f"{scheme}://{'/' if scheme in {'file', 'local', 'memory'} else ''}{rest.lstrip('/')}"
 
 
-def local_path(url: str) -> str | None:
+def local_path(url: str) -> Path | None:
     """The path that a URL of this machine's own files names; None for any other."""
     for start in ("file://", "local://"):
         if url.startswith(start):
-            return url.removeprefix(start)
+            return Path(url.removeprefix(start))
     return None
 
 

@@ -209,7 +209,7 @@ def open_store(place: str | None = None) -> Store:
     if not is_url(place):
         return Store(Path(place))
     path = local_path(place)
-    return ObjectStore(place) if path is None else Store(Path(path))
+    return ObjectStore(place) if path is None else Store(path)
 
 
 class Journal:

@@ -30,7 +30,7 @@ def test_a_command_line_that_takes_paths_knows_urls(given, url):
 
 
 def test_urls_of_this_machine_are_paths():
-    assert local_path("file:///data/in") == "/data/in"
+    assert local_path("file:///data/in") == Path("/data/in")
     assert local_path("s3://data/in") is None
     assert is_url("s3://a")
     assert not is_url("/s3/a")

@@ -121,6 +121,8 @@ def test_batches_keep_together_what_belongs_together(monkeypatch):
         (("file://{tmp}/none", "{tmp}/out"), "holds no files"),
         (("file://{in}", "{tmp}/out", "--dataset", "market1501"), "--dataset does not go with a URL"),
         (("{in}/broken.jpg", "memory://x"), "is no folder"),
+        (("file://{in}", "{tmp}/out", "--preview", "{tmp}/out/look"), "previews show people as they are"),
+        (("{in}", "memory://x", "--preview", "{in}/look"), "previews show people as they are"),
     ],
 )
 def test_what_cannot_be(album, tmp_path, arguments, message):
