@@ -146,6 +146,9 @@ def test_pictures_that_the_tool_renamed(folders, tmp_path, rename, pattern):
     for wrong, word in (
         ("{stem}_x{suffix}", "fits no picture"),
         ("{stm}", "cannot be used"),
+        ("{stem.a}", "cannot be used"),
+        ("{stem[a]}", "cannot be used"),
+        (".", "no name of a file"),
         ("a/{name}", "no name of a file"),
     ):
         result = evaluate(clear, out, "--out", str(tmp_path / "run2"), "--pattern", wrong)
