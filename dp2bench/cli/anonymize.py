@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -575,6 +576,7 @@ def _videos_of_folder(
     from dp2bench.core.hashing import content_sha256
     from dp2bench.datasets.video import ENCODERS, VideoError
     from dp2bench.pipelines.anonymize import video_target
+    from dp2bench.pipelines.video import work_folder
 
     films = _Films()
     for source in folder.listing.videos:
@@ -590,6 +592,8 @@ def _videos_of_folder(
             report = _anonymize_film(work, source, made, observer.progress, name)
         except VideoError as error:
             films.left_out.append(str(error))
+            # Nobody goes on from it, and it tells who was seen where.
+            shutil.rmtree(work_folder(made), ignore_errors=True)
             continue
         films.reports.append(report)
         if journal is not None:
@@ -801,11 +805,10 @@ def _told_of_film(
 
 def _camera(work: _Work, camera: Path, target: Path) -> bool:
     """Record, anonymize, and delete the recording."""
-    import shutil
-
     from dp2bench.cli.progress import TerminalObserver
     from dp2bench.core.errors import writing
     from dp2bench.datasets.video import record
+    from dp2bench.pipelines.video import work_folder
 
     selection = work.options.selection
     folder = target.with_name(f".{target.name}.camera")
@@ -819,4 +822,4 @@ def _camera(work: _Work, camera: Path, target: Path) -> bool:
         return _video(work, recording, target, kept=False)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(target.with_name(f".{target.name}.work"), ignore_errors=True)
+        shutil.rmtree(work_folder(target), ignore_errors=True)

@@ -284,6 +284,19 @@ def test_the_videos_of_a_folder_are_anonymized_too(tmp_path, photos, clip):
     assert len(names) == 42
 
 
+def test_nothing_is_left_of_a_video_that_is_left_out(tmp_path, photos):
+    """Masks say where somebody stood, and how."""
+    pytest.importorskip("av")
+    clips = runpy.run_path(str(Path(__file__).parents[1] / "datasets" / "clips.py"))
+    cut = clips["make"](photos / "cut.mkv", 40)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 7 // 10])
+    for source, target in (("in", "out"), (f"file://{photos}", "remote")):
+        done = run("anonymize", source, target, "-m", "mask-out", "--detector", "full-image", cwd=tmp_path)
+        assert done.returncode == 1
+        assert "cut.mkv is cut off" in " ".join(done.stdout.split())
+        assert {p.name for p in (tmp_path / target).rglob("*") if p.is_file()} == {"a.png", "b ü.png"}
+
+
 @pytest.mark.slow
 def test_who_finds_the_people_where_nobody_says(tmp_path):
     """The embedded ensemble in pictures, the annotations of a dataset that has them."""
