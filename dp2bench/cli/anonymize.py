@@ -631,6 +631,13 @@ def _told(work: _Work, counter: CoverageCounter, listing: Listing | None, films:
     for reason, count in sorted(counter.missed.items()):
         work.say(f"{count} people: {reason}", "missed:", "red")
         _list_missed(work, counter, reason)
+    if counter.undetected:
+        work.say(
+            f"{counter.undetected} people whom the dataset annotates, and {work.who.meta.name} did not find: they are as they were. "
+            "--detector annotations replaces them.",
+            "not found:",
+            "red",
+        )
     _warn_of_unlike(work, counter)
     whole = True
     for report in films.reports:
@@ -645,7 +652,7 @@ def _told(work: _Work, counter: CoverageCounter, listing: Listing | None, films:
                 "faces, names, places. Do not publish them with the others."
             )
     people = counter.found + sum(report["people_in_frames"] for report in films.reports)
-    return whole and not left_out and not missed and not _nobody_found(work, people)
+    return whole and not (left_out or missed or counter.undetected) and not _nobody_found(work, people)
 
 
 def _print_remarks(work: _Work, who: Detector) -> bool:
