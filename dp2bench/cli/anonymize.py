@@ -322,6 +322,7 @@ def anonymize(
             "version": __version__,
             "detections": None if detections is None else content_sha256(detections),
             "video": [max_gap, no_audio, keep_readable, repr(options)],
+            "credentials": job.credentials and hashlib.sha256(job.credentials.chain.encode()).hexdigest()[:8],
         }
         with signing_with(job.credentials):
             if urls is not None:

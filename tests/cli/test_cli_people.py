@@ -376,6 +376,18 @@ def test_what_was_begun_with_another_source_or_key_is_not_gone_on_from(tmp_path,
     assert "begun with other settings" in " ".join(done.stderr.split())
 
 
+def test_what_was_begun_without_credentials_is_not_gone_on_from_with_them(tmp_path, photos):
+    """Half of the pictures would be signed."""
+    chain, key = runpy.run_path(str(Path(__file__).parents[1] / "core" / "test_credentials.py"))[
+        "make_chain"
+    ](tmp_path)
+    command = ("anonymize", "in", "begun", "-m", "mask-out", "--detector", "full-image")
+    begun(tmp_path, command)
+    done = run(*command, "--credentials", chain, "--credentials-key", key, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "begun with other settings" in " ".join(done.stderr.split())
+
+
 def begun(folder: Path, command: tuple[str, ...]) -> str:
     """Run a command whose OUT is then as if it had been killed; what it was begun with."""
     kept: list[str] = []
