@@ -823,7 +823,7 @@ def _camera(work: _Work, camera: Path, target: Path) -> bool:
     shutil.rmtree(folder, ignore_errors=True)
     try:
         with writing(folder):
-            folder.mkdir(parents=True)
+            folder.mkdir(mode=0o700, parents=True)
             recording = folder / "camera.mkv"
             with TerminalObserver(work.console) as observer:
                 record(str(camera), recording, selection.end, observer.progress("record; Ctrl-C ends it"))

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -36,12 +34,6 @@ def _settings(folder: PrivateFolder) -> Iterator[None]:
     }
     # Uploads pass through Python's temporary files.
     before, tempfile.tempdir = tempfile.tempdir, str(folder.path)
-    for name in (
-        "SIGTERM",
-        "SIGHUP",
-    ):  # without handlers they would end the program before the folder is deleted
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
     try:
         yield
     finally:
