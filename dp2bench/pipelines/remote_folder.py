@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from typing import Any
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.paths import UNFINISHED
 from dp2bench.core.remote import Remote
+from dp2bench.core.temporary import TemporaryFolder
 
 FILES = 1000
 """Of a batch, at most."""
@@ -127,8 +127,7 @@ class RemoteFolder:
         Yields what was said of each batch, in order, by this run or an earlier one.
         """
         pool = ThreadPoolExecutor(1)
-        with tempfile.TemporaryDirectory(prefix="dp2bench-") as temporary:
-            folder = Path(temporary)
+        with TemporaryFolder("dp2bench-remote-") as folder:
             coming = pool.submit(self._fetch, self.batches[0], folder / "in-0")
             try:
                 for k, batch in enumerate(self.batches):

@@ -99,6 +99,31 @@ def test_a_run_that_was_stopped_goes_on(album, tmp_path, monkeypatch):
         RemoteFolder(source, target, settings)
 
 
+def test_originals_that_a_killed_run_left_on_this_machine_are_deleted(album, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    command = [sys.executable, "-m", "dp2bench", "anonymize", f"file://{album}", f"file://{tmp_path}/out"]
+    waits = tmp_path / "sitecustomize.py"  # a batch that is there, and never done
+    waits.write_text(
+        "import dp2bench.pipelines.remote_folder as r, time\n"
+        "r.RemoteFolder._work = lambda *given: (print(given[3], flush=True), time.sleep(300))\n"
+    )
+    killed = subprocess.Popen(
+        [*command, *COMMAND],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert killed.stdout is not None
+    fetched = Path(killed.stdout.readline().strip())
+    killed.kill()
+    killed.wait()
+    assert [*fetched.rglob("*.png")]
+    assert PROGRAM("anonymize", *command[-2:], *COMMAND).returncode == 1
+    assert not [*(tmp_path / "tmp").iterdir()]
+
+
 def test_batches_keep_together_what_belongs_together(monkeypatch):
     monkeypatch.setattr(remote_folder, "FILES", 2)
     monkeypatch.setattr(remote_folder, "BYTES", 100)
