@@ -43,6 +43,15 @@ def test_the_folder_is_emptied_with_the_last_page_and_goes_with_the_program(monk
     assert (folder.path / "a" / "face.png").exists()
     folder.leave("two")
     assert not [*folder.path.iterdir()]
+    (folder.path / "late.png").write_bytes(b"what they had asked for")
+    deadline = time.monotonic() + 10
+    while [*folder.path.iterdir()]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    folder.enter("three")
+    (folder.path / "new.png").write_bytes(b"face")
+    time.sleep(1.5)
+    assert (folder.path / "new.png").exists()
     folder.remove()
     assert not folder.path.exists()
 
@@ -171,3 +180,46 @@ def test_other_names_for_this_machine_are_refused(served: Served):
     asked = urllib.request.Request(served.address, headers={"Host": "attacker.example"})
     with pytest.raises(urllib.error.HTTPError, match="400"):
         urllib.request.urlopen(asked)
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_pages_of_other_servers_are_refused(served: Served):
+    import httpx
+
+    for origin, answer in ((served.address.rstrip("/"), 200), ("http://localhost:1", 403), ("null", 403)):
+        given = httpx.get(f"{served.address}config", headers={"Origin": origin})
+        assert given.status_code == answer, origin
+        assert answer == 200 or "Access-Control-Allow-Origin" not in given.headers
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_ctrl_c_while_a_page_is_open_says_that_all_is_deleted(tmp_path: Path):
+    import urllib.request
+
+    pytest.importorskip("gradio", reason="the extra demo is not installed")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dp2bench", "demo", "--port", "0", "--no-browser"],
+        env=os.environ | {"TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        assert process.stdout is not None
+        found = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
+        assert found
+        with urllib.request.urlopen(f"{found[0]}gradio_api/heartbeat/somebody") as page:
+            page.readline()
+            process.send_signal(signal.SIGINT)
+            out = process.communicate(timeout=60)[0]
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert "What was shown there is deleted" in out
+    assert "Traceback" not in out
+    assert "goes on" not in out
+    assert not [*tmp_path.iterdir()]
