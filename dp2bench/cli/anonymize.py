@@ -541,7 +541,7 @@ def _remote(work: _Work, source: str, target: str, settings: Mapping[str, Any]) 
         except KeyboardInterrupt:
             observer.bars.stop()
             work.say(
-                f"Stopped. What is in {target} is anonymized and whole; the same command goes on from here."
+                f"Stopped. What is in {remote.target.url} is anonymized and whole; the same command goes on from here."
             )
             raise typer.Exit(130) from None
     remote.close()

@@ -52,11 +52,19 @@ def local_path(url: str) -> Path | None:
     return None
 
 
+def without_password(url: str) -> str:
+    """A URL to be shown or noted: of ``sftp://user:password@host/folder`` the password is left out."""
+    return re.sub(r"(://[^/:@]*):[^/]*@", r"\1@", url)
+
+
 class Remote:
     """A folder of an object store. Names are relative to it, with slashes.
 
     Args:
         url: of the folder; what comes after a scheme's name is as fsspec reads it.
+
+    Attributes:
+        url: of the folder, without a password.
 
     Raises:
         Dp2benchError: the kind of URL is unknown, or its package is not installed.
@@ -66,17 +74,17 @@ class Remote:
     def __init__(self, url: str) -> None:
         import fsspec
 
-        self.url = url.rstrip("/")
+        self.url = without_password(url).rstrip("/")
         scheme = url.partition("://")[0]
         try:
-            self.fs, self.root = fsspec.core.url_to_fs(self.url)
+            self.fs, self.root = fsspec.core.url_to_fs(url.rstrip("/"))
         except ImportError as error:
             extra = _EXTRAS.get(scheme)
             remedy = f'pip install "dp2bench[{extra}]".' if extra else f"Install what it needs: {error}"
-            raise Dp2benchError(f"{url} needs a package that is not installed.", remedy) from error
+            raise Dp2benchError(f"{self.url} needs a package that is not installed.", remedy) from error
         except ValueError as error:
             raise Dp2benchError(
-                f"{url}: there is no kind of place {scheme}://.",
+                f"{self.url}: there is no kind of place {scheme}://.",
                 "Use s3://, gs://, file://, or another protocol of fsspec.",
             ) from error
 

@@ -174,8 +174,8 @@ class ObjectStore(Store):
                 self.remote.download(about["data"], str(packed))
                 if _sha256(packed) != about["sha256"]:
                     raise Dp2benchError(
-                        f"{self._url}/{about['data']} is not what was written there: its sha256 differs.",
-                        f"Delete {self._url}/steps/{key}.json, and the step is done again.",
+                        f"{self.remote.url}/{about['data']} is not what was written there: its sha256 differs.",
+                        f"Delete {self.remote.url}/steps/{key}.json, and the step is done again.",
                     )
                 with tarfile.open(packed) as archive:
                     archive.extractall(whole, filter="data")

@@ -84,17 +84,21 @@ class RemoteFolder:
         self.source, self.target = Remote(source), Remote(target)
         if _within(target, source) or _within(source, target):
             raise Dp2benchError(
-                f"One of {source} and {target} lies inside the other.", "Choose an OUT beside IN."
+                f"One of {self.source.url} and {self.target.url} lies inside the other.",
+                "Choose an OUT beside IN.",
             )
         self.refused: list[str] = []
         files = {name: about for name, about in self.source.files().items() if self._holds(name)}
         if not files:
             raise Dp2benchError(
-                f"{source} holds no files.", "Give the URL of a folder that holds pictures or videos."
+                f"{self.source.url} holds no files.",
+                "Give the URL of a folder that holds pictures or videos.",
             )
         self.batches = batches(files)
         self.files = len(files)
-        self._settings = json.dumps({**settings, "source": source}, sort_keys=True, default=str).encode()
+        self._settings = json.dumps(
+            {**settings, "source": self.source.url}, sort_keys=True, default=str
+        ).encode()
         self._check_target()
 
     def _holds(self, name: str) -> bool:

@@ -99,6 +99,18 @@ def test_a_run_that_was_stopped_goes_on(album, tmp_path, monkeypatch):
         RemoteFolder(source, target, settings)
 
 
+def test_a_password_in_a_url_is_not_noted(album):
+    source, target = "memory://me:hunter2@host/in", "memory://me:hunter3@host/out"
+    for name, path in ((p.name, p) for p in album.rglob("*.png")):
+        Remote(source).write(name, path.read_bytes())
+    going = RemoteFolder(source, target, {}).run(lambda here, out: {"at": str(here), "to": str(out)})
+    assert [*going] == [{"at": "memory://me@host/in", "to": "memory://me@host/out"}]
+    assert b"hunter" not in b"".join(files(target).values())
+    with pytest.raises(Dp2benchError, match="begun with other settings") as error:
+        RemoteFolder(source, target, {"method": "other"})
+    assert "hunter" not in str(error.value)
+
+
 def test_originals_that_a_killed_run_left_on_this_machine_are_deleted(album, tmp_path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
