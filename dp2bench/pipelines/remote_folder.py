@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -88,7 +88,9 @@ class RemoteFolder:
                 "Choose an OUT beside IN.",
             )
         self.refused: list[str] = []
-        files = {name: about for name, about in self.source.files().items() if self._holds(name)}
+        found = self.source.files()
+        folders = {str(folder) for name in found for folder in PurePosixPath(name).parents}
+        files = {name: about for name, about in found.items() if self._holds(name, folders)}
         if not files:
             raise Dp2benchError(
                 f"{self.source.url} holds no files.",
@@ -101,11 +103,11 @@ class RemoteFolder:
         ).encode()
         self._check_target()
 
-    def _holds(self, name: str) -> bool:
-        """Whether a name can be one of a file here."""
+    def _holds(self, name: str, folders: Collection[str]) -> bool:
+        """Whether a name can be one of a file here, where these are folders."""
         if not name or name.endswith("/"):
             return False  # what some tools put into a store for a folder
-        good = all(part not in {"", ".", ".."} for part in name.split("/"))
+        good = name not in folders and all(part not in {"", ".", ".."} for part in name.split("/"))
         if not good:
             self.refused.append(f"{self.source.url}/{name} has a name that no folder can hold.")
         return good

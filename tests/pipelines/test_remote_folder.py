@@ -136,6 +136,21 @@ def test_originals_that_a_killed_run_left_on_this_machine_are_deleted(album, tmp
     assert not [*(tmp_path / "tmp").iterdir()]
 
 
+def test_names_that_no_folder_can_hold_are_said(album, tmp_path, monkeypatch):
+    """Object stores know no folders: one object may be called as others' folder is. Fetching one of them would say nothing."""
+    names = ["a.png", "a.png/b.png", "c/../d.png", "e//f.png", "g/", "h/i.png"]
+    monkeypatch.setattr(
+        Remote, "files", lambda self, below="": {} if "out" in self.url else {name: {} for name in names}
+    )
+    folder = RemoteFolder(f"file://{album}", f"file://{tmp_path}/out", {})
+    assert [name for batch in folder.batches for name in batch.names] == ["a.png/b.png", "h/i.png"]
+    assert [text.partition(" has a name")[0].removeprefix(f"file://{album}/") for text in folder.refused] == [
+        "a.png",
+        "c/../d.png",
+        "e//f.png",
+    ]
+
+
 def test_batches_keep_together_what_belongs_together(monkeypatch):
     monkeypatch.setattr(remote_folder, "FILES", 2)
     monkeypatch.setattr(remote_folder, "BYTES", 100)
