@@ -291,6 +291,8 @@ def anonymize(
         "detector_arguments": [*(detector_argument or []), *(["careful=true"] if careful else [])],
         "method_arguments": method_argument or [],
     }
+    if watermark is not None:
+        settings["watermark"] = hashlib.sha256(watermark.encode()).hexdigest()[:8]
     if edit:
         settings["edits"] = [*edit, f"strength {strength:g}"]
     work = _Work(
@@ -314,7 +316,6 @@ def anonymize(
         told = {
             "source": urls[0] if urls else source.resolve(),
             "method": [method, repr(how.meta)],
-            "watermark": watermark and hashlib.sha256(watermark.encode()).hexdigest()[:8],
             "detector": repr(who.meta),
             "dataset": dataset,
             "seed": seed,

@@ -376,6 +376,17 @@ def test_what_was_begun_with_another_source_or_key_is_not_gone_on_from(tmp_path,
     assert "begun with other settings" in " ".join(done.stderr.split())
 
 
+def test_a_video_that_was_begun_with_another_key_is_not_gone_on_from(tmp_path, clip, monkeypatch):
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dp2bench.pipelines.video.join", stop)
+    for key in ("the first", "the second", "the first"):
+        command = ("-m", "mask-out", "--detector", "full-image", "--watermark", key)
+        assert run("anonymize", clip, "safe.mp4", *command, cwd=tmp_path).returncode == 130
+    assert len([*(tmp_path / ".safe.mp4.work").glob("made-*")]) == 2
+
+
 def test_what_was_begun_without_credentials_is_not_gone_on_from_with_them(tmp_path, photos):
     """Half of the pictures would be signed."""
     chain, key = runpy.run_path(str(Path(__file__).parents[1] / "core" / "test_credentials.py"))[
