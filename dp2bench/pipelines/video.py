@@ -330,6 +330,11 @@ def _detect(video: Video, detector: Detector, frames: Sequence[Frame], name: str
             height, width = frames[0].image.shape[:2]
             return [(People.none((height, width)), f"detection failed: {type(error).__name__}: {error}")]
         return [row for frame in frames for row in _detect(video, detector, [frame], name)]
+    if len(found) != len(frames):  # whose people are whose cannot be told
+        raise Dp2benchError(
+            f"The detector gave people of {len(found)} pictures for {len(frames)} ({samples[0].id}).",
+            "A detector must answer for every picture; `detect` has a defect.",
+        )
     return [(people, "") for people in found]
 
 
