@@ -295,6 +295,8 @@ def test_nothing_is_left_of_a_video_that_is_left_out(tmp_path, photos):
         assert done.returncode == 1
         assert "cut.mkv is cut off" in " ".join(done.stdout.split())
         assert {p.name for p in (tmp_path / target).rglob("*") if p.is_file()} == {"a.png", "b ü.png"}
+    assert run("detect", "in", "--detector", "full-image", "--out", "f.json", cwd=tmp_path).returncode == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["f.json", "in", "out", "remote"]
 
 
 @pytest.mark.slow
