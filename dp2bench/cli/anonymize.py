@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -243,6 +244,7 @@ def anonymize(
     )
     from dp2bench.core.credentials import signing_with
     from dp2bench.core.hashing import content_sha256
+    from dp2bench.core.remote import local_path
     from dp2bench.datasets.video import Selection, encoder_for, is_camera, is_video_name
     from dp2bench.pipelines.video import VideoOptions
     from dp2bench.pipelines.workers import Component, Job
@@ -254,6 +256,8 @@ def anonymize(
         if not camera:
             check_paths(source, target)
         check_preview(source, target, preview)
+    else:
+        check_preview(local_path(urls[0]), local_path(urls[1]), preview)
     selection = Selection(start, math.inf if end is None else end, fps, max_size)
     options = VideoOptions(selection, codec, quality)
     if watermark is not None:
@@ -287,6 +291,8 @@ def anonymize(
         "detector_arguments": [*(detector_argument or []), *(["careful=true"] if careful else [])],
         "method_arguments": method_argument or [],
     }
+    if watermark is not None:
+        settings["watermark"] = hashlib.sha256(watermark.encode()).hexdigest()[:8]
     if edit:
         settings["edits"] = [*edit, f"strength {strength:g}"]
     work = _Work(
@@ -310,7 +316,6 @@ def anonymize(
         told = {
             "source": urls[0] if urls else source.resolve(),
             "method": [method, repr(how.meta)],
-            "watermark": watermark and hashlib.sha256(watermark.encode()).hexdigest()[:8],
             "detector": repr(who.meta),
             "dataset": dataset,
             "seed": seed,
@@ -318,6 +323,7 @@ def anonymize(
             "version": __version__,
             "detections": None if detections is None else content_sha256(detections),
             "video": [max_gap, no_audio, keep_readable, repr(options)],
+            "credentials": job.credentials and hashlib.sha256(job.credentials.chain.encode()).hexdigest()[:8],
         }
         with signing_with(job.credentials):
             if urls is not None:
@@ -536,7 +542,7 @@ def _remote(work: _Work, source: str, target: str, settings: Mapping[str, Any]) 
         except KeyboardInterrupt:
             observer.bars.stop()
             work.say(
-                f"Stopped. What is in {target} is anonymized and whole; the same command goes on from here."
+                f"Stopped. What is in {remote.target.url} is anonymized and whole; the same command goes on from here."
             )
             raise typer.Exit(130) from None
     remote.close()
@@ -572,6 +578,7 @@ def _videos_of_folder(
     from dp2bench.core.hashing import content_sha256
     from dp2bench.datasets.video import ENCODERS, VideoError
     from dp2bench.pipelines.anonymize import video_target
+    from dp2bench.pipelines.video import work_folder
 
     films = _Films()
     for source in folder.listing.videos:
@@ -587,6 +594,8 @@ def _videos_of_folder(
             report = _anonymize_film(work, source, made, observer.progress, name)
         except VideoError as error:
             films.left_out.append(str(error))
+            # Nobody goes on from it, and it tells who was seen where.
+            shutil.rmtree(work_folder(made), ignore_errors=True)
             continue
         films.reports.append(report)
         if journal is not None:
@@ -624,6 +633,13 @@ def _told(work: _Work, counter: CoverageCounter, listing: Listing | None, films:
     for reason, count in sorted(counter.missed.items()):
         work.say(f"{count} people: {reason}", "missed:", "red")
         _list_missed(work, counter, reason)
+    if counter.undetected:
+        work.say(
+            f"{counter.undetected} people whom the dataset annotates, and {work.who.meta.name} did not find: they are as they were. "
+            "--detector annotations replaces them.",
+            "not found:",
+            "red",
+        )
     _warn_of_unlike(work, counter)
     whole = True
     for report in films.reports:
@@ -638,7 +654,7 @@ def _told(work: _Work, counter: CoverageCounter, listing: Listing | None, films:
                 "faces, names, places. Do not publish them with the others."
             )
     people = counter.found + sum(report["people_in_frames"] for report in films.reports)
-    return whole and not left_out and not missed and not _nobody_found(work, people)
+    return whole and not (left_out or missed or counter.undetected) and not _nobody_found(work, people)
 
 
 def _print_remarks(work: _Work, who: Detector) -> bool:
@@ -798,22 +814,21 @@ def _told_of_film(
 
 def _camera(work: _Work, camera: Path, target: Path) -> bool:
     """Record, anonymize, and delete the recording."""
-    import shutil
-
     from dp2bench.cli.progress import TerminalObserver
     from dp2bench.core.errors import writing
     from dp2bench.datasets.video import record
+    from dp2bench.pipelines.video import work_folder
 
     selection = work.options.selection
     folder = target.with_name(f".{target.name}.camera")
     shutil.rmtree(folder, ignore_errors=True)
     try:
         with writing(folder):
-            folder.mkdir(parents=True)
+            folder.mkdir(mode=0o700, parents=True)
             recording = folder / "camera.mkv"
             with TerminalObserver(work.console) as observer:
                 record(str(camera), recording, selection.end, observer.progress("record; Ctrl-C ends it"))
         return _video(work, recording, target, kept=False)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-        shutil.rmtree(target.with_name(f".{target.name}.work"), ignore_errors=True)
+        shutil.rmtree(work_folder(target), ignore_errors=True)

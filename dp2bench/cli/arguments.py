@@ -118,8 +118,15 @@ def check_paths(source: Path, target: Path) -> None:
         )
 
 
-def check_preview(source: Path, target: Path, preview: Path | None) -> None:
-    """Raises Dp2benchError where previews, which show people as they are, would lie among originals or among what is anonymized."""
+def check_preview(source: Path | None, target: Path | None, preview: Path | None) -> None:
+    """Raises Dp2benchError where previews, which show people as they are, would lie among originals or among what is anonymized.
+
+    Args:
+        source: IN; None where it is not on this machine.
+        target: OUT; None where it is not on this machine.
+        preview: folder for the previews.
+
+    """
     from dp2bench.core.errors import Dp2benchError
 
     if preview is None:
@@ -127,7 +134,10 @@ def check_preview(source: Path, target: Path, preview: Path | None) -> None:
     if preview.exists() and not preview.is_dir():
         raise Dp2benchError(f"--preview {preview} is no folder.", "Give a folder for the previews.")
     place = preview.resolve()
-    for name, path in (("IN", source.resolve()), ("OUT", target.resolve())):
+    for name, given in (("IN", source), ("OUT", target)):
+        if given is None:
+            continue
+        path = given.resolve()
         if path.is_dir() or (name == "OUT" and not path.suffix):
             apart = not place.is_relative_to(path) and not path.is_relative_to(place)
         else:

@@ -42,4 +42,8 @@ def demo(
 
             webbrowser.open(address)
 
-    serve(port, seconds=seconds, ready=ready)
+    try:
+        serve(port, seconds=seconds, ready=ready)
+    except KeyboardInterrupt:
+        console.print("Stopped. What was shown there is deleted.")
+        raise typer.Exit(130) from None

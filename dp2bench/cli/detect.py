@@ -148,6 +148,11 @@ class _Work:
     threads: int
     left_out: list[str] = field(default_factory=list)
 
+    @property
+    def folder(self) -> Path:
+        """Where the intermediate results of a video lie."""
+        return self.out.with_name(f".{self.out.name}.work")
+
 
 def _folder(work: _Work, folder: Folder, progress: Progress) -> Iterator[tuple[str, tuple[int, int], People]]:
     """The pictures of a folder and the frames of its videos."""
@@ -184,6 +189,7 @@ def _folder(work: _Work, folder: Folder, progress: Progress) -> Iterator[tuple[s
             yield from _frames(work, video, video.relative_to(folder.root).as_posix(), progress)
         except VideoError as error:
             work.left_out.append(str(error))
+            shutil.rmtree(work.folder, ignore_errors=True)
 
 
 def _frames(
@@ -196,7 +202,7 @@ def _frames(
     from dp2bench.pipelines.video import find_people, key_of, sample_of
 
     video = Video(source)
-    folder = work.out.with_name(f".{work.out.name}.work")
+    folder = work.folder
     store = folder / key_of(source, work.who, work.arguments)
     found = find_people(video, work.who, store, name=name, max_gap=work.max_gap, progress=progress)
     if found.failed:

@@ -168,9 +168,27 @@ def main() -> None:
         sys.exit(130)
 
 
+def _end_in_order() -> None:
+    """Have SIGTERM and SIGHUP, which end a program where it stands, end it as errors do: recordings and fetched originals are deleted."""
+    numbers = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+
+    def end(number: int, _: object) -> None:
+        for other in numbers:
+            signal.signal(other, signal.SIG_IGN)  # what is being deleted is deleted
+        sys.exit(128 + number)
+
+    for number in numbers:
+        if signal.getsignal(number) == signal.SIG_DFL:  # nohup has SIGHUP ignored
+            signal.signal(number, end)
+
+
 def _main() -> None:
-    """Carry out a command. Exit codes: 0 done, 1 a result is missing or a comparison failed, 2 the input cannot be used, 130 stopped by Ctrl-C."""
+    """Carry out a command.
+
+    Exit codes: 0 done, 1 a result is missing or a comparison failed, 2 the input cannot be used, 130 stopped by Ctrl-C, 143 by SIGTERM.
+    """
     keep_freed_memory()
+    _end_in_order()
     try:
         app(standalone_mode=True)
     except (Dp2benchError, OSError) as raised:

@@ -159,6 +159,7 @@ def execute_suite(
 
     from dp2bench.cli.progress import TerminalObserver
     from dp2bench.cli.terminal import tell
+    from dp2bench.core.remote import without_password
     from dp2bench.engine.history import record
     from dp2bench.engine.run import run_suite
     from dp2bench.engine.store import open_store
@@ -178,7 +179,9 @@ def execute_suite(
             if cluster is None
             else _on_cluster(connected, cluster, store, workers, threads, device)
         )
-        tell(console, f"{summary}; cache {store.place}", label=f"{suite.name}:", style="bold")
+        tell(
+            console, f"{summary}; cache {without_password(store.place)}", label=f"{suite.name}:", style="bold"
+        )
         observer = connected.enter_context(TerminalObserver(console))
         finished = run_suite(
             suite,

@@ -44,12 +44,17 @@ def remote_url(path: Path) -> str | None:
     return f"{scheme}://{'/' if scheme in {'file', 'local', 'memory'} else ''}{rest.lstrip('/')}"
 
 
-def local_path(url: str) -> str | None:
+def local_path(url: str) -> Path | None:
     """The path that a URL of this machine's own files names; None for any other."""
     for start in ("file://", "local://"):
         if url.startswith(start):
-            return url.removeprefix(start)
+            return Path(url.removeprefix(start))
     return None
+
+
+def without_password(url: str) -> str:
+    """A URL to be shown or noted: of ``sftp://user:password@host/folder`` the password is left out."""
+    return re.sub(r"(://[^/:@]*):[^/]*@", r"\1@", url)
 
 
 class Remote:
@@ -57,6 +62,9 @@ class Remote:
 
     Args:
         url: of the folder; what comes after a scheme's name is as fsspec reads it.
+
+    Attributes:
+        url: of the folder, without a password.
 
     Raises:
         Dp2benchError: the kind of URL is unknown, or its package is not installed.
@@ -66,17 +74,17 @@ class Remote:
     def __init__(self, url: str) -> None:
         import fsspec
 
-        self.url = url.rstrip("/")
+        self.url = without_password(url).rstrip("/")
         scheme = url.partition("://")[0]
         try:
-            self.fs, self.root = fsspec.core.url_to_fs(self.url)
+            self.fs, self.root = fsspec.core.url_to_fs(url.rstrip("/"))
         except ImportError as error:
             extra = _EXTRAS.get(scheme)
             remedy = f'pip install "dp2bench[{extra}]".' if extra else f"Install what it needs: {error}"
-            raise Dp2benchError(f"{url} needs a package that is not installed.", remedy) from error
+            raise Dp2benchError(f"{self.url} needs a package that is not installed.", remedy) from error
         except ValueError as error:
             raise Dp2benchError(
-                f"{url}: there is no kind of place {scheme}://.",
+                f"{self.url}: there is no kind of place {scheme}://.",
                 "Use s3://, gs://, file://, or another protocol of fsspec.",
             ) from error
 

@@ -115,7 +115,7 @@ class SegmentWriter:
         context.color_primaries, context.color_trc = info.primaries, info.transfer
         context.color_range = _LIMITED
         stream.time_base = info.time_base
-        self._stream = stream
+        self._stream, self._quality = stream, quality
 
     def write(self, image: Image, pts: int) -> None:
         """Add a (H, W, 3) picture; ``pts`` must grow."""
@@ -124,8 +124,21 @@ class SegmentWriter:
             format=self._stream.pix_fmt, dst_colorspace="ITU709", dst_color_range="MPEG"
         )
         frame.pts, frame.time_base = pts, self.info.time_base
-        for packet in self._stream.encode(frame):
+        for packet in self._encoded(frame):
             self._container.mux(packet)
+
+    def _encoded(self, frame: Any) -> list[Any]:
+        """Packets of a frame, or of all that is still in the encoder where it is None."""
+        try:
+            packets: list[Any] = self._stream.encode(frame)
+        except load_av().error.FFmpegError as error:
+            raise VideoError(
+                f"{self._stream.codec_context.name} cannot encode {self.info.width}x{self.info.height} pixels"
+                + (f" at quality {self._quality}" if self._quality is not None else "")
+                + f": {error.strerror}.",
+                "Choose another --quality or --codec.",
+            ) from error
+        return packets
 
     def __enter__(self) -> SegmentWriter:
         return self
@@ -136,7 +149,7 @@ class SegmentWriter:
         try:
             with self._file, self._container:
                 if kind is None:
-                    for packet in self._stream.encode():
+                    for packet in self._encoded(None):
                         self._container.mux(packet)
             if kind is None:
                 os.replace(self.partial, self.path)

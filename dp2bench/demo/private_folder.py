@@ -2,62 +2,55 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import tempfile
 import threading
-from pathlib import Path
+
+from dp2bench.core.temporary import TemporaryFolder
 
 PREFIX = "dp2bench-demo-"
 
 
-class PrivateFolder:
-    """The only place where the demonstration writes; emptied when its last page is closed, gone when the program ends.
+_EVERY = 0.5
+"""Seconds between looks for what was written after the last page was closed."""
 
-    Attributes:
-        path: for its owner alone.
 
-    """
+class PrivateFolder(TemporaryFolder):
+    """The only place where the demonstration writes; emptied when its last page is closed, gone when the program ends."""
 
     def __init__(self) -> None:
-        _remove_left_behind()
-        self.path = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+        super().__init__(PREFIX)
         self._open: set[str] = set()
-        self._lock = threading.Lock()
+        self._abandoned = False
+        self._changing = threading.Lock()
+        self._removed = threading.Event()
+        threading.Thread(target=self._stay_empty, daemon=True).start()
 
     def enter(self, visitor: str) -> None:
         """Somebody opens the page."""
-        with self._lock:
+        with self._changing:
             self._open.add(visitor)
+            self._abandoned = False
 
     def leave(self, visitor: str) -> None:
         """Somebody closes the page."""
-        with self._lock:
+        with self._changing:
             self._open.discard(visitor)
-            if not self._open:
-                for path in self.path.iterdir():
-                    shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+            self._abandoned = not self._open
+            self._empty_if_abandoned()
 
     def remove(self) -> None:
         """Nobody comes any more."""
-        shutil.rmtree(self.path, ignore_errors=True)
+        self._removed.set()
+        super().remove()
 
+    def _stay_empty(self) -> None:
+        """Somebody may close the page while what they asked for is computed; it is written then."""
+        while not self._removed.wait(_EVERY):
+            with self._changing:
+                self._empty_if_abandoned()
 
-def _remove_left_behind() -> None:
-    """Folders of demonstrations that were killed."""
-    if os.name != "posix":  # elsewhere asking for a process may end it
-        return
-    for path in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
-        number = path.name.removeprefix(PREFIX).partition("-")[0]
-        if path.is_dir() and number.isdecimal() and not _runs(int(number)):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def _runs(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # somebody else's
-        return True
-    return True
+    def _empty_if_abandoned(self) -> None:
+        if not self._abandoned or not self.path.is_dir():
+            return
+        for path in self.path.iterdir():
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import signal
 import socket
-import sys
 import tempfile
 import threading
 import time
@@ -36,12 +35,6 @@ def _settings(folder: PrivateFolder) -> Iterator[None]:
     }
     # Uploads pass through Python's temporary files.
     before, tempfile.tempdir = tempfile.tempdir, str(folder.path)
-    for name in (
-        "SIGTERM",
-        "SIGHUP",
-    ):  # without handlers they would end the program before the folder is deleted
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
     try:
         yield
     finally:
@@ -80,7 +73,14 @@ def serve(port: int, *, seconds: float, ready: Any = None) -> None:
                 f"The demonstration needs a package that is not installed: {error.name}.",
                 "Install it: pip install 'dp2bench[demo]'",
             ) from error
-        server = uvicorn.Server(
+
+        class Server(uvicorn.Server):
+            async def shutdown(self, sockets: Any = None) -> None:
+                """See uvicorn; pages that are open are cut off, which is no error."""
+                logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+                await super().shutdown(sockets)
+
+        server = Server(
             uvicorn.Config(
                 _app(build(folder, seconds=seconds)), log_level="warning", timeout_graceful_shutdown=2
             )
@@ -104,6 +104,7 @@ def _app(page: Any) -> Any:
     """The page behind a policy that keeps browsers at home, and for requests that name this machine alone."""
     import gradio
     from fastapi import FastAPI, Request
+    from fastapi.responses import PlainTextResponse
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from dp2bench.demo.page import CSS, HEAD, theme
@@ -113,6 +114,10 @@ def _app(page: Any) -> Any:
 
     @app.middleware("http")
     async def stay_here(request: Request, call_next: Any) -> Any:
+        # Browsers say whose page asks. Gradio would let those of other servers of this machine read, and any page upload.
+        origin = request.headers.get("origin")
+        if origin is not None and origin != f"http://{request.headers.get('host')}":
+            return PlainTextResponse("Only pages of this server may ask.", 403)
         answer = await call_next(request)
         answer.headers["Content-Security-Policy"] = POLICY
         answer.headers["Referrer-Policy"] = "no-referrer"

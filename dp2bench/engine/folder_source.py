@@ -21,7 +21,7 @@ class FolderSource:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root = root
+        self.root = root.resolve()  # a finished step links to it, from another folder
         if not self.root.is_dir():
             raise DatasetError(
                 f"The folder {root} is not there.", "Give the folder with the anonymized pictures."

@@ -71,12 +71,12 @@ def _named(pattern: str, name: str) -> str:
     path = PurePosixPath(name)
     try:
         named = pattern.format(name=name, stem=path.stem, suffix=path.suffix)
-    except (KeyError, IndexError, ValueError) as error:
+    except (LookupError, ValueError, AttributeError, TypeError) as error:
         raise Dp2benchError(
             f"--pattern {pattern} cannot be used: {error}.",
             "Write {name}, {stem} and {suffix} and no other braces.",
         ) from error
-    if not named or "/" in named:
+    if named in {"", ".", ".."} or "/" in named:
         raise Dp2benchError(f"--pattern {pattern} gives no name of a file.", "Name a file, without folders.")
     return named
 

@@ -13,6 +13,7 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO
 
 from dp2bench.core.errors import Dp2benchError, writing
 from dp2bench.core.paths import cache_root
@@ -57,14 +58,13 @@ class Store:
         work = self.root / "work" / _MACHINE / key
         try:
             work.parent.mkdir(parents=True, exist_ok=True)
-            lock = (work.parent / f"{key}.lock").open("w")
+            lock = _locked(work.parent / f"{key}.lock")
         except OSError as error:
             raise Dp2benchError(
                 f"The cache folder {self.root} cannot be written: {error.strerror}.",
                 "Free some space, or point DP2BENCH_CACHE at a folder you may write to.",
             ) from error
         with lock:
-            _lock(lock.fileno())
             work.mkdir(exist_ok=True)
             yield work
             if self.has(key):
@@ -82,6 +82,17 @@ class Store:
             if not self.has(key):
                 raise
             shutil.rmtree(work)
+
+
+def _locked(path: Path) -> IO[str]:
+    """A file of a lock, locked. Whoever had it before deletes it: then the one that has its name now is waited for."""
+    while True:
+        file = path.open("w")
+        _lock(file.fileno())
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()
 
 
 def _lock(handle: int) -> None:
@@ -163,8 +174,8 @@ class ObjectStore(Store):
                 self.remote.download(about["data"], str(packed))
                 if _sha256(packed) != about["sha256"]:
                     raise Dp2benchError(
-                        f"{self._url}/{about['data']} is not what was written there: its sha256 differs.",
-                        f"Delete {self._url}/steps/{key}.json, and the step is done again.",
+                        f"{self.remote.url}/{about['data']} is not what was written there: its sha256 differs.",
+                        f"Delete {self.remote.url}/steps/{key}.json, and the step is done again.",
                     )
                 with tarfile.open(packed) as archive:
                     archive.extractall(whole, filter="data")
@@ -209,7 +220,7 @@ def open_store(place: str | None = None) -> Store:
     if not is_url(place):
         return Store(Path(place))
     path = local_path(place)
-    return ObjectStore(place) if path is None else Store(Path(path))
+    return ObjectStore(place) if path is None else Store(path)
 
 
 class Journal:

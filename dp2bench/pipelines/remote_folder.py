@@ -10,8 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -20,6 +19,7 @@ from typing import Any
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.paths import UNFINISHED
 from dp2bench.core.remote import Remote
+from dp2bench.core.temporary import TemporaryFolder
 
 FILES = 1000
 """Of a batch, at most."""
@@ -84,24 +84,30 @@ class RemoteFolder:
         self.source, self.target = Remote(source), Remote(target)
         if _within(target, source) or _within(source, target):
             raise Dp2benchError(
-                f"One of {source} and {target} lies inside the other.", "Choose an OUT beside IN."
+                f"One of {self.source.url} and {self.target.url} lies inside the other.",
+                "Choose an OUT beside IN.",
             )
         self.refused: list[str] = []
-        files = {name: about for name, about in self.source.files().items() if self._holds(name)}
+        found = self.source.files()
+        folders = {str(folder) for name in found for folder in PurePosixPath(name).parents}
+        files = {name: about for name, about in found.items() if self._holds(name, folders)}
         if not files:
             raise Dp2benchError(
-                f"{source} holds no files.", "Give the URL of a folder that holds pictures or videos."
+                f"{self.source.url} holds no files.",
+                "Give the URL of a folder that holds pictures or videos.",
             )
         self.batches = batches(files)
         self.files = len(files)
-        self._settings = json.dumps({**settings, "source": source}, sort_keys=True, default=str).encode()
+        self._settings = json.dumps(
+            {**settings, "source": self.source.url}, sort_keys=True, default=str
+        ).encode()
         self._check_target()
 
-    def _holds(self, name: str) -> bool:
-        """Whether a name can be one of a file here."""
+    def _holds(self, name: str, folders: Collection[str]) -> bool:
+        """Whether a name can be one of a file here, where these are folders."""
         if not name or name.endswith("/"):
             return False  # what some tools put into a store for a folder
-        good = all(part not in {"", ".", ".."} for part in name.split("/"))
+        good = name not in folders and all(part not in {"", ".", ".."} for part in name.split("/"))
         if not good:
             self.refused.append(f"{self.source.url}/{name} has a name that no folder can hold.")
         return good
@@ -127,8 +133,7 @@ class RemoteFolder:
         Yields what was said of each batch, in order, by this run or an earlier one.
         """
         pool = ThreadPoolExecutor(1)
-        with tempfile.TemporaryDirectory(prefix="dp2bench-") as temporary:
-            folder = Path(temporary)
+        with TemporaryFolder("dp2bench-remote-") as folder:
             coming = pool.submit(self._fetch, self.batches[0], folder / "in-0")
             try:
                 for k, batch in enumerate(self.batches):

@@ -143,6 +143,11 @@ def find_people(
     return Found(size, times, failed, tracks, store)
 
 
+def work_folder(target: Path) -> Path:
+    """Where the intermediate results of a video lie that is written to ``target``, until it is whole."""
+    return target.with_name(f".{target.name}.work")
+
+
 def key_of(source: Path, detector: Detector, settings: Mapping[str, Any]) -> str:
     """Name of the folder of a video's detections: changes with the video, the detector and its settings."""
     given = {"format": FORMAT, "source": content_sha256(source), "settings": dict(settings)}
@@ -190,7 +195,7 @@ def anonymize_video(
     options = options or VideoOptions()
     encoder = encoder_for(target, options.codec)
     video = Video(source, keep_readable=keep_readable, selection=options.selection)
-    work, done = (target.with_name(f".{target.name}.{what}") for what in ("work", "done"))
+    work, done = work_folder(target), target.with_name(f".{target.name}.done")
     shutil.rmtree(done, ignore_errors=True)
     chosen = dict(settings or {})
     if options.selection != Selection():
@@ -325,6 +330,11 @@ def _detect(video: Video, detector: Detector, frames: Sequence[Frame], name: str
             height, width = frames[0].image.shape[:2]
             return [(People.none((height, width)), f"detection failed: {type(error).__name__}: {error}")]
         return [row for frame in frames for row in _detect(video, detector, [frame], name)]
+    if len(found) != len(frames):  # whose people are whose cannot be told
+        raise Dp2benchError(
+            f"The detector gave people of {len(found)} pictures for {len(frames)} ({samples[0].id}).",
+            "A detector must answer for every picture; `detect` has a defect.",
+        )
     return [(people, "") for people in found]
 
 

@@ -22,7 +22,7 @@ def run(*arguments: object, cwd: Path | None = None, **environment: str) -> subp
     """What ``dp2bench`` with these arguments says and returns, on a terminal of 80 columns, in a folder."""
     words = ["dp2bench", *map(str, arguments)]
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors) for errors in ("strict", "backslashreplace"))
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     code, before = 0, Path.cwd()
     os.chdir(cwd or before)
     with (

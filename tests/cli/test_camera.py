@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +48,35 @@ def test_nothing_of_the_recording_is_left_after_an_error(tmp_path, monkeypatch):
     done = run("anonymize", CAMERA, "safe.mp4", *MASKED, cwd=tmp_path)
     assert "MemoryError" in done.stderr
     assert "camera.mkv" in seen
+    assert not _files(tmp_path)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_nothing_of_the_recording_is_left_after_a_signal(tmp_path, number):
+    """A service that is stopped, a terminal that is closed."""
+    command = [
+        sys.executable,
+        "-m",
+        "dp2bench",
+        "anonymize",
+        f"{CAMERA},realtime",
+        "safe.mp4",
+        "--end",
+        "300",
+    ]
+    process = subprocess.Popen([*command, *MASKED[:4]], cwd=tmp_path)
+    recording = tmp_path / ".safe.mp4.camera" / "camera.mkv"
+    try:
+        end = time.monotonic() + 60
+        while not recording.exists() and time.monotonic() < end:
+            time.sleep(0.02)
+        others_may = recording.parent.stat().st_mode & 0o077
+        process.send_signal(number)
+        assert process.wait(60) == 128 + number
+    finally:
+        process.kill()
+        process.wait()
+    assert not others_may
     assert not _files(tmp_path)
 
 

@@ -75,6 +75,22 @@ def test_an_official_layout_needs_no_word(tmp_path):
     assert "check this" not in said(done)
 
 
+def test_who_is_annotated_and_not_found_is_said(tmp_path, monkeypatch):
+    (tmp_path / "corner.py").write_text(
+        "from dp2bench.core.contracts import ComponentMeta, Detector\nfrom dp2bench.core.types import People\n"
+        "class Corner(Detector):\n    meta = ComponentMeta('corner')\n"
+        "    def detect(self, images, samples):\n"
+        "        return [People.of([[10, 10, 50, 50]], image_size=image.shape[:2]) for image in images]\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    command = ("--dataset", "coco", "--subset", "-m", "mask-out", "--detector", "corner:Corner")
+    coco(tmp_path / "in")
+    done = run("anonymize", "in", "out", *command, cwd=tmp_path)
+    assert "4 anonymized, 0 missed" in said(done)
+    assert "not found: 4 people whom the dataset annotates, and corner did not find" in said(done)
+    assert done.returncode == 1
+
+
 def test_turned_pictures_are_refused(tmp_path):
     exif = Pillow.Exif()
     exif[0x0112] = 3

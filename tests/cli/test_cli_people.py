@@ -284,6 +284,21 @@ def test_the_videos_of_a_folder_are_anonymized_too(tmp_path, photos, clip):
     assert len(names) == 42
 
 
+def test_nothing_is_left_of_a_video_that_is_left_out(tmp_path, photos):
+    """Masks say where somebody stood, and how."""
+    pytest.importorskip("av")
+    clips = runpy.run_path(str(Path(__file__).parents[1] / "datasets" / "clips.py"))
+    cut = clips["make"](photos / "cut.mkv", 40)
+    cut.write_bytes(cut.read_bytes()[: cut.stat().st_size * 7 // 10])
+    for source, target in (("in", "out"), (f"file://{photos}", "remote")):
+        done = run("anonymize", source, target, "-m", "mask-out", "--detector", "full-image", cwd=tmp_path)
+        assert done.returncode == 1
+        assert "cut.mkv is cut off" in " ".join(done.stdout.split())
+        assert {p.name for p in (tmp_path / target).rglob("*") if p.is_file()} == {"a.png", "b ü.png"}
+    assert run("detect", "in", "--detector", "full-image", "--out", "f.json", cwd=tmp_path).returncode == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["f.json", "in", "out", "remote"]
+
+
 @pytest.mark.slow
 def test_who_finds_the_people_where_nobody_says(tmp_path):
     """The embedded ensemble in pictures, the annotations of a dataset that has them."""
@@ -359,6 +374,29 @@ def test_what_was_begun_with_another_source_or_key_is_not_gone_on_from(tmp_path,
     settings = begun(tmp_path, ("anonymize", "in", "begun", *command, "--watermark", "the first"))
     assert "the first" not in settings
     done = run("anonymize", source, "begun", *command, *key, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "begun with other settings" in " ".join(done.stderr.split())
+
+
+def test_a_video_that_was_begun_with_another_key_is_not_gone_on_from(tmp_path, clip, monkeypatch):
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("dp2bench.pipelines.video.join", stop)
+    for key in ("the first", "the second", "the first"):
+        command = ("-m", "mask-out", "--detector", "full-image", "--watermark", key)
+        assert run("anonymize", clip, "safe.mp4", *command, cwd=tmp_path).returncode == 130
+    assert len([*(tmp_path / ".safe.mp4.work").glob("made-*")]) == 2
+
+
+def test_what_was_begun_without_credentials_is_not_gone_on_from_with_them(tmp_path, photos):
+    """Half of the pictures would be signed."""
+    chain, key = runpy.run_path(str(Path(__file__).parents[1] / "core" / "test_credentials.py"))[
+        "make_chain"
+    ](tmp_path)
+    command = ("anonymize", "in", "begun", "-m", "mask-out", "--detector", "full-image")
+    begun(tmp_path, command)
+    done = run(*command, "--credentials", chain, "--credentials-key", key, cwd=tmp_path)
     assert done.returncode == 2
     assert "begun with other settings" in " ".join(done.stderr.split())
 

@@ -86,16 +86,17 @@ def test_what_cannot_be_is_said_in_one_message(folders, arguments, word):
     assert result.exception.remedy
 
 
-def test_a_suite_may_name_a_folder_where_it_names_methods(folders, tmp_path):
+def test_a_suite_may_name_a_folder_where_it_names_methods(folders, tmp_path, monkeypatch):
     """Scored like by `dp2bench evaluate`, and never timed: nothing says how its pictures were made."""
     clear, out = folders
+    monkeypatch.chdir(out.parent)
     suite = tmp_path / "both.yaml"
     suite.write_text(
         f"""
 name: both
 detector: full-image
 datasets: [{{name: market1501, arguments: {{root: "{clear}", official: false}}}}]
-methods: [identity, {{folder: "{out}", label: theirs}}]
+methods: [identity, {{folder: "{out.name}", label: theirs}}]
 tasks: [detection-coverage, {{name: runtime, arguments: {{people: [12], repeats: 1}}, methods: [theirs]}}]
 """
     )
@@ -111,7 +112,7 @@ tasks: [detection-coverage, {{name: runtime, arguments: {{people: [12], repeats:
     )
     assert a["scores"] == b["scores"]
     assert a["coverage"] == b["coverage"]
-    assert a["spec"]["method_arguments"] == {"folder": str(out)}
+    assert a["spec"]["method_arguments"] == {"folder": out.name}
 
 
 def _said(result):
@@ -145,6 +146,9 @@ def test_pictures_that_the_tool_renamed(folders, tmp_path, rename, pattern):
     for wrong, word in (
         ("{stem}_x{suffix}", "fits no picture"),
         ("{stm}", "cannot be used"),
+        ("{stem.a}", "cannot be used"),
+        ("{stem[a]}", "cannot be used"),
+        (".", "no name of a file"),
         ("a/{name}", "no name of a file"),
     ):
         result = evaluate(clear, out, "--out", str(tmp_path / "run2"), "--pattern", wrong)

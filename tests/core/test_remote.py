@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dp2bench.core.errors import Dp2benchError
-from dp2bench.core.remote import Remote, is_url, local_path, remote_url
+from dp2bench.core.remote import Remote, is_url, local_path, remote_url, without_password
 
 
 @pytest.mark.parametrize(
@@ -30,10 +30,24 @@ def test_a_command_line_that_takes_paths_knows_urls(given, url):
 
 
 def test_urls_of_this_machine_are_paths():
-    assert local_path("file:///data/in") == "/data/in"
+    assert local_path("file:///data/in") == Path("/data/in")
     assert local_path("s3://data/in") is None
     assert is_url("s3://a")
     assert not is_url("/s3/a")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("sftp://me:hunter2@host:22/a", "sftp://me@host:22/a"),
+        ("https://:p@ss@host/a", "https://@host/a"),
+        ("abfs://container@account.dfs.core.windows.net/a:b@c", "abfs://container@account.dfs.core.windows.net/a:b@c"),
+        ("s3://bucket/a:b@c", "s3://bucket/a:b@c"),
+        ("file:///data/a:b@c", "file:///data/a:b@c"),
+    ],
+)  # fmt: skip
+def test_passwords_are_not_shown(url, shown):
+    assert without_password(url) == shown
 
 
 @pytest.fixture(params=["file", "memory"])

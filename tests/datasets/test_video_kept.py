@@ -331,6 +331,16 @@ def test_codecs_that_do_not_fit():
         videos.encoder_for(Path("a.webm"), "h264")
 
 
+def test_what_an_encoder_cannot_is_one_message(tmp_path):
+    source = make(tmp_path / "a.mp4", 20, sound=False)
+    with pytest.raises(VideoError, match="libx265 cannot encode .* at quality 63") as error:
+        again(source, tmp_path / "b.mp4", encoder="libx265", quality=63)
+    assert "--quality" in error.value.remedy
+    with pytest.raises(VideoError, match="libx265 cannot encode 16x.* pixels"):
+        again(source, tmp_path / "b.mp4", encoder="libx265", max_size=16)
+    assert not [*(tmp_path / "parts").iterdir()]
+
+
 def test_a_camera(tmp_path):
     """A generated picture in a camera's place: the same code opens and reads it."""
     assert videos.is_camera("/dev/null"), "a file of a device"

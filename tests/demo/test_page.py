@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 from dp2bench.cli.main import app
 from dp2bench.core.altered import source_type_of
 from dp2bench.core.images import read_image, write_image
-from dp2bench.demo.private_folder import PREFIX, PrivateFolder
+from dp2bench.demo.private_folder import PrivateFolder
 
 CHROMIUM = os.environ.get("CHROMIUM") or next(
     (p for n in ("chromium", "chromium-browser", "google-chrome") if (p := shutil.which(n))), None
@@ -33,15 +33,7 @@ WAIT = 120_000
 
 def test_the_folder_is_emptied_with_the_last_page_and_goes_with_the_program(monkeypatch, tmp_path: Path):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    left_behind = tmp_path / f"{PREFIX}{ended.pid}-abc"
-    left_behind.mkdir()
-    other = tmp_path / f"{PREFIX}{os.getpid()}-other"
-    other.mkdir()
     folder = PrivateFolder()
-    assert not left_behind.exists()
-    assert other.exists()
     assert folder.path.stat().st_mode & 0o077 == 0
     folder.enter("one")
     folder.enter("two")
@@ -51,6 +43,15 @@ def test_the_folder_is_emptied_with_the_last_page_and_goes_with_the_program(monk
     assert (folder.path / "a" / "face.png").exists()
     folder.leave("two")
     assert not [*folder.path.iterdir()]
+    (folder.path / "late.png").write_bytes(b"what they had asked for")
+    deadline = time.monotonic() + 10
+    while [*folder.path.iterdir()]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    folder.enter("three")
+    (folder.path / "new.png").write_bytes(b"face")
+    time.sleep(1.5)
+    assert (folder.path / "new.png").exists()
     folder.remove()
     assert not folder.path.exists()
 
@@ -179,3 +180,46 @@ def test_other_names_for_this_machine_are_refused(served: Served):
     asked = urllib.request.Request(served.address, headers={"Host": "attacker.example"})
     with pytest.raises(urllib.error.HTTPError, match="400"):
         urllib.request.urlopen(asked)
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_pages_of_other_servers_are_refused(served: Served):
+    import httpx
+
+    for origin, answer in ((served.address.rstrip("/"), 200), ("http://localhost:1", 403), ("null", 403)):
+        given = httpx.get(f"{served.address}config", headers={"Origin": origin})
+        assert given.status_code == answer, origin
+        assert answer == 200 or "Access-Control-Allow-Origin" not in given.headers
+
+
+@pytest.mark.slow
+@pytest.mark.browser
+def test_ctrl_c_while_a_page_is_open_says_that_all_is_deleted(tmp_path: Path):
+    import urllib.request
+
+    pytest.importorskip("gradio", reason="the extra demo is not installed")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "dp2bench", "demo", "--port", "0", "--no-browser"],
+        env=os.environ | {"TMPDIR": str(tmp_path), "PYTHONUNBUFFERED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    try:
+        assert process.stdout is not None
+        found = re.search(r"http://127\.0\.0\.1:\d+/", process.stdout.readline())
+        assert found
+        with urllib.request.urlopen(f"{found[0]}gradio_api/heartbeat/somebody") as page:
+            page.readline()
+            process.send_signal(signal.SIGINT)
+            out = process.communicate(timeout=60)[0]
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 130
+    assert "What was shown there is deleted" in out
+    assert "Traceback" not in out
+    assert "goes on" not in out
+    assert not [*tmp_path.iterdir()]

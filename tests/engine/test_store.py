@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -91,6 +92,48 @@ def test_what_was_changed_on_the_way_is_refused(machines, tmp_path):
     store.remote.write(about["data"], b"other")
     with pytest.raises(Dp2benchError, match="its sha256 differs"):
         machines("other").folder(KEY)
+
+
+def test_one_process_at_a_time_works_on_a_step_whoever_waited_when_it_was_finished(tmp_path):
+    """The file of a lock is deleted when the step is finished: who waited for it, and who comes after, do not work at once."""
+    store, inside, most = Store(tmp_path), [0], [0]
+
+    def work(until: threading.Event | None = None) -> None:
+        with store.working(KEY) as out:
+            inside[0] += 1
+            most[0] = max(most[0], inside[0])
+            (out / "a").touch()
+            if until is None:
+                time.sleep(0.05)
+            else:
+                until.wait(60)
+            inside[0] -= 1
+
+    failed = []
+
+    def told(*given) -> None:
+        try:
+            work(*given)
+        except OSError as error:
+            failed.append(error)
+
+    go_on = threading.Event()
+    first = threading.Thread(target=told, args=(go_on,))
+    first.start()
+    while not inside[0]:
+        time.sleep(0.01)
+    others = [threading.Thread(target=told) for _ in range(8)]
+    for k, other in enumerate(others):
+        other.start()
+        if k == 3:  # those before wait for the first one's file
+            time.sleep(0.1)
+            go_on.set()
+            first.join()
+    for other in others:
+        other.join()
+    assert most == [1]
+    assert not failed
+    assert store.has(KEY)
 
 
 def test_where_the_disk_has_no_locks_one_result_is_kept(tmp_path, monkeypatch):

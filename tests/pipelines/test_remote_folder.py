@@ -99,6 +99,58 @@ def test_a_run_that_was_stopped_goes_on(album, tmp_path, monkeypatch):
         RemoteFolder(source, target, settings)
 
 
+def test_a_password_in_a_url_is_not_noted(album):
+    source, target = "memory://me:hunter2@host/in", "memory://me:hunter3@host/out"
+    for name, path in ((p.name, p) for p in album.rglob("*.png")):
+        Remote(source).write(name, path.read_bytes())
+    going = RemoteFolder(source, target, {}).run(lambda here, out: {"at": str(here), "to": str(out)})
+    assert [*going] == [{"at": "memory://me@host/in", "to": "memory://me@host/out"}]
+    assert b"hunter" not in b"".join(files(target).values())
+    with pytest.raises(Dp2benchError, match="begun with other settings") as error:
+        RemoteFolder(source, target, {"method": "other"})
+    assert "hunter" not in str(error.value)
+
+
+def test_originals_that_a_killed_run_left_on_this_machine_are_deleted(album, tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    command = [sys.executable, "-m", "dp2bench", "anonymize", f"file://{album}", f"file://{tmp_path}/out"]
+    waits = tmp_path / "sitecustomize.py"  # a batch that is there, and never done
+    waits.write_text(
+        "import dp2bench.pipelines.remote_folder as r, time\n"
+        "r.RemoteFolder._work = lambda *given: (print(given[3], flush=True), time.sleep(300))\n"
+    )
+    killed = subprocess.Popen(
+        [*command, *COMMAND],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert killed.stdout is not None
+    fetched = Path(killed.stdout.readline().strip())
+    killed.kill()
+    killed.wait()
+    assert [*fetched.rglob("*.png")]
+    assert PROGRAM("anonymize", *command[-2:], *COMMAND).returncode == 1
+    assert not [*(tmp_path / "tmp").iterdir()]
+
+
+def test_names_that_no_folder_can_hold_are_said(album, tmp_path, monkeypatch):
+    """Object stores know no folders: one object may be called as others' folder is. Fetching one of them would say nothing."""
+    names = ["a.png", "a.png/b.png", "c/../d.png", "e//f.png", "g/", "h/i.png"]
+    monkeypatch.setattr(
+        Remote, "files", lambda self, below="": {} if "out" in self.url else {name: {} for name in names}
+    )
+    folder = RemoteFolder(f"file://{album}", f"file://{tmp_path}/out", {})
+    assert [name for batch in folder.batches for name in batch.names] == ["a.png/b.png", "h/i.png"]
+    assert [text.partition(" has a name")[0].removeprefix(f"file://{album}/") for text in folder.refused] == [
+        "a.png",
+        "c/../d.png",
+        "e//f.png",
+    ]
+
+
 def test_batches_keep_together_what_belongs_together(monkeypatch):
     monkeypatch.setattr(remote_folder, "FILES", 2)
     monkeypatch.setattr(remote_folder, "BYTES", 100)
@@ -121,6 +173,8 @@ def test_batches_keep_together_what_belongs_together(monkeypatch):
         (("file://{tmp}/none", "{tmp}/out"), "holds no files"),
         (("file://{in}", "{tmp}/out", "--dataset", "market1501"), "--dataset does not go with a URL"),
         (("{in}/broken.jpg", "memory://x"), "is no folder"),
+        (("file://{in}", "{tmp}/out", "--preview", "{tmp}/out/look"), "previews show people as they are"),
+        (("{in}", "memory://x", "--preview", "{in}/look"), "previews show people as they are"),
     ],
 )
 def test_what_cannot_be(album, tmp_path, arguments, message):

@@ -228,6 +228,16 @@ def test_other_settings_do_not_take_what_is_left_over(clip, tmp_path):
     assert len(again.asked) == len(method.calls) == 40
 
 
+def test_a_detector_that_does_not_answer_for_every_frame_ends_the_work(clip, tmp_path):
+    class Short(Square):
+        def detect(self, images, samples):
+            return super().detect(images, samples)[1:]
+
+    with pytest.raises(Dp2benchError, match="people of 7 pictures for 8"):
+        anonymize_video(clip, Short(), Red(), tmp_path / "out.mp4", 0)
+    assert not (tmp_path / "out.mp4").exists()
+
+
 def test_an_error_of_the_user_ends_the_work(clip, tmp_path):
     class NoWeights(Square):
         def detect(self, images, samples):
