@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dp2bench.core.figures import Figure
@@ -125,7 +125,7 @@ class Group:
 
 def told_apart(columns: Sequence[tuple[str, Group]]) -> list[str]:
     """What follows each title so that no two are equal: nothing, or the dataset, the task, or both."""
-    ways = (
+    ways: tuple[Callable[[Group], str], ...] = (
         lambda _: "",
         lambda g: f", {g.dataset}",
         lambda g: f", {g.name}",
