@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from dp2bench.core.credentials import Credentials
     from dp2bench.core.listing import Listing
     from dp2bench.datasets.folder import Folder
-    from dp2bench.pipelines.anonymize import CoverageCounter, ResumeLog
+    from dp2bench.pipelines.anonymize import CoverageCounter
+    from dp2bench.pipelines.resume_log import ResumeLog
     from dp2bench.pipelines.video import VideoOptions
     from dp2bench.pipelines.workers import Job
 
@@ -409,13 +410,13 @@ def _pictures(work: _Work, opened: Dataset, source: Path, target: Path, settings
     from dp2bench.cli.progress import TerminalObserver
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.datasets.folder import Folder
-    from dp2bench.pipelines.anonymize import ResumeLog, anonymize_dataset, check_names, resumable
+    from dp2bench.pipelines.anonymize import anonymize_dataset, resumable
+    from dp2bench.pipelines.resume_log import ResumeLog
     from dp2bench.pipelines.workers import in_workers
 
     folder = opened if isinstance(opened, Folder) else None
     if folder is not None:
         _refuse_nothing(work, folder)
-        check_names(folder, target)
     journal = None
     if source.is_dir() and (folder is not None or resumable(opened, target)):
         journal = ResumeLog(target, settings)
@@ -569,7 +570,7 @@ def _videos_of_folder(
     work: _Work, folder: Folder, target: Path, journal: ResumeLog | None, observer: Any
 ) -> _Films:
     """Anonymize the videos of a folder, each into a file of its name; where a format is not written, Matroska's is added."""
-    from dp2bench.core.hashing import content_sha256
+    from dp2bench.core.hashing import content_of
     from dp2bench.datasets.video import ENCODERS, VideoError
     from dp2bench.pipelines.anonymize import video_target
 
@@ -583,14 +584,15 @@ def _videos_of_folder(
         if row is not None:
             films.reports.append(row["report"])
             continue
+        original = None if journal is None else content_of(source)  # before: it may be written to meanwhile
         try:
             report = _anonymize_film(work, source, made, observer.progress, name)
         except VideoError as error:
             films.left_out.append(str(error))
             continue
         films.reports.append(report)
-        if journal is not None:
-            journal.finish(f"video/{name}", content_sha256(source), made, report=report)
+        if journal is not None and original is not None:
+            journal.finish(f"video/{name}", original, made, report=report)
         if work.job.preview is not None:
             from dp2bench.cli.previews import video_preview
 
