@@ -141,7 +141,8 @@ def plan_and_resume(folder: Path, count: int) -> dict[str, float]:
     _, pictures = go(folder / f"new-{count}")
     assert pictures == 0
     planned = begun.pop() - before
-    noted = {"pages": [{"found": 1, "missed": [], "undetected": None, "scores": [1.0]}], "lost": []}
+    row = {"found": 1, "doubtful": 0, "unlike": None, "missed": [], "undetected": None}
+    noted = {"pages": [row], "lost": []}
     path = out / ResumeLog.NAME
     ResumeLog(folder / "settings", {}).begin()
     with path.open("wb") as lines:

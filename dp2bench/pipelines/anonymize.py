@@ -39,8 +39,6 @@ from dp2bench.pipelines.stream import (
 if TYPE_CHECKING:
     from dp2bench.core.results import Coverage
 
-DOUBTFUL = 0.45
-"""Score under which a detection is doubtful. A picture whose best person scores less is unlike what its detector learned from."""
 FAILURES = 8
 """Files in which a method or detector may fail unexpectedly, one after the other from the first: then it has a defect, and the run ends."""
 
@@ -85,7 +83,7 @@ class CoverageCounter:
     left: dict[str, dict[str, dict[int, str]]] = field(default_factory=dict)
     """Who was found and left: reason by person index, by split and sample id."""
     doubtful: int = 0
-    """How many of those found score less than `DOUBTFUL`."""
+    """How many of those found are doubtful."""
     unlike: dict[SampleId, float] = field(default_factory=dict)
     """The best score of each picture with people in which nobody was found without doubt."""
     lost: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
@@ -93,33 +91,40 @@ class CoverageCounter:
     defects: list[Exception] = field(default_factory=list)
     """Unexpected errors of a method or detector, each in a picture that is left out."""
 
-    def look(self, sample: SampleId, scores: Sequence[float]) -> None:
-        """Note how certain the detections of one picture are."""
-        if scores and min(scores) < DOUBTFUL:
-            self.doubtful += sum(score < DOUBTFUL for score in scores)
-            if max(scores) < DOUBTFUL:
-                self.unlike[sample] = max(scores)
-
-    def count(self, split: str, sample: SampleId, found: int, missed: Sequence[Missed] = ()) -> None:
+    def count(self, split: str, sample: SampleId, found: int, missed: Iterable[Missed] = ()) -> None:
         """Note one picture, how many people were found in it, and who of them was left."""
         self.pictures += 1
         self.found += found
         self.empty += found == 0
-        if missed:
-            self.leave(split, sample, missed)
+        self.leave(split, sample, missed)
 
     def leave(self, split: str, sample: SampleId, missed: Iterable[Missed]) -> None:
         """Note the people of one picture who were found and left."""
-        if reasons := {m.person: m.reason for m in missed}:
+        reasons = {m.person: m.reason for m in missed}
+        if reasons:
             self.missed.update(reasons.values())
             self.left.setdefault(split, {})[sample] = reasons
 
-    def add(self, split: str, sample: SampleId, row: Row) -> None:
-        """Note one picture by its row of `Done.rows`."""
-        self.count(split, sample, row["found"], [Missed(*who) for who in row["missed"]])
-        self.look(sample, row["scores"])
-        if row["undetected"] is not None:
-            self.undetected = (self.undetected or 0) + row["undetected"]
+    def add(self, split: str, name: str, rows: Sequence[Row], lost: Sequence[str]) -> list[SampleId]:
+        """Note the pages of a file by `Done.rows` and `Done.lost`; their ids."""
+        pages = page_ids(name, len(rows))
+        for k, row in enumerate(rows):
+            found = row["found"]
+            self.pictures += 1
+            self.found += found
+            if not found:
+                self.empty += 1
+            if row["missed"]:
+                self.leave(split, pages[k], [Missed(*who) for who in row["missed"]])
+            if row["doubtful"]:
+                self.doubtful += row["doubtful"]
+            if row["unlike"] is not None:
+                self.unlike[pages[k]] = row["unlike"]
+            if row["undetected"] is not None:
+                self.undetected = (self.undetected or 0) + row["undetected"]
+        for what in lost:
+            self.lost[what].append(name)
+        return pages
 
     def leave_out(self, path: Path, error: Exception) -> None:
         """Note a file that failed. Raises the error where it would be the same in every file."""
@@ -203,9 +208,10 @@ def anonymized_pictures(
                 done += 1
                 if not done % 1000:
                     progress(done, total)
-                for page in _count(counter, split, name, noted["pages"], noted["lost"]):
+                for page in counter.add(split, name, noted["pages"], noted["lost"]):
                     yield split, page, None
-        files = (File(split, dataset.files(split)[k]) for split in splits for k in left[split])
+        every = {split: dataset.files(split) for split in splits}
+        files = (File(split, every[split][k]) for split in splits for k in left[split])
     for one in stream(files, journal is not None):
         split, samples = one.file
         done += 1
@@ -213,24 +219,12 @@ def anonymized_pictures(
         if one.error is not None:
             counter.leave_out(samples[0].path, one.error)
             continue
-        for k, page in enumerate(_count(counter, split, one.file.name, one.rows, one.lost)):
+        for k, page in enumerate(counter.add(split, one.file.name, one.rows, one.lost)):
             yield split, page, one.images[k] if one.images else None
         if journal is not None:
             assert one.original is not None
             journal.finish(f"{split}/{one.file.name}", one.original, None, pages=one.rows, lost=one.lost)
     counter.check_any()
-
-
-def _count(
-    counter: CoverageCounter, split: str, name: str, rows: Sequence[Row], lost: Sequence[str]
-) -> list[SampleId]:
-    """Count the pages of a file; their ids."""
-    pages = page_ids(name, len(rows))
-    for page, row in zip(pages, rows, strict=True):
-        counter.add(split, page, row)
-    for what in lost:
-        counter.lost[what].append(name)
-    return pages
 
 
 def measured_coverage(

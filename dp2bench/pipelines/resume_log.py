@@ -92,17 +92,28 @@ class ResumeLog:
         """
         if self._lines is None or target is None or not os.access(target, os.F_OK):
             return None
-        key = _key(name)
         try:
-            now = key + stamp(original).encode() + _SHA256
+            now = f"{_BEGIN}{_as_json(name)}{_STAMP}{stamp(original)}{_SHA256}".encode()
         except OSError:  # it is gone
             return None
         line = self._lines.readline()
-        if (noted := _noted_since(line, now)) is None:
-            line = self._line(key, line)
-            noted = _noted_since(line, now)
+        try:
+            if line.startswith(now):
+                noted = _noted(line[len(now) + 64 :])
+                self._next += len(line)
+                return noted
+        except ValueError:  # it was torn when the machine lost its power
+            pass
+        line = self._line(_key(name), line)
         self._next += len(line)
-        return noted if noted is not None or not line else _noted_of(line, Path(original))
+        try:
+            if line.startswith(now) or (
+                line and json.loads(line)["sha256"] == content_sha256(Path(original))
+            ):
+                return _noted(line[line.index(_NOTED) :])
+        except (OSError, ValueError):
+            pass
+        return None
 
     def _line(self, key: bytes, follows: bytes) -> bytes:
         """The last line that begins so, if there is one; what is read next is what follows it.
@@ -132,11 +143,12 @@ class ResumeLog:
 
             assert self._lines is not None
             self._lines.seek(0)
+            stamp_follows = _STAMP.encode()
             hashes, places, place = array("q"), array("q"), len(self._lines.readline())
             for line in self._lines:
                 # One without a stamp, or without an end, was torn when the machine lost its power.
-                end = line.find(_STAMP) + len(_STAMP)
-                if end > len(_STAMP) and line.endswith(b"}\n"):
+                end = line.find(stamp_follows) + len(stamp_follows)
+                if end > len(stamp_follows) and line.endswith(b"}\n"):
                     hashes.append(hash(line[:end]))
                     places.append(place)
                 place += len(line)
@@ -167,8 +179,8 @@ class ResumeLog:
     @staticmethod
     def line(name: str, original: Content, noted: Mapping[str, Any]) -> bytes:
         """The line of a file."""
-        begin = _key(name) + original.stamp.encode() + _SHA256 + original.sha256.encode()
-        return begin + _NOTED + json.dumps(noted).encode() + b"}\n"
+        content = f"{original.stamp}{_SHA256}{original.sha256}".encode()
+        return _key(name) + content + _NOTED + json.dumps(noted).encode() + b"}\n"
 
     def withdraw(self) -> None:
         """Leave nothing behind where nothing was written."""
@@ -183,31 +195,13 @@ class ResumeLog:
         self._path.unlink(missing_ok=True)
 
 
-_STAMP, _SHA256, _NOTED = b', "stamp": "', b'", "sha256": "', b'", "noted": '
+_BEGIN, _STAMP, _SHA256, _NOTED = '{"id": ', ', "stamp": "', '", "sha256": "', b'", "noted": '
 _as_json = json.JSONEncoder().encode
 
 
 def _key(name: str) -> bytes:
     """How the line of a file begins, up to its stamp."""
-    return b'{"id": ' + _as_json(name).encode() + _STAMP
-
-
-def _noted_since(line: bytes, now: bytes) -> Mapping[str, Any] | None:
-    """What a whole line notes, if it begins so."""
-    try:
-        return _noted(line[len(now) + 64 :]) if line.startswith(now) else None
-    except ValueError:  # it was torn when the machine lost its power
-        return None
-
-
-def _noted_of(line: bytes, original: Path) -> Mapping[str, Any] | None:
-    """What a whole line notes, if the original's content is what it was then."""
-    try:
-        if json.loads(line)["sha256"] == content_sha256(original):
-            return _noted(line[line.index(_NOTED) :])
-    except (OSError, ValueError):
-        pass
-    return None
+    return f"{_BEGIN}{_as_json(name)}{_STAMP}".encode()
 
 
 @lru_cache(1024)  # most are the same

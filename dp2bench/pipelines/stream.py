@@ -42,7 +42,11 @@ Find = Callable[[str, Sequence[Image], Sequence[Sample]], Sequence[People]]
 T = TypeVar("T")
 R = TypeVar("R")
 Row = Mapping[str, Any]
-"""What is counted of a page: people ``found``, (person, reason) of those ``missed``, annotated people ``undetected``, ``scores``."""
+"""What is counted of a page: people ``found``, how many of them are ``doubtful``, ``unlike`` (the best score, where all are; else None),
+(person, reason) of those ``missed``, annotated people ``undetected``. Most rows are the same, so that a journal is read fast.
+"""
+DOUBTFUL = 0.45
+"""Score under which a detection is doubtful. A picture whose best person scores less is unlike what its detector learned from."""
 Stream = Callable[[Iterable["File"], bool], Iterator["Done"]]
 """Files on their way, with `Done.original` or without."""
 
@@ -327,12 +331,14 @@ def _finish(
                 "A method must keep size and type; `anonymize` has a defect.",
             )
         missed = all_missed(image, page, people, method.meta.scope)
+        scores = people.scores.tolist()
         rows.append(
             {
                 "found": len(people),
+                "doubtful": sum(score < DOUBTFUL for score in scores),
+                "unlike": best if (best := max(scores, default=1.0)) < DOUBTFUL else None,
                 "missed": [(m.person, m.reason) for m in missed],
                 "undetected": file.undetected[k],
-                "scores": people.scores.tolist(),
             }
         )
         if preview is not None:
