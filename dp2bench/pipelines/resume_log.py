@@ -97,23 +97,12 @@ class ResumeLog:
         except OSError:  # it is gone
             return None
         line = self._lines.readline()
-        try:
-            if line.startswith(now):
-                noted = _noted(line[len(now) + 64 :])
-                self._next += len(line)
-                return noted
-        except ValueError:  # it was torn when the machine lost its power
-            pass
-        line = self._line(_key(name), line)
+        noted = _noted(line[len(now) + 64 :]) if line.startswith(now) else None
+        if noted is None:
+            line = self._line(_key(name), line)
+            noted = _noted(line[len(now) + 64 :]) if line.startswith(now) else _noted_of(line, Path(original))
         self._next += len(line)
-        try:
-            if line.startswith(now) or (
-                line and json.loads(line)["sha256"] == content_sha256(Path(original))
-            ):
-                return _noted(line[line.index(_NOTED) :])
-        except (OSError, ValueError):
-            pass
-        return None
+        return noted
 
     def _line(self, key: bytes, follows: bytes) -> bytes:
         """The last line that begins so, if there is one; what is read next is what follows it.
@@ -205,9 +194,24 @@ def _key(name: str) -> bytes:
 
 
 @lru_cache(1024)  # most are the same
-def _noted(end: bytes) -> Mapping[str, Any]:
-    """What the end of a line notes. Raises ValueError."""
-    noted: Mapping[str, Any] = json.loads(end.removeprefix(_NOTED).removesuffix(b"}\n"))
+def _noted(end: bytes) -> Mapping[str, Any] | None:
+    """What the end of a line notes, after the sha256; None where it was torn when the machine lost its power."""
+    if not end.startswith(_NOTED):
+        return None
+    try:
+        noted: Mapping[str, Any] = json.loads(end.removeprefix(_NOTED).removesuffix(b"}\n"))
+    except ValueError:
+        return None
+    return noted
+
+
+def _noted_of(line: bytes, original: Path) -> Mapping[str, Any] | None:
+    """What a line notes, if it is whole and the original holds what it held then."""
+    try:
+        row = json.loads(line)
+        noted: Mapping[str, Any] | None = row["noted"] if row["sha256"] == content_sha256(original) else None
+    except (OSError, ValueError):
+        return None
     return noted
 
 
