@@ -1,9 +1,11 @@
 """What a picture costs in folders of 1,000 to 1,000,000: processor time, peak memory, plan and resume.
 
     python benchmarks/scaling.py [--sizes 1000 10000 100000 1000000] [--resume 1000 100000 1000000] [--figure docs/images/scaling.svg]
+        [--rows ROWS.json]
 
 *ms a picture*: sixteen small JPEG files under generated names; every name is read, its person masked out and written, over the same sixteen
-files, so that a million need no disk. It is processor time less that of starting. *plan* and *resume*: a folder of hard links to such files,
+files, so that a million need no disk. They lie in memory where that has a folder (/dev/shm): a disk waits whenever a file is replaced.
+It is processor time less that of starting. *plan* and *resume*: a folder of hard links to such files,
 a thousand in each of its folders. *plan* is all that `dp2bench anonymize` does until it reads the first picture: list the folder and check
 its names. *resume* is what comes on top where every picture is finished: read what was noted, and look for each original and its copy.
 Processor time, for it says the same on a machine that others use. Each size is a process of its own.
@@ -211,26 +213,35 @@ def ray_overhead(steps: int) -> None:
     print(f"of a step of 50 ms: {least / 50:.1%}")
 
 
-def draw(costs: list[dict[str, float]], path: Path) -> None:
-    """Cost of a picture and peak memory against the number of pictures."""
+def draw(costs: list[dict[str, float]], begun: list[dict[str, float]], path: Path) -> None:
+    """Cost of a picture, peak memory, plan and resume against the number of pictures."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dp2bench", "font.size": 9}):
-        figure = Figure(figsize=(6.4, 2.8), layout="constrained")
-        for panel, (name, label, colour) in zip(
-            figure.subplots(1, 2),
-            (("ms", "ms of processor time a picture", "#0072B2"), ("MB", "MB of memory at most", "#D55E00")),
-            strict=True,
-        ):
-            panel.plot([r["count"] for r in costs], [r[name] for r in costs], marker="o", color=colour)
-            panel.set(xscale="log", xlabel="pictures", ylabel=label)
-            panel.set_ylim(0, 1.3 * max(r[name] for r in costs))
-            panel.set_xticks([r["count"] for r in costs], [f"{int(r['count']):,}" for r in costs])
+        figure = Figure(figsize=(7.2, 2.6), layout="constrained")
+        cost, memory, time_ = figure.subplots(1, 3)
+        sizes = [r["count"] for r in costs]
+        cost.plot(sizes, [r["ms"] for r in costs], marker="o", color="#0072B2")
+        cost.set_ylabel("processor ms a picture")
+        memory.plot(sizes, [r["MB"] for r in costs], marker="o", color="#0072B2", label="anonymize")
+        others = [r["count"] for r in begun]
+        memory.plot(others, [r["MB"] for r in begun], marker="s", color="#D55E00", label="resume")
+        memory.set_ylabel("MB of memory at most")
+        for name, marker, colour in (("plan", "D", "#009E73"), ("resume", "s", "#D55E00")):
+            time_.plot(others, [r[name] for r in begun], marker=marker, color=colour, label=name)
+        time_.set_ylabel("processor s before the first picture")
+        for panel in (cost, memory, time_):
+            panel.set(xscale="log", xlabel="pictures", ylim=(0, 1.3 * panel.dataLim.y1))
+            panel.set_xticks(
+                [1e3, 1e4, 1e5, 1e6], ["1,000", "10,000", "100,000", "1,000,000"], rotation=30, ha="right"
+            )
             panel.minorticks_off()
             panel.grid(color="0.9")
             panel.set_axisbelow(True)
             panel.spines[["top", "right"]].set_visible(False)
+        for panel in (memory, time_):
+            panel.legend(frameon=False)
         figure.savefig(path, metadata={"Date": None, "Creator": None})
 
 
@@ -241,6 +252,9 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="*", default=[1000, 10_000, 100_000, 1_000_000])
     parser.add_argument("--resume", type=int, nargs="*", default=[1000, 100_000, 1_000_000])
     parser.add_argument("--figure", type=Path)
+    parser.add_argument(
+        "--rows", type=Path, help="JSON of what is measured; what is in it is not measured again"
+    )
     parser.add_argument("--ray", action="store_true", help="what a step costs on Ray")
     parser.add_argument("--steps", type=int, default=200, help="with --ray")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
@@ -252,19 +266,27 @@ def main() -> None:
     if given.ray:
         ray_overhead(given.steps)
         return
-    with tempfile.TemporaryDirectory() as folder:
+    in_memory = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+    with in_memory as memory, tempfile.TemporaryDirectory() as disk:
+        folders = {"cost": memory, "resume": disk}
         rng = np.random.default_rng(0)
         for k in range(FILES):
             coarse = rng.integers(0, 256, (HEIGHT // 8, WIDTH // 8, 3), np.uint8)
-            write_image(
-                Path(folder, f"{k}.jpg"), cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
-            )
+            picture = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+            for folder in folders.values():
+                write_image(Path(folder, f"{k}.jpg"), picture)
+
+        kept = json.loads(given.rows.read_text()) if given.rows and given.rows.exists() else {}
 
         def measured(what: str, count: int) -> dict[str, float]:
-            command = [sys.executable, __file__, "--one", what, folder, str(count)]
-            row: dict[str, float] = json.loads(
-                subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
-            )
+            row: dict[str, float] = kept.get(f"{what} {count}")
+            if row is not None:
+                return row
+            command = [sys.executable, __file__, "--one", what, folders[what], str(count)]
+            row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+            kept[f"{what} {count}"] = row
+            if given.rows:
+                given.rows.write_text(json.dumps(kept, indent=1))
             return row
 
         print(f"{'pictures':>10}{'ms a picture':>14}{'peak MB':>9}")
@@ -279,8 +301,8 @@ def main() -> None:
             resumed.append(measured("resume", count))
             row = resumed[-1]
             print(f"{count:10,}{row['plan']:9.2f}{row['resume']:10.2f}{row['MB']:9.0f}", flush=True)
-    if given.figure and costs:
-        draw(costs, given.figure)
+    if given.figure:
+        draw(costs, resumed, given.figure)
 
 
 if __name__ == "__main__":
