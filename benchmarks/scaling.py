@@ -1,11 +1,14 @@
 """What a picture costs in folders of 1,000 to 1,000,000: processor time, peak memory, plan and resume.
 
     python benchmarks/scaling.py [--sizes 1000 10000 100000 1000000] [--resume 1000 100000 1000000] [--figure docs/images/scaling.svg]
+        [--rows ROWS.json]
 
-Sixteen small JPEG files under generated names: every name is read, its person masked out and written, over the same sixteen files, so that
-a million need no disk. Each size is a process of its own. *ms a picture* is processor time less that of starting; *plan* lists the names and
-divides them into the parts of a step; *resume* reads the journal of a finished run and compares every original with it. Processor time,
-for it says the same on a machine that others use.
+*ms a picture*: sixteen small JPEG files under generated names; every name is read, its person masked out and written, over the same sixteen
+files, so that a million need no disk. They lie in memory where that has a folder (/dev/shm): a disk waits whenever a file is replaced.
+It is processor time less that of starting. *plan* and *resume*: a folder of hard links to such files,
+a thousand in each of its folders. *plan* is all that `dp2bench anonymize` does until it reads the first picture: list the folder and check
+its names. *resume* is what comes on top where every picture is finished: read what was noted, and look for each original and its copy.
+Processor time, for it says the same on a machine that others use. Each size is a process of its own.
 
     python benchmarks/scaling.py --ray [--steps 200]
 
@@ -18,11 +21,13 @@ import argparse
 import json
 import os
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 for _library in ("OPENBLAS", "OMP", "MKL"):
@@ -31,7 +36,9 @@ for _library in ("OPENBLAS", "OMP", "MKL"):
 import cv2
 import numpy as np
 
+from dp2bench.core.hashing import Content, content_of
 from dp2bench.core.images import write_image
+from dp2bench.core.lazy import Lazy
 from dp2bench.core.types import Sample, SampleId
 from dp2bench.datasets.folder import Folder
 
@@ -52,16 +59,17 @@ class Names(Folder):
         super().__init__(root)
         self.count = count
 
-    def samples(self, split: str) -> Sequence[Sample]:
-        if self._samples is None:
-            paths = [self.root / f"{k}.jpg" for k in range(FILES)]
-            self._samples = [
-                Sample(SampleId(f"{k // 1000:04d}/{k:07d}.jpg"), paths[k % FILES]) for k in range(self.count)
-            ]
-        return self._samples
+    def files(self, split: str) -> Sequence[tuple[Sample, ...]]:
+        paths = [self.root / f"{k}.jpg" for k in range(FILES)]
+        return Lazy(self.count, lambda k: (Sample(SampleId(name_of(k)), paths[k % FILES]),))
 
     def written(self, out: Path, split: str, sample: Sample) -> Path:
         return out / sample.path.name
+
+
+def name_of(k: int) -> str:
+    """Of a picture."""
+    return f"{k // 1000:04d}/{k:07d}.jpg"
 
 
 def spent() -> float:
@@ -104,39 +112,71 @@ def anonymize(folder: Path, count: int) -> dict[str, float]:
 
 
 def plan_and_resume(folder: Path, count: int) -> dict[str, float]:
-    """Seconds until a run of so many names begins, new and finished."""
-    from dp2bench.core.hashing import content_sha256
-    from dp2bench.engine.plan import PART
-    from dp2bench.pipelines.anonymize import ResumeLog
-    from dp2bench.pipelines.stream import files_of
+    """Seconds until a folder of so many pictures is begun, and until one that is finished has been gone through."""
+    from dp2bench.core import registry
+    from dp2bench.pipelines.anonymize import anonymize_dataset
+    from dp2bench.pipelines.resume_log import ResumeLog
+    from dp2bench.pipelines.stream import Done, File
 
-    data, before = Names(folder, count), spent()
-    parts = [range(start, start + PART) for start in range(0, sum(1 for _ in files_of(data, ["all"])), PART)]
-    planned = spent() - before
-    assert len(parts) >= count // PART
-    out = folder / f"resumed-{count}"
-    journal = ResumeLog(out, {})
-    journal.begin()
-    digests = {sample.path: content_sha256(sample.path) for sample in data.samples("all")[:FILES]}
-    row = {"found": 1, "missed": [], "undetected": None, "scores": [1.0]}
-    with (out / ResumeLog.NAME).open("a") as lines:
-        for sample in data.samples("all"):
-            line = {"id": f"all/{sample.id}", "sha256": digests[sample.path], "pages": [row]}
-            lines.write(json.dumps(line) + "\n")
-    size, before = (out / ResumeLog.NAME).stat().st_size, spent()
-    journal = ResumeLog(out, {})
-    journal.begin()
-    read = spent() - before
-    for file in files_of(data, ["all"]):
-        assert journal.finished(file.name, file.samples[0].path, file.samples[0].path) is not None
+    source, out = folder / f"in-{count}", folder / f"out-{count}"
+    contents = linked(folder, (source, out), count)
+    method, detector = (
+        registry.create("methods", "mask-out", {}),
+        registry.create("detectors", "full-image", {}),
+    )
+    begun: list[float] = []
+
+    def stream(files: Iterable[File], hashed: bool) -> Iterator[Done]:
+        begun.extend(spent() for _ in islice(files, 1))
+        yield from ()
+
+    def go(target: Path) -> tuple[float, int]:
+        """Processor seconds in all, and how many pictures were finished."""
+        before = spent()
+        log = ResumeLog(target, {})
+        counter = anonymize_dataset(
+            Folder(source), detector, method, target, 0, journal=log, in_workers=lambda _: stream
+        )
+        return spent() - before, counter.pictures
+
+    before = spent()
+    _, pictures = go(folder / f"new-{count}")
+    assert pictures == 0
+    planned = begun.pop() - before
+    row = {"found": 1, "doubtful": 0, "unlike": None, "missed": [], "undetected": None}
+    noted = {"pages": [row], "lost": []}
+    path = out / ResumeLog.NAME
+    ResumeLog(folder / "settings", {}).begin()
+    with path.open("wb") as lines:
+        lines.write((folder / "settings" / ResumeLog.NAME).read_bytes())
+        for k in range(count):
+            lines.write(ResumeLog.line(f"all/{name_of(k)}", contents[k % len(contents)], noted))
+    resumed, pictures = go(out)
+    assert pictures == count
+    assert not begun
+    for made in (source, out):
+        shutil.rmtree(made)
     return {
         "count": count,
         "plan": planned,
-        "read": read,
-        "compare": spent() - before - read,
-        "journal": size / 1e6,
+        "resume": resumed - planned,
         "MB": megabytes(),
     }
+
+
+def linked(folder: Path, targets: Sequence[Path], count: int) -> list[Content]:
+    """Fill folders with so many hard links to so few files that the file system allows it; what the files hold."""
+    data = (folder / "0.jpg").read_bytes()
+    files = [folder / f"linked-{count}-{k}.jpg" for k in range(1 + count // 20_000)]
+    for path in files:
+        path.write_bytes(data)
+    for target in targets:
+        for k in range(count):
+            if k % 1000 == 0:
+                (target / name_of(k)).parent.mkdir(parents=True)
+            os.link(files[k % len(files)], f"{target}/{name_of(k)}")
+    time.sleep(3.1)  # a file is known by its time when that is older than the least that file systems tell
+    return [content_of(path) for path in files]
 
 
 def ray_overhead(steps: int) -> None:
@@ -173,26 +213,35 @@ def ray_overhead(steps: int) -> None:
     print(f"of a step of 50 ms: {least / 50:.1%}")
 
 
-def draw(costs: list[dict[str, float]], path: Path) -> None:
-    """Cost of a picture and peak memory against the number of pictures."""
+def draw(costs: list[dict[str, float]], begun: list[dict[str, float]], path: Path) -> None:
+    """Cost of a picture, peak memory, plan and resume against the number of pictures."""
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dp2bench", "font.size": 9}):
-        figure = Figure(figsize=(6.4, 2.8), layout="constrained")
-        for panel, (name, label, colour) in zip(
-            figure.subplots(1, 2),
-            (("ms", "ms of processor time a picture", "#0072B2"), ("MB", "MB of memory at most", "#D55E00")),
-            strict=True,
-        ):
-            panel.plot([r["count"] for r in costs], [r[name] for r in costs], marker="o", color=colour)
-            panel.set(xscale="log", xlabel="pictures", ylabel=label)
-            panel.set_ylim(0, 1.3 * max(r[name] for r in costs))
-            panel.set_xticks([r["count"] for r in costs], [f"{int(r['count']):,}" for r in costs])
+        figure = Figure(figsize=(7.2, 2.6), layout="constrained")
+        cost, memory, time_ = figure.subplots(1, 3)
+        sizes = [r["count"] for r in costs]
+        cost.plot(sizes, [r["ms"] for r in costs], marker="o", color="#0072B2")
+        cost.set_ylabel("processor ms a picture")
+        memory.plot(sizes, [r["MB"] for r in costs], marker="o", color="#0072B2", label="anonymize")
+        others = [r["count"] for r in begun]
+        memory.plot(others, [r["MB"] for r in begun], marker="s", color="#D55E00", label="resume")
+        memory.set_ylabel("MB of memory at most")
+        for name, marker, colour in (("plan", "D", "#009E73"), ("resume", "s", "#D55E00")):
+            time_.plot(others, [r[name] for r in begun], marker=marker, color=colour, label=name)
+        time_.set_ylabel("processor s before the first picture")
+        for panel in (cost, memory, time_):
+            panel.set(xscale="log", xlabel="pictures", ylim=(0, 1.3 * panel.dataLim.y1))
+            panel.set_xticks(
+                [1e3, 1e4, 1e5, 1e6], ["1,000", "10,000", "100,000", "1,000,000"], rotation=30, ha="right"
+            )
             panel.minorticks_off()
             panel.grid(color="0.9")
             panel.set_axisbelow(True)
             panel.spines[["top", "right"]].set_visible(False)
+        for panel in (memory, time_):
+            panel.legend(frameon=False)
         figure.savefig(path, metadata={"Date": None, "Creator": None})
 
 
@@ -203,6 +252,9 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="*", default=[1000, 10_000, 100_000, 1_000_000])
     parser.add_argument("--resume", type=int, nargs="*", default=[1000, 100_000, 1_000_000])
     parser.add_argument("--figure", type=Path)
+    parser.add_argument(
+        "--rows", type=Path, help="JSON of what is measured; what is in it is not measured again"
+    )
     parser.add_argument("--ray", action="store_true", help="what a step costs on Ray")
     parser.add_argument("--steps", type=int, default=200, help="with --ray")
     parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)
@@ -214,19 +266,27 @@ def main() -> None:
     if given.ray:
         ray_overhead(given.steps)
         return
-    with tempfile.TemporaryDirectory() as folder:
+    in_memory = tempfile.TemporaryDirectory(dir="/dev/shm" if Path("/dev/shm").is_dir() else None)
+    with in_memory as memory, tempfile.TemporaryDirectory() as disk:
+        folders = {"cost": memory, "resume": disk}
         rng = np.random.default_rng(0)
         for k in range(FILES):
             coarse = rng.integers(0, 256, (HEIGHT // 8, WIDTH // 8, 3), np.uint8)
-            write_image(
-                Path(folder, f"{k}.jpg"), cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
-            )
+            picture = cv2.resize(coarse, (WIDTH, HEIGHT), interpolation=cv2.INTER_CUBIC)
+            for folder in folders.values():
+                write_image(Path(folder, f"{k}.jpg"), picture)
+
+        kept = json.loads(given.rows.read_text()) if given.rows and given.rows.exists() else {}
 
         def measured(what: str, count: int) -> dict[str, float]:
-            command = [sys.executable, __file__, "--one", what, folder, str(count)]
-            row: dict[str, float] = json.loads(
-                subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
-            )
+            row: dict[str, float] = kept.get(f"{what} {count}")
+            if row is not None:
+                return row
+            command = [sys.executable, __file__, "--one", what, folders[what], str(count)]
+            row = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+            kept[f"{what} {count}"] = row
+            if given.rows:
+                given.rows.write_text(json.dumps(kept, indent=1))
             return row
 
         print(f"{'pictures':>10}{'ms a picture':>14}{'peak MB':>9}")
@@ -235,17 +295,14 @@ def main() -> None:
             costs.append(measured("cost", count))
             print(f"{count:10,}{costs[-1]['ms']:14.3f}{costs[-1]['MB']:9.0f}", flush=True)
         if given.resume:
-            print(
-                f"{'pictures':>10}{'plan s':>9}{'journal MB':>12}{'read it s':>11}{'compare s':>11}{'peak MB':>9}"
-            )
+            print(f"{'pictures':>10}{'plan s':>9}{'resume s':>10}{'peak MB':>9}")
+        resumed = []
         for count in sorted(given.resume):
-            row = measured("resume", count)
-            print(
-                f"{count:10,}{row['plan']:9.2f}{row['journal']:12.1f}{row['read']:11.2f}{row['compare']:11.2f}{row['MB']:9.0f}",
-                flush=True,
-            )
-    if given.figure and costs:
-        draw(costs, given.figure)
+            resumed.append(measured("resume", count))
+            row = resumed[-1]
+            print(f"{count:10,}{row['plan']:9.2f}{row['resume']:10.2f}{row['MB']:9.0f}", flush=True)
+    if given.figure:
+        draw(costs, resumed, given.figure)
 
 
 if __name__ == "__main__":

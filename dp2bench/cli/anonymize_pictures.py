@@ -25,13 +25,13 @@ def anonymize_pictures(
     from dp2bench.cli.progress import TerminalObserver
     from dp2bench.core.errors import Dp2benchError
     from dp2bench.datasets.folder import Folder
-    from dp2bench.pipelines.anonymize import ResumeLog, anonymize_dataset, check_names, resumable
+    from dp2bench.pipelines.anonymize import anonymize_dataset, resumable
+    from dp2bench.pipelines.resume_log import ResumeLog
     from dp2bench.pipelines.workers import in_workers
 
     folder = opened if isinstance(opened, Folder) else None
     if folder is not None:
         _refuse_nothing(work, folder)
-        check_names(folder, target)
     journal = None
     if source.is_dir() and (folder is not None or resumable(opened, target)):
         journal = ResumeLog(target, settings)

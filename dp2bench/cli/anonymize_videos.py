@@ -15,14 +15,14 @@ from dp2bench.cli.work import Films, Work
 
 if TYPE_CHECKING:
     from dp2bench.datasets.folder import Folder
-    from dp2bench.pipelines.anonymize import ResumeLog
+    from dp2bench.pipelines.resume_log import ResumeLog
 
 
 def videos_of_folder(
     work: Work, folder: Folder, target: Path, journal: ResumeLog | None, observer: Any
 ) -> Films:
     """Anonymize the videos of a folder, each into a file of its name; where a format is not written, Matroska's is added."""
-    from dp2bench.core.hashing import content_sha256
+    from dp2bench.core.hashing import content_of
     from dp2bench.datasets.video import ENCODERS, VideoError
     from dp2bench.pipelines.anonymize import video_target
     from dp2bench.pipelines.video import work_folder
@@ -37,6 +37,7 @@ def videos_of_folder(
         if row is not None:
             films.reports.append(row["report"])
             continue
+        original = None if journal is None else content_of(source)  # before: it may be written to meanwhile
         try:
             report = _anonymize_film(work, source, made, observer.progress, name)
         except VideoError as error:
@@ -45,8 +46,8 @@ def videos_of_folder(
             shutil.rmtree(work_folder(made), ignore_errors=True)
             continue
         films.reports.append(report)
-        if journal is not None:
-            journal.finish(f"video/{name}", content_sha256(source), made, report=report)
+        if journal is not None and original is not None:
+            journal.finish(f"video/{name}", original, made, report=report)
         if work.job.preview is not None:
             from dp2bench.cli.previews import video_preview
 

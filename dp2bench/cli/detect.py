@@ -162,18 +162,18 @@ def _folder(work: _Work, folder: Folder, progress: Progress) -> Iterator[tuple[s
     from dp2bench.pipelines.workers import Component, Job, in_workers
 
     work.left_out += folder.listing.left_out
-    samples = folder.samples("all")
-    if not samples and not folder.listing.videos:
+    total = len(folder.listing.pictures)
+    if not total and not folder.listing.videos:
         raise DatasetError(f"The folder {folder.root} holds no pictures and no videos.", "Put some there.")
-    files, done = files_of(folder, ["all"]), 0
+    files = files_of(folder, ["all"])
     if work.workers > 1:
         who = Component("detectors", work.detector, work.arguments)
         job = Job(Component("datasets", "folder", {"root": folder.root}), who, preview=work.preview)
-        stream = in_workers(job, work.workers, work.threads)(files, None)
+        stream = in_workers(job, work.workers, work.threads)(files, False)
     else:
         finder = work.who.for_dataset(folder)
         stream = detect_files(folder, files, found_by(finder), preview=work.preview)
-    for file in stream:
+    for done, file in enumerate(stream, 1):
         if file.error is not None:
             if not isinstance(file.error, PictureError):
                 raise file.error
@@ -182,8 +182,7 @@ def _folder(work: _Work, folder: Folder, progress: Progress) -> Iterator[tuple[s
         else:
             for sample, size, people in zip(file.file.samples, file.sizes, file.people, strict=True):
                 yield sample.id, size, people
-        done += len(file.file.samples)
-        progress(done, len(samples))
+        progress(done, total)
     for video in folder.listing.videos:
         try:
             yield from _frames(work, video, video.relative_to(folder.root).as_posix(), progress)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from dp2bench.core.hashing import name_bytes
 from dp2bench.core.images import read_image, write_image
+from dp2bench.core.lazy import Lazy
 from dp2bench.core.seeds import Seed
 from dp2bench.core.types import Anonymized, CropBatch, Image, People, Sample, SampleId
 
@@ -433,6 +434,17 @@ class Dataset(ABC):
     def samples(self, split: str) -> Sequence[Sample]:
         """The pictures of a split, in a fixed order. Raises DatasetError for an unknown split or a broken layout."""
 
+    def files(self, split: str) -> Sequence[tuple[Sample, ...]]:
+        """`samples` by the file that `write` makes of them: one each, or all pages of a file."""
+        samples = self.samples(split)
+        return Lazy(len(samples), lambda k: (samples[k],))
+
+    def places(self, out: Path, split: str) -> Iterator[tuple[str, str, str | None]]:
+        """Name, path and `written` path of each of `files`, without opening any: there may be millions. Names are unique within the split."""
+        for samples in self.files(split):
+            written = self.written(out, split, samples[0])
+            yield samples[0].id, str(samples[0].path), None if written is None else str(written)
+
     def read(self, sample: Sample) -> Image:
         """The picture of a sample. Raises PictureError, which names it.
 
@@ -477,8 +489,8 @@ class Dataset(ABC):
     def rewrite(self, out: Path, images: Iterable[tuple[str, SampleId, Image | None]]) -> Dataset:
         """A copy of this dataset at ``out`` in the SAME official layout, with these (split, id, picture) as its pictures.
 
-        Labels are copied unchanged. Pictures that are not handed over are left out, never copied. None stands for a picture that lies
-        there already; it comes only where `written` names a file.
+        Labels are copied unchanged. Pictures that are not handed over are left out, never copied. They come in the order of `samples`;
+        where `written` names a file, after those that lie there already, for which None stands.
         """
 
     @abstractmethod

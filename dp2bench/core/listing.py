@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import zipfile
+from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 from dp2bench.core.errors import DatasetError
-from dp2bench.core.images import FORMATS, is_picture_name, looks_like_picture
+from dp2bench.core.images import FORMATS, looks_like_picture
+from dp2bench.core.lazy import Lazy
 
 VIDEO_SUFFIXES = (
     *(
@@ -127,6 +130,36 @@ _OF_THE_SYSTEM = {
 _LISTED = 5
 
 
+class Paths(Lazy[Path]):
+    """Paths below a folder, held as the bytes of their names: a million `Path` objects take more than half a gigabyte.
+
+    Args:
+        root: the folder.
+        names: relative to it, with slashes.
+
+    """
+
+    def __init__(self, root: Path, names: Iterable[str] = ()) -> None:
+        self.root = root
+        self._bytes, self._ends = bytearray(), array("Q", [0])
+        super().__init__(0, lambda k: root / self._name(self._ends[k], self._ends[k + 1]))
+        for name in names:
+            self.append(name)
+
+    def append(self, name: str) -> None:
+        """Add one at the end."""
+        self._bytes += name.encode("utf-8", "surrogatepass")
+        self._ends.append(len(self._bytes))
+        self._length += 1
+
+    def _name(self, start: int, end: int) -> str:
+        return self._bytes[start:end].decode("utf-8", "surrogatepass")
+
+    def names(self) -> Iterator[str]:
+        """The names, in order."""
+        return map(self._name, self._ends, islice(self._ends, 1, None))
+
+
 @dataclass
 class Listing:
     """What `list_files` found. All but ``others`` are sorted by relative path.
@@ -141,15 +174,15 @@ class Listing:
 
     """
 
-    pictures: list[Path] = field(default_factory=list)
-    videos: list[Path] = field(default_factory=list)
+    pictures: Paths = field(default_factory=lambda: Paths(Path()))
+    videos: Paths = field(default_factory=lambda: Paths(Path()))
     left_out: list[str] = field(default_factory=list)
     linked: list[tuple[Path, Path]] = field(default_factory=list)
     others: Counter[str] = field(default_factory=Counter)
     describing: Counter[str] = field(default_factory=Counter)
 
 
-def list_pictures(folder: str | Path) -> list[Path]:
+def list_pictures(folder: str | Path) -> Sequence[Path]:
     """Pictures below a folder, sorted by relative path; hidden files and folders are skipped.
 
     Raises:
@@ -176,58 +209,105 @@ def list_files(folder: str | Path) -> Listing:
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
         raise DatasetError(f"The folder {folder} {what}.", "Give a folder that holds pictures.")
-    found = Listing()
-    rest: list[Path] = []
-    for path in _files(folder, found):
-        _sort_in(path, found, rest)
-    _count_rest(rest, found)
-    for paths in (found.pictures, found.videos):
-        paths.sort(key=lambda path: path.relative_to(folder).as_posix())
+    found = Listing(Paths(folder), Paths(folder))
+    rest: list[str] = []
+    walk = _Walk(folder, found)
+    for name in walk.files():
+        base = name[name.rfind("/") + 1 :]
+        suffix = _suffix(base)
+        if suffix in FORMATS and not base.startswith("."):
+            found.pictures.append(name)
+        else:
+            _sort_in(folder / name, name, suffix, found, rest)
+    if rest:
+        _count_rest(rest, found)
+    if walk.links:
+        found.pictures, found.videos = (
+            Paths(folder, sorted(paths.names())) for paths in (found.pictures, found.videos)
+        )
     found.left_out.sort()
     found.linked.sort()
     return found
 
 
-def _files(folder: Path, found: Listing) -> Iterator[Path]:
-    """Each file once. Linked folders wait until all others were seen, so that a place has the name that is its own."""
-    root = folder.resolve()
-    waiting, links = [folder], list[Path]()
-    seen: set[tuple[int, int] | str] = set()
-    while waiting or links:
-        is_link = not waiting
-        here = links.pop(0) if is_link else waiting.pop()
+def _suffix(base: str) -> str:
+    """As `Path.suffix`, in lower case."""
+    dot = base.rfind(".")
+    return base[dot:].lower() if 0 < dot < len(base) - 1 else ""
+
+
+class _Walk:
+    """The name of each file below a folder once, in order, except that linked folders wait until all others were seen: a place has the
+    name that is its own.
+    """
+
+    def __init__(self, folder: Path, found: Listing) -> None:
+        self.folder, self.root, self.found = folder, folder.resolve(), found
+        self.links: list[str] = []
+        self._seen: set[tuple[int, int] | str] = set()
+
+    def files(self) -> Iterator[str]:
+        """All of them."""
+        yield from self._below("")
+        for link in self.links:  # which grows
+            yield from self._below(f"{link}/", is_link=True)
+
+    def _below(self, start: str, *, is_link: bool = False) -> Iterator[str]:
+        stack = [self._entries(start, is_link=is_link)]  # what is still to come, the next last
+        while stack:
+            if not stack[-1]:
+                stack.pop()
+            elif (name := stack[-1].pop()).endswith("/"):
+                stack.append(self._entries(name))
+            else:
+                yield name
+
+    def _entries(self, name: str, *, is_link: bool = False) -> list[str]:
+        """What lies in a folder, sorted backwards. A folder's name ends in a slash, by which it is sorted as what is in it."""
+        here, found = self.folder / name, self.found
         identity = _identity(here)
-        if identity in seen:
+        if identity in self._seen:
             found.left_out.append(f"{here} is a link to a folder that was already read.")
-            continue
+            return []
         if identity is None:
             found.left_out.append(f"The folder {here} cannot be read.")
-            continue
-        seen.add(identity)
-        if is_link and not here.resolve().is_relative_to(root):
-            found.linked.append((here, here.resolve()))
+            return []
+        self._seen.add(identity)
+        if is_link:
+            self._note_link(here)
+        names: list[str] = []
+        linked: list[str] = []
         try:
-            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+            with os.scandir(here) as entries:
+                for entry in entries:
+                    path = f"{name}{entry.name}"
+                    if entry.is_file(follow_symlinks=False):
+                        names.append(path)
+                    elif entry.is_symlink() and not Path(entry.path).exists():
+                        found.left_out.append(f"{self.folder / path} is a link that leads nowhere.")
+                    elif entry.is_dir():
+                        if entry.name.startswith("."):
+                            _hidden_folder(self.folder / path, found)
+                        elif entry.is_symlink():
+                            linked.append(path)
+                        else:
+                            names.append(f"{path}/")
+                    elif entry.is_file():
+                        self._note_link(self.folder / path)
+                        names.append(path)
+                    else:
+                        found.others["special files"] += 1
         except OSError as error:
             found.left_out.append(f"The folder {here} cannot be read: {error.strerror}.")
-            continue
-        for entry in entries:
-            path = here / entry.name
-            if entry.is_symlink() and not path.exists():
-                found.left_out.append(f"{path} is a link that leads nowhere.")
-            elif entry.is_dir():
-                if entry.name.startswith("."):
-                    _hidden_folder(path, found)
-                elif entry.is_symlink():
-                    links.append(path)
-                else:
-                    waiting.append(path)
-            elif entry.is_file():
-                if entry.is_symlink() and not path.resolve().is_relative_to(root):
-                    found.linked.append((path, path.resolve()))
-                yield path
-            else:
-                found.others["special files"] += 1
+            return []
+        self.links += sorted(linked)
+        names.sort(reverse=True)
+        return names
+
+    def _note_link(self, path: Path) -> None:
+        place = path.resolve()
+        if not place.is_relative_to(self.root):
+            self.found.linked.append((path, place))
 
 
 def _identity(path: Path) -> tuple[int, int] | str | None:
@@ -240,7 +320,7 @@ def _identity(path: Path) -> tuple[int, int] | str | None:
 
 def _hidden_folder(path: Path, found: Listing) -> None:
     pictures = sum(
-        Path(name).suffix.lower() in FORMATS or Path(name).suffix.lower() in VIDEO_SUFFIXES
+        _suffix(name) in FORMATS or _suffix(name) in VIDEO_SUFFIXES
         for _, _, names in os.walk(path)
         for name in names
     )
@@ -248,32 +328,44 @@ def _hidden_folder(path: Path, found: Listing) -> None:
         found.left_out.append(f"The hidden folder {path} holds {pictures} pictures or videos.")
 
 
-def _count_rest(rest: list[Path], found: Listing) -> None:
+def _count_rest(rest: list[str], found: Listing) -> None:
     """Count what is neither picture nor video. ``IMG_1.xml``, ``IMG_1.jpg.json`` and ``IMG_1.jpg.supplemental-metadata.json`` are of IMG_1.jpg."""
-    names = {
-        (p.parent, name)
-        for p in (*found.pictures, *found.videos)
-        for name in (p.stem.casefold(), p.name.casefold())
+    described: dict[str, set[tuple[str, str]]] = {}
+    for name in rest:
+        folder, stem, _ = _split(name)
+        described[name] = {(folder, stem), (folder, stem.rpartition(".")[0])}
+    wanted = set[tuple[str, str]]().union(*described.values())
+    there = {
+        (folder, key)
+        for paths in (found.pictures, found.videos)
+        for folder, *keys in map(_split, paths.names())
+        for key in keys
+        if (folder, key) in wanted
     }
-    for path in rest:
-        suffix = path.suffix.lower()
+    for name in rest:
+        suffix = _suffix(name[name.rfind("/") + 1 :])
         found.others[suffix or "without a suffix"] += 1
-        stems = (path.stem.casefold(), path.stem.rpartition(".")[0].casefold())
-        if suffix in _DESCRIBES or any((path.parent, stem) in names for stem in stems):
+        if suffix in _DESCRIBES or described[name] & there:
             found.describing[suffix or "without a suffix"] += 1
 
 
-def _sort_in(path: Path, found: Listing, rest: list[Path]) -> None:
-    suffix, name = path.suffix.lower(), path.name
-    if name.lower() in _OF_THE_SYSTEM or name.startswith("._"):
+def _split(name: str) -> tuple[str, str, str]:
+    """Folder, and what a file is called without its suffix and with it, in no case."""
+    folder, _, base = name.rpartition("/")
+    suffix = _suffix(base)
+    return folder, base[: len(base) - len(suffix)].casefold(), base.casefold()
+
+
+def _sort_in(path: Path, name: str, suffix: str, found: Listing, rest: list[str]) -> None:
+    """Sort in a file whose name is not a picture's."""
+    base = path.name
+    if base.lower() in _OF_THE_SYSTEM or base.startswith("._"):
         return
-    if name.startswith("."):
+    if base.startswith("."):
         if suffix in FORMATS or suffix in VIDEO_SUFFIXES:
             found.left_out.append(f"{path} is hidden.")
-    elif is_picture_name(path):
-        found.pictures.append(path)
     elif suffix in VIDEO_SUFFIXES and not (suffix == ".ts" and not _looks_like_video(_head(path))):
-        found.videos.append(path)
+        found.videos.append(name)
     elif suffix in _RAW:
         found.left_out.append(
             f"{path} is raw data of a camera, which is not read: develop it to JPEG, PNG or TIFF."
@@ -285,11 +377,11 @@ def _sort_in(path: Path, found: Listing, rest: list[Path]) -> None:
             f"{path} is an archive, which is not read: unpack it, if there are pictures in it."
         )
     elif suffix in _SOUND:
-        rest.append(path)
+        rest.append(name)
     elif held := _pictures_in_zip(path, head := _head(path)):
         found.left_out.append(f"{path} holds {held} pictures or videos and is not read: take them out of it.")
     elif looks_like_picture(head):
-        found.pictures.append(path)
+        found.pictures.append(name)
     elif _looks_like_video(head):
         found.left_out.append(f"{path} is a video by its content: give it the suffix of one, such as .mp4.")
     elif head.startswith(b"%PDF-") or head[128:132] == b"DICM":
@@ -297,7 +389,7 @@ def _sort_in(path: Path, found: Listing, rest: list[Path]) -> None:
             f"{path} is a {'PDF' if head[:1] == b'%' else 'DICOM file'} by its content, which is not read."
         )
     else:
-        rest.append(path)
+        rest.append(name)
 
 
 def _pictures_in_zip(path: Path, head: bytes) -> int:

@@ -7,7 +7,7 @@ import os
 import tempfile
 import unicodedata
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,11 +36,31 @@ def begun_with(folder: Path) -> dict[str, Any]:
 
 
 def twins(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Pairs of names, with folders, that differ in nothing, in case, or in the normalisation of Unicode alone."""
+    """Pairs of names, with folders, that differ in nothing, in case, or in the normalisation of Unicode alone.
+
+    Of names that can be gone through again only numbers are held: there may be millions.
+    """
+    import numpy as np
+
+    if isinstance(names, Iterator):
+        names = list(names)
+    numbers = np.fromiter((hash(_without_case(name)) for name in names), np.int64)
+    numbers.sort()
+    again = set(numbers[1:][numbers[1:] == numbers[:-1]].tolist())
+    if not again:
+        return []
     groups: dict[str, list[str]] = defaultdict(list)
     for name in names:
-        groups[unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())].append(name)
+        key = _without_case(name)
+        if hash(key) in again:
+            groups[key].append(name)
     return [(group[0], other) for group in groups.values() for other in group[1:]]
+
+
+def _without_case(name: str) -> str:
+    if name.isascii():
+        return name.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", name).casefold())
 
 
 def check_distinct(names: Iterable[str], folder: Path) -> None:

@@ -201,6 +201,11 @@ class Sample:
     labels: Mapping[str, Any] = field(default_factory=dict)
 
 
+def page_ids(name: str, pages: int) -> list[SampleId]:
+    """Ids of the pages of a file: its name, where there is one; else ``scan.tif/00000000``, ``scan.tif/00000001``, …."""
+    return [SampleId(name)] if pages == 1 else [SampleId(f"{name}/{page:08d}") for page in range(pages)]
+
+
 @dataclass(frozen=True)
 class CropBatch:
     """B crops around people, resized to one size, for an Inpainter.

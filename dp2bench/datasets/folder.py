@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,8 +18,9 @@ from dp2bench.core.images import (
     rewrite_pages,
     target_format,
 )
-from dp2bench.core.listing import Listing, list_files
-from dp2bench.core.types import Image, Sample, SampleId
+from dp2bench.core.lazy import Lazy
+from dp2bench.core.listing import Listing, Paths, list_files
+from dp2bench.core.types import Image, Sample, SampleId, page_ids
 
 
 class Folder(Dataset):
@@ -46,26 +47,42 @@ class Folder(Dataset):
     def listing(self) -> Listing:
         """What lies under ``root``."""
         if self._listing is None:
-            self._listing = Listing([self.root]) if self.root.is_file() else list_files(self.root)
+            if self.root.is_file():
+                here = self.root.parent
+                self._listing = Listing(Paths(here, [self.root.name]), Paths(here))
+            else:
+                self._listing = list_files(self.root)
         return self._listing
 
     def samples(self, split: str) -> Sequence[Sample]:
         """See `Dataset.samples`; the only split is ``all``."""
-        if split != "all":
-            raise DatasetError(f"A folder has no split {split!r}.", "Its only split is 'all'.")
-        if self._samples is None:
-            self._samples = [sample for path in self.listing.pictures for sample in self._pages(path)]
+        if self._samples is None or split != "all":
+            self._samples = [sample for file in self.files(split) for sample in file]
         return self._samples
 
-    def _pages(self, path: Path) -> list[Sample]:
-        name = path.name if path == self.root else path.relative_to(self.root).as_posix()
+    def files(self, split: str) -> Sequence[tuple[Sample, ...]]:
+        """See `Dataset.files`: each is opened, to count its pages, when it is asked for."""
+        if split != "all":
+            raise DatasetError(f"A folder has no split {split!r}.", "Its only split is 'all'.")
+        pictures = self.listing.pictures
+        return Lazy(len(pictures), lambda k: self._pages(pictures[k]))
+
+    def places(self, out: Path, split: str) -> Iterator[tuple[str, str, str | None]]:
+        """See `Dataset.places`."""
+        pictures, copy, is_one = self.listing.pictures, str(out), self._is_one(out)
+        root = str(pictures.root)
+        for name in pictures.names():
+            yield name, f"{root}/{name}", copy if is_one else f"{copy}/{name}"
+
+    def _pages(self, path: Path) -> tuple[Sample, ...]:
+        name = path.relative_to(self.listing.pictures.root).as_posix()
         pages = count_pages(path)
         if pages == 1:
-            return [Sample(SampleId(name), path)]
-        return [
-            Sample(SampleId(f"{name}/{page:08d}"), path, {"file": name, "page": page, "pages": pages})
-            for page in range(pages)
-        ]
+            return (Sample(SampleId(name), path),)
+        return tuple(
+            Sample(sample, path, {"file": name, "page": page, "pages": pages})
+            for page, sample in enumerate(page_ids(name, pages))
+        )
 
     def _file(self, path: Path) -> tuple[PictureFile, list[weakref.ref[Image]]]:
         """The file, opened, and who uses its pictures; the last one stays open."""
@@ -88,9 +105,11 @@ class Folder(Dataset):
 
     def written(self, out: Path, split: str, sample: Sample) -> Path:
         """See `Dataset.written`: the file of the same name; a single picture goes to ``out`` itself unless that is a folder."""
-        if self.root.is_file() and not out.is_dir() and out.suffix:
-            return out
-        return out / str(sample.labels.get("file", sample.id))
+        return out if self._is_one(out) else out / str(sample.labels.get("file", sample.id))
+
+    def _is_one(self, out: Path) -> bool:
+        """Whether a single picture goes to this very file."""
+        return self.root.is_file() and not out.is_dir() and bool(out.suffix)
 
     def write(
         self, out: Path, split: str, samples: Sequence[Sample], images: Sequence[Image]
@@ -105,11 +124,12 @@ class Folder(Dataset):
             PictureError: a file cannot hold its pictures.
 
         """
-        by_id = {sample.id: sample for sample in self.samples("all")}
+        by_id: dict[SampleId, Sample] = {}
         pages: list[tuple[Sample, Image]] = []
         for split, name, image in images:
             if image is None:
                 continue
+            by_id = by_id or {sample.id: sample for sample in self.samples("all")}
             pages.append((by_id[name], image))
             if len(pages) == by_id[name].labels.get("pages", 1):
                 self.write(out, split, *zip(*pages, strict=True))

@@ -21,8 +21,8 @@ from dp2bench.metrics.ranking import (
     summarised,
 )
 
-_TIED_AT_ONCE = 64
-"""Queries whose whole row of distances is held, where right and wrong answers are equally far."""
+_TIED_BYTES = 256 << 20
+"""Of whole rows of distances that are held at once, of queries of which right and wrong answers are equally far: most, in a large gallery."""
 
 
 def rank_features(
@@ -39,7 +39,7 @@ def rank_features(
 ) -> RankingScores:
     """As `dp2bench.metrics.ranking.rank` of the squared euclidean distances, in memory that does not grow with the gallery's features.
 
-    The gallery is read once, and its tiles with right answers twice.
+    The gallery is read once, its tiles with right answers twice, and all of it again for each 256 MB of the rows with ties.
 
     Args:
         query: (Q, D) float32.
@@ -66,12 +66,15 @@ def rank_features(
         (queries, len(gallery)), *labels, max_rank=max_rank, tile=tile, threads=threads
     )
 
-    def tiles(wanted: NDArray[np.bool_] | None = None) -> Iterator[tuple[slice, NDArray[np.float32]]]:
-        """Distances of all queries to each tile, or to those with a picture that is wanted. Equal tiles give equal bits."""
+    def tiles(
+        wanted: NDArray[np.bool_] | None = None, some: NDArray[np.int64] | None = None
+    ) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+        """Distances of all queries, or some, to each tile, or to those with a picture that is wanted. Equal tiles give equal bits."""
+        asking = query if some is None else query[some]
         for start in range(0, len(gallery), tile):
             part = slice(start, min(start + tile, len(gallery)))
             if wanted is None or wanted[part].any():
-                yield part, squared_euclidean(query, np.asarray(gallery[part], np.float32))
+                yield part, squared_euclidean(asking, np.asarray(gallery[part], np.float32))
 
     asked = np.isin(g_ids, q_ids) & (g_ids != JUNK)
     near: list[list[NDArray[np.float32]]] = [[] for _ in range(queries)]
@@ -111,11 +114,23 @@ def rank_features(
         precision[q], first[q] = average_precision(own), own[0] + 1
     tied = np.flatnonzero(status == TIED)
     real = g_ids != JUNK
-    for begin in range(0, len(tied), _TIED_AT_ONCE):
-        some = tied[begin : begin + _TIED_AT_ONCE]
-        whole = np.concatenate([distances[some] for _, distances in tiles()], 1)[:, real]
-        for q, row in zip(some, whole, strict=True):
-            order = np.argsort(row)  # torchreid's order of equals
-            same = g_ids[real][order] == q_ids[q]
-            precision[q], first[q] = score_order(same[~(same & (g_cams[real][order] == q_cams[q]))])
+    real_ids, real_cams = g_ids[real], g_cams[real]
+
+    def score_tied(q: int, row: NDArray[np.float32]) -> None:
+        if np.isnan(row).any():
+            raise ValueError(f"distances of query {q} hold NaN")
+        order = np.argsort(row[real])  # torchreid's order of equals
+        same = (real_ids == q_ids[q])[order]
+        kept = np.ones(len(order), bool)
+        kept[np.flatnonzero(same)[real_cams[order[same]] == q_cams[q]]] = False
+        precision[q], first[q] = score_order(same[kept])
+
+    rows_at_once = max(1, _TIED_BYTES // (4 * max(1, len(gallery))))
+    with ThreadPoolExecutor(threads) as pool:
+        for begin in range(0, len(tied), rows_at_once):
+            some = tied[begin : begin + rows_at_once]
+            whole = np.empty((len(some), len(gallery)), np.float32)
+            for part, distances in tiles(some=some):
+                whole[:, part] = distances
+            list(pool.map(score_tied, some.tolist(), whole))
     return summarised(precision, first, max_rank)

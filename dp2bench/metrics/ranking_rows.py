@@ -101,12 +101,12 @@ def count_tile(
         right: each query's distances to its right answers, ascending, one query after the other.
         starts: (Q + 1,) where a query's begin in ``right``; in ``counts`` they begin a place later for each query before.
         counts: wrong answers at or behind b right ones, in one place more than right ones a query; of those behind all, none is counted.
-        status: (Q,) set where a wrong answer ties with a right one, or a distance is NaN.
+        status: (Q,) set where a wrong answer ties with a right one, or a distance is NaN. Of a query that ties, nothing more is counted.
 
     """
     for q in range(distances.shape[0]):
         low, high = starts[q], starts[q + 1]
-        if low == high:
+        if low == high or status[q] == TIED:
             continue
         ordered = right[low:high]
         for g in range(distances.shape[1]):

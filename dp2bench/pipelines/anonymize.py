@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shutil
+from array import array
 from collections import Counter, defaultdict
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,24 +11,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Progress, no_progress
-from dp2bench.core.errors import Dp2benchError, PictureError, writing
-from dp2bench.core.files import TEMPORARY, flush_to_disk, link_or_copy, write_bytes
-from dp2bench.core.hashing import content_sha256
-from dp2bench.core.paths import UNFINISHED, check_distinct
+from dp2bench.core.errors import Dp2benchError, PictureError
+from dp2bench.core.files import link_or_copy
+from dp2bench.core.lazy import Again
+from dp2bench.core.paths import check_distinct
 from dp2bench.core.people_io import save_people
-from dp2bench.core.types import Image, Missed, People, Sample, SampleId
+from dp2bench.core.types import Image, Missed, People, Sample, SampleId, page_ids
 from dp2bench.datasets.folder import Folder
 from dp2bench.datasets.video import ENCODERS
 from dp2bench.metrics.changes import unchanged_people
+from dp2bench.pipelines.resume_log import ResumeLog, remove_unfinished
 from dp2bench.pipelines.stream import (
-    Before,
     Done,
     File,
     Part,
+    Row,
     Stream,
     altering,
     anonymize_files,
-    count_pictures,
+    count_files,
     detect_files,
     files_of,
     found_by,
@@ -38,8 +39,6 @@ from dp2bench.pipelines.stream import (
 if TYPE_CHECKING:
     from dp2bench.core.results import Coverage
 
-DOUBTFUL = 0.45
-"""Score under which a detection is doubtful. A picture whose best person scores less is unlike what its detector learned from."""
 FAILURES = 8
 """Files in which a method or detector may fail unexpectedly, one after the other from the first: then it has a defect, and the run ends."""
 
@@ -54,7 +53,7 @@ def detect(
 ) -> None:
     """People of every readable picture, one file a split. Unreadable pictures are left out here and counted by `anonymize`."""
     find = found_by(detector.for_dataset(dataset))
-    total, done = count_pictures(dataset, splits, part), 0
+    total, done = count_files(dataset, splits, part), 0
 
     def found(split: str) -> Iterator[tuple[SampleId, People]]:
         nonlocal done
@@ -64,7 +63,7 @@ def detect(
             if file.error is None:
                 for sample, people in zip(file.file.samples, file.people, strict=True):
                     yield sample.id, people
-            done += len(file.file.samples)
+            done += 1
             progress(done, total)
 
     for split in splits:
@@ -84,19 +83,13 @@ class CoverageCounter:
     left: dict[str, dict[str, dict[int, str]]] = field(default_factory=dict)
     """Who was found and left: reason by person index, by split and sample id."""
     doubtful: int = 0
-    """How many of those found score less than `DOUBTFUL`."""
+    """How many of those found are doubtful."""
     unlike: dict[SampleId, float] = field(default_factory=dict)
     """The best score of each picture with people in which nobody was found without doubt."""
     lost: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))
     """Names of the files that have not all their originals have, by what."""
     defects: list[Exception] = field(default_factory=list)
     """Unexpected errors of a method or detector, each in a picture that is left out."""
-
-    def look(self, sample: SampleId, scores: Sequence[float]) -> None:
-        """Note how certain the detections of one picture are."""
-        self.doubtful += sum(score < DOUBTFUL for score in scores)
-        if scores and (best := max(scores)) < DOUBTFUL:
-            self.unlike[sample] = best
 
     def count(self, split: str, sample: SampleId, found: int, missed: Iterable[Missed] = ()) -> None:
         """Note one picture, how many people were found in it, and who of them was left."""
@@ -112,13 +105,26 @@ class CoverageCounter:
             self.missed.update(reasons.values())
             self.left.setdefault(split, {})[sample] = reasons
 
-    def add(self, split: str, sample: SampleId, row: Mapping[str, Any]) -> None:
-        """Note one picture by its row of `Done.rows`."""
-        missed = [Missed(person, reason) for person, reason in row["missed"]]
-        self.count(split, sample, row["found"], missed)
-        self.look(sample, row["scores"])
-        if row["undetected"] is not None:
-            self.undetected = (self.undetected or 0) + row["undetected"]
+    def add(self, split: str, name: str, rows: Sequence[Row], lost: Sequence[str]) -> list[SampleId]:
+        """Note the pages of a file by `Done.rows` and `Done.lost`; their ids."""
+        pages = page_ids(name, len(rows))
+        for k, row in enumerate(rows):
+            found = row["found"]
+            self.pictures += 1
+            self.found += found
+            if not found:
+                self.empty += 1
+            if row["missed"]:
+                self.leave(split, pages[k], [Missed(*who) for who in row["missed"]])
+            if row["doubtful"]:
+                self.doubtful += row["doubtful"]
+            if row["unlike"] is not None:
+                self.unlike[pages[k]] = row["unlike"]
+            if row["undetected"] is not None:
+                self.undetected = (self.undetected or 0) + row["undetected"]
+        for what in lost:
+            self.lost[what].append(name)
+        return pages
 
     def leave_out(self, path: Path, error: Exception) -> None:
         """Note a file that failed. Raises the error where it would be the same in every file."""
@@ -173,97 +179,6 @@ class CoverageCounter:
         )
 
 
-class ResumeLog:
-    """The pictures of a folder that are finished, so that the same command goes on where it was stopped, however it was.
-
-    It lies in the folder until that is whole: a line for the settings, and a line a file with the sha256 of its original.
-
-    Args:
-        folder: where the anonymized pictures go.
-        settings: whatever changes the outcome; a journal of other settings is not gone on from.
-
-    Raises:
-        Dp2benchError: the folder holds files, and they are not the beginning of this.
-
-    """
-
-    NAME = UNFINISHED
-
-    def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        self._path = folder / self.NAME
-        self._folder = folder
-        self._lines: dict[str, dict[str, Any]] = {}
-        self._head = json.dumps(dict(settings), sort_keys=True, default=str)
-        if self._path.exists():
-            first, *lines = self._path.read_text("utf-8", "replace").split("\n")
-            if first != self._head:
-                raise Dp2benchError(
-                    f"The folder {folder} was begun with other settings and is not finished.",
-                    "Give the command it was begun with, or choose a new folder.",
-                )
-            for line in lines[:-1]:  # one that has no end was being written when the run was killed
-                try:
-                    row = json.loads(line)
-                except ValueError:  # so was this one, when the machine lost its power
-                    continue
-                self._lines[row["id"]] = row
-        elif folder.is_dir() and any(not path.name.startswith(TEMPORARY) for path in folder.iterdir()):
-            raise Dp2benchError(
-                f"The folder {folder} is not empty.",
-                "Choose a new folder, so that nothing of an earlier run is mixed in.",
-            )
-
-    def __len__(self) -> int:
-        return len(self._lines)
-
-    def begin(self) -> None:
-        """Lay the journal into the folder, before anything else is, and take away what a killed run was writing."""
-        with writing(self._path):
-            self._folder.mkdir(parents=True, exist_ok=True)
-            remove_unfinished(self._folder)
-            lines = (self._head, *map(json.dumps, self._lines.values()))
-            write_bytes(self._path, "".join(f"{line}\n" for line in lines).encode())
-
-    def finished(self, name: str, original: Path, target: Path | None) -> dict[str, Any] | None:
-        """What was noted of a file that is finished and whose original is what it was then; else None."""
-        row = self._lines.get(name)
-        if row is None or target is None or not target.exists() or row["sha256"] != content_sha256(original):
-            return None
-        return row
-
-    def finish(self, name: str, sha256: str, target: Path | None, **noted: Any) -> None:
-        """Note that the anonymized version of a file is written; what is noted is on the disk, also after a loss of power.
-
-        Args:
-            name: of the file.
-            sha256: of its original.
-            target: what was written; None where it is on the disk already.
-            noted: about it.
-
-        """
-        if target is not None:
-            flush_to_disk(target)
-        row = {"id": name, "sha256": sha256, **noted}
-        with writing(self._path), self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row) + "\n")
-
-    def withdraw(self) -> None:
-        """Leave nothing behind where nothing was written."""
-        if not self._lines and {p.name for p in self._folder.iterdir()} == {self.NAME}:
-            self._path.unlink()
-            self._folder.rmdir()
-
-    def close(self) -> None:
-        """The folder is whole."""
-        self._path.unlink(missing_ok=True)
-
-
-def remove_unfinished(folder: Path) -> None:
-    """Delete what a killed run was writing to: files that nobody else knows."""
-    for path in folder.rglob(f"{TEMPORARY}????????"):
-        path.unlink(missing_ok=True)
-
-
 def anonymized_pictures(
     dataset: Dataset,
     splits: Sequence[str],
@@ -276,31 +191,39 @@ def anonymized_pictures(
 ) -> Generator[tuple[str, SampleId, Image | None]]:
     """Each readable picture of these splits, anonymized, for `Dataset.rewrite`. One that fails is counted and never copied through.
 
-    The pages of a file come together, or, where one of them fails, not at all. What is written already, by the stream or by an earlier
-    run of the ``journal`` of ``out``, is counted and comes as None.
+    The pages of a file come together, or, where one of them fails, not at all. What is written already is counted and comes as None:
+    first what an earlier run of the ``journal`` of ``out`` finished, then what the stream writes.
     """
-
-    def before(file: File) -> Mapping[str, Any] | None:
-        assert journal is not None
+    total, done = count_files(dataset, splits, part), 0
+    files = files_of(dataset, splits, part)
+    if journal is not None and len(journal):
         assert out is not None
-        first = file.samples[0]
-        return journal.finished(file.name, first.path, dataset.written(out, file.split, first))
-
-    total, done = count_pictures(dataset, splits, part), 0
-    for one in stream(files_of(dataset, splits, part), before if journal is not None else None):
+        left = {split: array("Q") for split in splits}
+        for split in splits:
+            for k, (name, original, copy) in enumerate(dataset.places(out, split)):
+                noted = journal.finished(f"{split}/{name}", original, copy)
+                if noted is None:
+                    left[split].append(k)
+                    continue
+                done += 1
+                if not done % 1000:
+                    progress(done, total)
+                for page in counter.add(split, name, noted["pages"], noted["lost"]):
+                    yield split, page, None
+        every = {split: dataset.files(split) for split in splits}
+        files = (File(split, every[split][k]) for split in splits for k in left[split])
+    for one in stream(files, journal is not None):
         split, samples = one.file
-        done += len(samples)
+        done += 1
         progress(done, total)
         if one.error is not None:
             counter.leave_out(samples[0].path, one.error)
             continue
-        for k, (sample, row) in enumerate(zip(samples, one.rows, strict=True)):
-            counter.add(split, sample.id, row)
-            yield split, sample.id, one.images[k] if one.images else None
-        for what in one.lost:
-            counter.lost[what].append(samples[0].labels.get("file", samples[0].id))
-        if journal is not None and not one.before:
-            journal.finish(one.file.name, one.sha256, None, pages=one.rows, lost=one.lost)
+        for k, page in enumerate(counter.add(split, one.file.name, one.rows, one.lost)):
+            yield split, page, one.images[k] if one.images else None
+        if journal is not None:
+            assert one.original is not None
+            journal.finish(f"{split}/{one.file.name}", one.original, None, pages=one.rows, lost=one.lost)
     counter.check_any()
 
 
@@ -367,7 +290,7 @@ def anonymize_dataset(
 
     """
     splits = dataset.meta.splits
-    check_distinct((f"{split}/{sample.id}" for split in splits for sample in dataset.samples(split)), out)
+    check_names(dataset, out)
     counter = CoverageCounter()
     folder = out
     if journal is not None:
@@ -378,18 +301,8 @@ def anonymize_dataset(
 
     find = found_by(detector.for_dataset(dataset))
 
-    def here(files: Iterable[File], before: Before | None) -> Iterator[Done]:
-        return anonymize_files(
-            dataset,
-            files,
-            find,
-            method,
-            seed,
-            out=folder,
-            before=before,
-            hashed=before is not None,
-            preview=preview,
-        )
+    def here(files: Iterable[File], hashed: bool) -> Iterator[Done]:
+        return anonymize_files(dataset, files, find, method, seed, out=folder, hashed=hashed, preview=preview)
 
     stream = here if in_workers is None else in_workers(folder)
     pictures = anonymized_pictures(dataset, splits, stream, counter, progress, journal, folder)
@@ -422,12 +335,12 @@ def joined_copy(
         for source in part.rglob("*"):
             if source.is_file():
                 link_or_copy(source, out / source.relative_to(part))
-    total, done = count_pictures(dataset, splits), 0
+    total, done = count_files(dataset, splits), 0
 
     def written() -> Iterator[tuple[str, SampleId, Image | None]]:
         nonlocal done
         for file in files_of(dataset, splits):
-            done += len(file.samples)
+            done += 1
             progress(done, total)
             target = dataset.written(out, file.split, file.samples[0])
             if target is not None and target.exists():
@@ -442,16 +355,24 @@ def video_target(path: Path) -> Path:
     return path if path.suffix.lower() in ENCODERS else path.with_name(path.name + ".mkv")
 
 
-def check_names(folder: Folder, out: Path) -> None:
-    """Raises Dp2benchError where two files of a folder would be written to one, before anything is."""
-    names = [folder.written(out, "all", s) for s in folder.samples("all") if not s.labels.get("page")]
-    for video in folder.listing.videos:
-        target = video_target(out / video.relative_to(folder.root))
-        names += [target, target.with_name(target.name + ".json")]
-    check_distinct((str(name.relative_to(out)) for name in names if name != out), out)
+def check_names(dataset: Dataset, out: Path) -> None:
+    """Raises Dp2benchError where two files of a dataset or folder would be written to one, before anything is."""
+
+    def names() -> Iterator[str]:
+        if not isinstance(dataset, Folder):
+            for split in dataset.meta.splits:
+                yield from (f"{split}/{name}" for name, _, _ in dataset.places(out, split))
+            return
+        yield from dataset.listing.pictures.names()
+        for name in dataset.listing.videos.names():
+            target = video_target(Path(name)).as_posix()
+            yield from (target, f"{target}.json")
+
+    check_distinct(Again(names), out)
 
 
 def resumable(dataset: Dataset, out: Path) -> bool:
     """Whether each picture of a dataset is written to a file of its own, so that a `ResumeLog` can say which are finished."""
-    first = next(((s, split) for split in dataset.meta.splits for s in dataset.samples(split)), None)
-    return first is not None and dataset.written(out, first[1], first[0]) is not None
+    places = (place for split in dataset.meta.splits for place in dataset.places(out, split))
+    first = next(places, None)
+    return first is not None and first[2] is not None

@@ -24,7 +24,7 @@ from dp2bench.core.altered import pictures_altered_by
 from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Scope
 from dp2bench.core.errors import Dp2benchError, writing
 from dp2bench.core.files import flush_to_disk
-from dp2bench.core.hashing import content_sha256
+from dp2bench.core.hashing import Content, content_of
 from dp2bench.core.images import write_image
 from dp2bench.core.seeds import derive_seed
 from dp2bench.core.types import Anonymized, Image, Missed, People, Sample
@@ -42,11 +42,13 @@ Find = Callable[[str, Sequence[Image], Sequence[Sample]], Sequence[People]]
 T = TypeVar("T")
 R = TypeVar("R")
 Row = Mapping[str, Any]
-"""What is counted of a page: people ``found``, (person, reason) of those ``missed``, annotated people ``undetected``, ``scores``."""
-Before = Callable[["File"], Mapping[str, Any] | None]
-"""``pages`` (`Done.rows`) and ``lost`` of a file that an earlier run finished; it need not be read."""
-Stream = Callable[[Iterable["File"], Before | None], Iterator["Done"]]
-"""Files on their way. Where somebody knows what was done before, files that were not come with the sha256 of their originals."""
+"""What is counted of a page: people ``found``, how many of them are ``doubtful``, ``unlike`` (the best score, where all are; else None),
+(person, reason) of those ``missed``, annotated people ``undetected``. Most rows are the same, so that a journal is read fast.
+"""
+DOUBTFUL = 0.45
+"""Score under which a detection is doubtful. A picture whose best person scores less is unlike what its detector learned from."""
+Stream = Callable[[Iterable["File"], bool], Iterator["Done"]]
+"""Files on their way, with `Done.original` or without."""
 
 
 class File(NamedTuple):
@@ -57,8 +59,8 @@ class File(NamedTuple):
 
     @property
     def name(self) -> str:
-        """Of the file within the dataset."""
-        return f"{self.split}/{self.samples[0].id}"
+        """As `Dataset.places` calls it."""
+        return str(self.samples[0].labels.get("file", self.samples[0].id))
 
 
 Part = tuple[int, int] | None
@@ -67,23 +69,19 @@ Part = tuple[int, int] | None
 
 def files_of(dataset: Dataset, splits: Iterable[str], part: Part = None) -> Iterator[File]:
     """The files of these splits, in order."""
-    files = (file for split in splits for file in _grouped(split, dataset.samples(split)))
-    return files if part is None else islice(files, *part)
+    before = 0
+    for split in splits:
+        files = dataset.files(split)
+        start, end = (0, len(files)) if part is None else (max(0, part[0] - before), part[1] - before)
+        for k in range(len(files))[start : max(start, end)]:
+            yield File(split, files[k])
+        before += len(files)
 
 
-def _grouped(split: str, samples: Sequence[Sample]) -> Iterator[File]:
-    start = 0
-    while start < len(samples):
-        pages = samples[start].labels.get("pages", 1)
-        yield File(split, tuple(samples[start : start + pages]))
-        start += pages
-
-
-def count_pictures(dataset: Dataset, splits: Iterable[str], part: Part = None) -> int:
-    """How many pictures these files hold."""
-    if part is None:
-        return sum(len(dataset.samples(split)) for split in splits)
-    return sum(len(file.samples) for file in files_of(dataset, splits, part))
+def count_files(dataset: Dataset, splits: Iterable[str], part: Part = None) -> int:
+    """How many there are, without opening any."""
+    total = sum(len(dataset.files(split)) for split in splits)
+    return total if part is None else len(range(total)[slice(*part)])
 
 
 @dataclass(frozen=True)
@@ -93,8 +91,7 @@ class Done:
     Attributes:
         file: which.
         error: why it was left out; None where it was not.
-        before: an earlier run finished it.
-        sha256: of the original; empty where nobody asked.
+        original: what it held; None where nobody asked.
         images: of its pages, clear or anonymized; empty where they are written.
         sizes: (H, W) of its pages.
         people: of its pages.
@@ -106,8 +103,7 @@ class Done:
 
     file: File
     error: Exception | None = None
-    before: bool = False
-    sha256: str = ""
+    original: Content | None = None
     images: tuple[Image, ...] = ()
     sizes: tuple[tuple[int, int], ...] = ()
     people: tuple[People, ...] = ()
@@ -116,19 +112,9 @@ class Done:
     lost: tuple[str, ...] = ()
 
     @property
-    def settled(self) -> bool:
-        """Nothing is left to do."""
-        return self.before or self.error is not None
-
-    @property
     def size(self) -> int:
         """Bytes of its pixels."""
         return sum(3 * height * width for height, width in self.sizes)
-
-
-def finished_before(file: File, noted: Mapping[str, Any]) -> Done:
-    """A file that an earlier run finished, as `Before` tells of it."""
-    return Done(file, before=True, rows=tuple(noted["pages"]), lost=tuple(noted["lost"]))
 
 
 def map_ahead(function: Callable[[T], R], items: Iterable[T], size: Callable[[R], int]) -> Iterator[R]:
@@ -154,24 +140,28 @@ def map_ahead(function: Callable[[T], R], items: Iterable[T], size: Callable[[R]
         pool.shutdown(cancel_futures=True)
 
 
-def read_files(
-    dataset: Dataset, files: Iterable[File], before: Before | None = None, *, hashed: bool = False
-) -> Iterator[Done]:
-    """Read files ahead; ``hashed`` with the sha256 of each."""
+def read_files(dataset: Dataset, files: Iterable[File], *, hashed: bool = False) -> Iterator[Done]:
+    """Read files ahead; ``hashed`` with `Done.original`."""
 
     def read(file: File) -> Done:
-        noted = None if before is None else before(file)
-        if noted is not None:
-            return finished_before(file, noted)
         try:
+            original = (
+                _content_of(file.samples[0].path) if hashed else None
+            )  # before: it may be written to meanwhile
             images = tuple(dataset.read(sample) for sample in file.samples)
-            digest = content_sha256(file.samples[0].path) if hashed else ""
         except Exception as error:  # noqa: BLE001 - told by who asks, in order
             return Done(file, error)
         sizes = tuple((image.shape[0], image.shape[1]) for image in images)
-        return Done(file, sha256=digest, images=images, sizes=sizes)
+        return Done(file, original=original, images=images, sizes=sizes)
 
     return map_ahead(read, files, lambda done: done.size)
+
+
+def _content_of(path: Path) -> Content:
+    try:
+        return content_of(path)
+    except OSError:  # who reads it says what is wrong
+        return Content("", "")
 
 
 def find_people(find: Find, files: Iterable[Done]) -> Iterator[Done]:
@@ -191,7 +181,7 @@ def find_people(find: Find, files: Iterable[Done]) -> Iterator[Done]:
 
 def _found(find: Find, group: list[Done]) -> Iterator[Done]:
     """Files of one split with their people; after a failure one by one."""
-    readable = [file for file in group if not file.settled]
+    readable = [file for file in group if file.error is None]
     images = [image for file in readable for image in file.images]
     samples = [sample for file in readable for sample in file.file.samples]
     try:
@@ -252,7 +242,6 @@ def anonymize_files(
     run_seed: int,
     *,
     out: Path | None = None,
-    before: Before | None = None,
     hashed: bool = False,
     preview: Path | None = None,
 ) -> Iterator[Done]:
@@ -265,15 +254,14 @@ def anonymize_files(
         method: who replaces them.
         run_seed: of random methods.
         out: where `Dataset.write` puts them; where the dataset does not write file by file, or None: they come as images.
-        before: knows the files that are finished.
-        hashed: with the sha256 of the originals.
+        hashed: with `Done.original`.
         preview: folder for pictures of before and after.
 
     Yields:
         Each file. An error that is no `Dp2benchError` is a defect of a detector or method.
 
     """
-    found = find_people(find, read_files(dataset, files, before, hashed=hashed))
+    found = find_people(find, read_files(dataset, files, hashed=hashed))
 
     def counted() -> Iterator[Done]:
         """How many people are annotated and were not found; here, for a dataset's annotations are asked for in one thread."""
@@ -303,7 +291,7 @@ def _filled(
 
     def pages() -> Iterator[Pending[Done]]:
         for file in files:
-            if file.settled:
+            if file.error is not None:
                 yield Pending(file, nothing_to_fill(), 0)
                 continue
             for image, people, sample in zip(file.images, file.people, file.file.samples, strict=True):
@@ -314,7 +302,7 @@ def _filled(
     made: list[Anonymized | Exception] = []
     for file, outcome in fill_together(pages()):
         made.append(outcome)
-        if len(made) >= len(file.images):  # of a settled file one comes, for its place
+        if len(made) >= len(file.images):  # of a file with an error one comes, for its place
             errors = [page for page in made if isinstance(page, Exception)]
             good = [page for page in made if not isinstance(page, Exception)]
             yield (replace(file, error=errors[0]), []) if errors else (file, good)
@@ -330,7 +318,7 @@ def _finish(
     preview: Path | None,
 ) -> Done:
     """See who is left, and write."""
-    if file.settled:
+    if file.error is not None:
         return replace(file, images=(), people=())
     split, samples = file.file
     rows: list[Row] = []
@@ -343,12 +331,14 @@ def _finish(
                 "A method must keep size and type; `anonymize` has a defect.",
             )
         missed = all_missed(image, page, people, method.meta.scope)
+        scores = people.scores.tolist()
         rows.append(
             {
                 "found": len(people),
+                "doubtful": sum(score < DOUBTFUL for score in scores),
+                "unlike": best if (best := max(scores, default=1.0)) < DOUBTFUL else None,
                 "missed": [(m.person, m.reason) for m in missed],
                 "undetected": file.undetected[k],
-                "scores": people.scores.tolist(),
             }
         )
         if preview is not None:
@@ -357,13 +347,13 @@ def _finish(
             reasons = {m.person: m.reason for m in missed}
             shown = before_and_after(image, people, page.image, reasons)
             write_image(preview_path(preview, sample.id), shown)
-    done = Done(file.file, sha256=file.sha256, sizes=file.sizes, rows=tuple(rows))
+    done = Done(file.file, original=file.original, sizes=file.sizes, rows=tuple(rows))
     images = tuple(page.image for page in pages)
     target = None if out is None else dataset.written(out, split, samples[0])
     if out is None or target is None:
         return replace(done, images=images)
     lost = dataset.write(out, split, samples, images)
-    if file.sha256:  # a journal will note it
+    if file.original is not None:  # a journal will note it
         with writing(target):
             flush_to_disk(target)
     return replace(done, lost=lost)

@@ -17,14 +17,12 @@ from dp2bench.core.credentials import Credentials, signing_with
 from dp2bench.core.errors import Dp2benchError
 from dp2bench.core.workers import Channel, Worker, WorkerDied
 from dp2bench.pipelines.stream import (
-    Before,
     Done,
     File,
     Stream,
     altering,
     anonymize_files,
     detect_files,
-    finished_before,
     found_by,
 )
 
@@ -95,8 +93,8 @@ class Job:
 def in_workers(job: Job, workers: int, threads: int) -> Stream:
     """The stream of a job in so many processes of so many threads, file by file to whoever is free; what comes is in order."""
 
-    def stream(files: Iterable[File], before: Before | None = None) -> Iterator[Done]:
-        source = _Source(files, before)
+    def stream(files: Iterable[File], hashed: bool = False) -> Iterator[Done]:
+        source = _Source(files, hashed=hashed)
         pool: list[Worker] = []
         finished = False
         try:
@@ -115,20 +113,15 @@ def in_workers(job: Job, workers: int, threads: int) -> Stream:
 class _Source:
     """The files, each handed to one worker, and their results in order."""
 
-    def __init__(self, files: Iterable[File], before: Before | None) -> None:
-        self._files, self._before, self.hashed = enumerate(files), before, before is not None
+    def __init__(self, files: Iterable[File], *, hashed: bool) -> None:
+        self._files, self.hashed = enumerate(files), hashed
         self._taking = threading.Lock()
         self.done: queue.SimpleQueue[tuple[int, Done] | BaseException | None] = queue.SimpleQueue()
 
     def take(self) -> tuple[int, File] | None:
-        """The next file that is not finished, with its number."""
+        """The next file, with its number."""
         with self._taking:
-            for number, file in self._files:
-                noted = None if self._before is None else self._before(file)
-                if noted is None:
-                    return number, file
-                self.done.put((number, finished_before(file, noted)))
-        return None
+            return next(self._files, None)
 
     def results(self, workers: int) -> Iterator[Done]:
         """Every file in order, until all workers have ended."""

@@ -289,7 +289,7 @@ def test_a_full_disk(tmp_path, tiny_suite):
 
 def test_a_disk_that_fills_up_in_a_folder_of_pictures(tmp_path, monkeypatch, capsys):
     from dp2bench.cli.main import main
-    from dp2bench.pipelines.anonymize import ResumeLog
+    from dp2bench.pipelines.resume_log import ResumeLog
 
     picture(tmp_path / "in" / "a.png")
     picture(tmp_path / "in" / "b.png")

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image as Pillow
 
-from dp2bench.pipelines.anonymize import ResumeLog
+from dp2bench.pipelines.resume_log import ResumeLog
 
 from .program import run
 

@@ -2,13 +2,18 @@
 
 import io
 import os
+import tempfile
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image as PILImage
 
 from dp2bench.core.errors import DatasetError
-from dp2bench.core.listing import list_files, list_pictures, said_of_others
+from dp2bench.core.listing import Paths, list_files, list_pictures, said_of_others
 
 
 def _bytes(form="JPEG"):
@@ -119,3 +124,47 @@ def test_what_is_no_folder_or_holds_nothing(tmp_path):
         list_files(tmp_path / "a.txt")
     with pytest.raises(DatasetError, match="no pictures"):
         list_pictures(tmp_path)
+
+
+@given(st.sets(st.text("ab.-/0é", min_size=1, max_size=8).map(lambda name: f"x/{name}y.jpg")))
+@settings(max_examples=60, deadline=None)
+def test_pictures_come_in_the_order_of_their_names(written):
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder).resolve()
+        for name in written:
+            path = root / name
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(b"x")
+            except OSError:  # a part of it is a file
+                continue
+        shown = [
+            path.relative_to(root).as_posix()
+            for path in root.rglob("*.jpg")
+            if path.is_file() and not any(part.startswith(".") for part in path.relative_to(root).parts)
+        ]
+        assert names(root, list_files(root).pictures) == sorted(shown)
+
+
+@given(st.lists(st.text(min_size=1)))
+def test_paths_are_those_of_their_names(given_names):
+    root = Path("root")
+    paths = Paths(root, given_names)
+    assert list(paths.names()) == given_names
+    assert list(paths) == paths[:] == [root / name for name in given_names]
+    assert len(paths) == len(given_names)
+    if given_names:
+        assert paths[-1] == root / given_names[-1]
+    with pytest.raises(IndexError):
+        paths[len(given_names)]
+
+
+def test_a_path_takes_few_bytes(tmp_path):
+    tracemalloc.start()
+    try:
+        paths = Paths(tmp_path, (f"{k // 1000:04d}/{k:07d}.jpg" for k in range(20_000)))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert len(paths) == 20_000
+    assert held < 40 * len(paths)

@@ -3,6 +3,7 @@ import warnings
 import numpy as np
 import pytest
 
+from dp2bench.metrics import large_galleries
 from dp2bench.metrics.large_galleries import rank_features
 from dp2bench.metrics.ranking import rank, squared_euclidean
 
@@ -68,3 +69,28 @@ def test_a_memory_map_is_read_and_what_cannot_be_ranked_is_said(tmp_path):
         rank_features(q, g[1:], *labels)
     with pytest.raises(ValueError, match="no query has a right answer"):
         rank_features(q, g * 0, labels[0] + 100, *labels[1:])
+
+
+@pytest.mark.parametrize("rows", [1, 5, 1000])
+def test_ties_cost_one_row_of_distances_each(monkeypatch, rows):
+    q, g, *labels = scene(7, queries=40, whole=True)
+    expected = rank(squared_euclidean(q, g), *labels)
+    asked = []
+    distances = large_galleries.squared_euclidean
+    monkeypatch.setattr(
+        large_galleries, "squared_euclidean", lambda q, g: asked.append(len(q) * len(g)) or distances(q, g)
+    )
+    monkeypatch.setattr(large_galleries, "_TIED_BYTES", rows * 4 * len(g))
+    ours = rank_features(q, g, *labels, tile=50)
+    assert (ours.first_match_rank == expected.first_match_rank).all()
+    assert np.allclose(ours.average_precision, expected.average_precision, 0, 1e-12, equal_nan=True)
+    assert 2.2 * len(q) * len(g) < sum(asked) <= 3 * len(q) * len(g)  # most queries tie
+
+
+def test_a_nan_in_a_row_with_ties_is_said():
+    q, g, *labels = scene(7, whole=True)
+    g = np.concatenate((g, g[:1]))
+    g[-1, 0] = np.nan
+    labels[1], labels[3] = np.append(labels[1], 1), np.append(labels[3], 1)
+    with pytest.raises(ValueError, match="hold NaN"):
+        rank_features(q, g, *labels, tile=50)

@@ -18,7 +18,7 @@ def test_detection_keeps_the_people_of_one_chunk(tmp_path):
     samples, shape = [Sample(SampleId(f"{i:06d}"), Path("x"), {}) for i in range(20 * GROUP)], (4, 256, 256)
     dataset = SimpleNamespace(
         meta=SimpleNamespace(splits=("all",)),
-        samples=lambda split: samples,
+        files=lambda split: [(sample,) for sample in samples],
         read=lambda sample: np.zeros((1, 1, 3), np.uint8),
     )
     detector = SimpleNamespace(

@@ -14,7 +14,8 @@ from dp2bench.core.images import PictureFile, read_image, write_image
 from dp2bench.core.types import Anonymized
 from dp2bench.datasets.folder import Folder
 from dp2bench.detection.full_image import FullImage
-from dp2bench.pipelines.anonymize import FAILURES, ResumeLog, anonymize_dataset
+from dp2bench.pipelines.anonymize import FAILURES, anonymize_dataset
+from dp2bench.pipelines.resume_log import ResumeLog
 from dp2bench.pipelines.stream import AHEAD, BYTES, GROUP, map_ahead
 
 
