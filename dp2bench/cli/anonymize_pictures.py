@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
@@ -15,7 +15,7 @@ from dp2bench.cli.work import Films, Work
 
 if TYPE_CHECKING:
     from dp2bench.core.contracts import Dataset
-    from dp2bench.datasets.folder import Folder
+    from dp2bench.core.listing import Listing
 
 
 def anonymize_pictures(
@@ -30,8 +30,8 @@ def anonymize_pictures(
     from dp2bench.pipelines.workers import in_workers
 
     folder = opened if isinstance(opened, Folder) else None
-    if folder is not None:
-        _refuse_nothing(work, folder)
+    if folder is not None and not folder.listing.pictures and not folder.listing.videos:
+        _refuse_nothing(work, str(folder.root), folder.listing)
     journal = None
     if source.is_dir() and (folder is not None or resumable(opened, target)):
         journal = ResumeLog(target, settings)
@@ -158,17 +158,18 @@ def anonymize_remote(work: Work, source: str, target: str, settings: Mapping[str
             )
             raise typer.Exit(130) from None
     remote.close()
+    if not (counter.pictures or films.reports or films.left_out or counter.unreadable):
+        _refuse_nothing(work, source, listing)
     return tell_outcome(work, counter, listing, films)
 
 
-def _refuse_nothing(work: Work, folder: Folder) -> None:
+def _refuse_nothing(work: Work, place: str, listing: Listing) -> NoReturn:
     """Say why a folder holds nothing that can be anonymized."""
     from dp2bench.cli.terminal import tell_each
     from dp2bench.core.errors import DatasetError
 
-    if not folder.listing.pictures and not folder.listing.videos:
-        tell_each(work.console, folder.listing.left_out, label="left out:", style="yellow")
-        raise DatasetError(
-            f"The folder {folder.root} holds no pictures and no videos that can be read.",
-            "Put some there; JPEG, PNG, WebP, GIF, TIFF, BMP, HEIF, AVIF, JPEG 2000 and the usual videos are read.",
-        )
+    tell_each(work.console, listing.left_out, label="left out:", style="yellow")
+    raise DatasetError(
+        f"The folder {place} holds no pictures and no videos that can be read.",
+        "Put some there; JPEG, PNG, WebP, GIF, TIFF, BMP, HEIF, AVIF, JPEG 2000 and the usual videos are read.",
+    )

@@ -21,14 +21,12 @@ from dp2bench.core.seeds import derive_seed
 from dp2bench.core.types import Image, People, Sample, SampleId
 from dp2bench.datasets.video import Selection
 from dp2bench.detection.preview import bounded, draw_people
-from dp2bench.pipelines.stream import altering
+from dp2bench.pipelines.stream import DOUBTFUL, altering
 from dp2bench.pipelines.video import VideoOptions, anonymize_video
 
 DETECTOR = "photo"
 FIRST = "deepprivacy2"
 """The method that is chosen when the page opens."""
-DOUBTFUL = 0.45
-"""Score under which a detection is called doubtful."""
 
 
 @dataclass(frozen=True)

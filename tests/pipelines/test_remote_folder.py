@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import runpy
@@ -171,6 +172,7 @@ def test_batches_keep_together_what_belongs_together(monkeypatch):
     [
         (("{in}", "file://{in}/out"), "lies inside the other"),
         (("file://{tmp}/none", "{tmp}/out"), "holds no files"),
+        (("file://{notes}", "{tmp}/out"), "holds no pictures and no videos"),
         (("file://{in}", "{tmp}/out", "--dataset", "market1501"), "--dataset does not go with a URL"),
         (("{in}/broken.jpg", "memory://x"), "is no folder"),
         (("file://{in}", "{tmp}/out", "--preview", "{tmp}/out/look"), "previews show people as they are"),
@@ -178,7 +180,10 @@ def test_batches_keep_together_what_belongs_together(monkeypatch):
     ],
 )
 def test_what_cannot_be(album, tmp_path, arguments, message):
-    given = [a.replace("{in}", str(album)).replace("{tmp}", str(tmp_path)) for a in arguments]
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "notes.txt").write_text("names of people")
+    places = {"{in}": album, "{tmp}": tmp_path, "{notes}": tmp_path / "notes"}
+    given = [functools.reduce(lambda a, p: a.replace(p, str(places[p])), places, a) for a in arguments]
     done = PROGRAM("anonymize", *given, *COMMAND)
     assert done.returncode == 2
     assert message in " ".join(done.stderr.split())
