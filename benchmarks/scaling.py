@@ -219,29 +219,26 @@ def draw(costs: list[dict[str, float]], begun: list[dict[str, float]], path: Pat
     from matplotlib.figure import Figure
 
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "dp2bench", "font.size": 9}):
-        figure = Figure(figsize=(7.2, 2.6), layout="constrained")
-        cost, memory, time_ = figure.subplots(1, 3)
-        sizes = [r["count"] for r in costs]
+        figure = Figure(figsize=(7.6, 2.6), layout="constrained")
+        cost, memory, begin = figure.subplots(1, 3)
+        sizes, others = [r["count"] for r in costs], [r["count"] for r in begun]
         cost.plot(sizes, [r["ms"] for r in costs], marker="o", color="#0072B2")
-        cost.set_ylabel("processor ms a picture")
+        cost.set(title="A picture", ylabel="ms of processor time")
         memory.plot(sizes, [r["MB"] for r in costs], marker="o", color="#0072B2", label="anonymize")
-        others = [r["count"] for r in begun]
         memory.plot(others, [r["MB"] for r in begun], marker="s", color="#D55E00", label="resume")
-        memory.set_ylabel("MB of memory at most")
+        memory.set(title="Memory", ylabel="MB at most")
         for name, marker, colour in (("plan", "D", "#009E73"), ("resume", "s", "#D55E00")):
-            time_.plot(others, [r[name] for r in begun], marker=marker, color=colour, label=name)
-        time_.set_ylabel("processor s before the first picture")
-        for panel in (cost, memory, time_):
-            panel.set(xscale="log", xlabel="pictures", ylim=(0, 1.3 * panel.dataLim.y1))
-            panel.set_xticks(
-                [1e3, 1e4, 1e5, 1e6], ["1,000", "10,000", "100,000", "1,000,000"], rotation=30, ha="right"
-            )
+            begin.plot(others, [r[name] for r in begun], marker=marker, color=colour, label=name)
+        begin.set(title="Before the first picture", ylabel="s of processor time")
+        for panel in (cost, memory, begin):
+            panel.set(xscale="log", xlabel="pictures", xlim=(600, 2e6), ylim=(0, 1.4 * panel.dataLim.y1))
+            panel.set_xticks([1e3, 1e4, 1e5, 1e6], ["1,000", "10,000", "100,000", "1 million"], fontsize=7)
             panel.minorticks_off()
             panel.grid(color="0.9")
             panel.set_axisbelow(True)
             panel.spines[["top", "right"]].set_visible(False)
-        for panel in (memory, time_):
-            panel.legend(frameon=False)
+        for panel in (memory, begin):
+            panel.legend(frameon=False, loc="upper left")
         figure.savefig(path, metadata={"Date": None, "Creator": None})
 
 
