@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from dp2bench.core.locks import lock
+
 
 class TemporaryFolder:
     """A folder of one process; what killed ones left of the same prefix is deleted.
@@ -22,7 +24,7 @@ class TemporaryFolder:
     def __init__(self, prefix: str) -> None:
         _remove_left_behind(prefix)
         made = Path(tempfile.mkdtemp(prefix=f"new-{prefix}"))
-        self._lock = _locked(made)
+        self._lock = lock(made)
         # Under its name it is never without a lock: others would delete it.
         self.path = made.rename(made.with_name(made.name.removeprefix("new-")))
 
@@ -42,25 +44,10 @@ class TemporaryFolder:
 
 def _remove_left_behind(prefix: str) -> None:
     for path in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        lock = _locked(path)
-        if lock is not None:
+        try:
+            handle = lock(path)
+        except OSError:  # in use, or somebody else's
+            continue
+        if handle is not None:
             shutil.rmtree(path, ignore_errors=True)
-            os.close(lock)
-
-
-def _locked(folder: Path) -> int | None:
-    """A lock that the system frees when this process dies; None where somebody else has it, or there are none (Windows)."""
-    try:
-        import fcntl
-    except ImportError:
-        return None
-    try:
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-    except OSError:  # somebody else's
-        return None
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        return None
-    return handle
+            os.close(handle)

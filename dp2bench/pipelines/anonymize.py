@@ -14,6 +14,7 @@ from dp2bench.core.contracts import Anonymizer, Dataset, Detector, Progress, no_
 from dp2bench.core.errors import Dp2benchError, PictureError
 from dp2bench.core.files import link_or_copy
 from dp2bench.core.lazy import Again
+from dp2bench.core.locks import alone_in
 from dp2bench.core.paths import check_distinct
 from dp2bench.core.people_io import save_people
 from dp2bench.core.types import Image, Missed, People, Sample, SampleId, page_ids
@@ -289,23 +290,44 @@ def anonymize_dataset(
         in_workers: the stream to a folder that does the same in other processes; None to do it in this one.
 
     """
-    splits = dataset.meta.splits
     check_names(dataset, out)
-    counter = CoverageCounter()
-    folder = out
     if journal is not None:
-        journal.begin()
-    elif not resumable(dataset, out):
-        folder = out.with_name(f".{out.name}.partial")
-        shutil.rmtree(folder, ignore_errors=True)
+        with alone_in(out):
+            journal.begin()
+            return _written(dataset, detector, method, out, seed, progress, journal, preview, in_workers)
+    if resumable(dataset, out):
+        return _written(dataset, detector, method, out, seed, progress, None, preview, in_workers)
+    folder = out.with_name(f".{out.name}.partial")
+    with alone_in(folder):
+        for left in folder.iterdir():  # of a killed run
+            shutil.rmtree(left) if left.is_dir() else left.unlink()
+        counter = _written(dataset, detector, method, folder, seed, progress, None, preview, in_workers)
+        if out.is_dir():  # empty, or it would have been refused
+            out.rmdir()
+        folder.replace(out)
+    return counter
 
+
+def _written(
+    dataset: Dataset,
+    detector: Detector,
+    method: Anonymizer,
+    folder: Path,
+    seed: int,
+    progress: Progress,
+    journal: ResumeLog | None,
+    preview: Path | None,
+    in_workers: Callable[[Path], Stream] | None,
+) -> CoverageCounter:
+    """The work of `anonymize_dataset` on a folder that it has for itself."""
+    counter = CoverageCounter()
     find = found_by(detector.for_dataset(dataset))
 
     def here(files: Iterable[File], hashed: bool) -> Iterator[Done]:
         return anonymize_files(dataset, files, find, method, seed, out=folder, hashed=hashed, preview=preview)
 
     stream = here if in_workers is None else in_workers(folder)
-    pictures = anonymized_pictures(dataset, splits, stream, counter, progress, journal, folder)
+    pictures = anonymized_pictures(dataset, dataset.meta.splits, stream, counter, progress, journal, folder)
     try:
         with altering(method):
             dataset.rewrite(folder, pictures)
@@ -316,10 +338,6 @@ def anonymize_dataset(
         if journal is not None and isinstance(error, Dp2benchError):
             journal.withdraw()
         raise
-    if folder != out:
-        if out.is_dir():  # empty, or it would have been refused
-            out.rmdir()
-        folder.replace(out)
     return counter
 
 
