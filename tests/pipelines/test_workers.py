@@ -138,13 +138,13 @@ def test_two_workers_find_what_one_finds(tmp_path):
 
 @pytest.mark.e2e
 def test_a_worker_that_is_killed_is_told_and_gone_on_from(tmp_path):
-    make(tmp_path, 30, {17: (0, 0, 255)})
+    make(tmp_path, 80, {70: (0, 0, 255)})
     command = ("anonymize", "in", "out", *COMMAND, "--workers", "2")
     code, _, error = run(tmp_path, *command, "--threads", "3")
     assert code == 2
     error = " ".join(error.split())
     assert "was killed (signal 9)" in error
-    assert "00017.png" in error
+    assert "00070.png" in error
     assert "goes on where it stopped" in error
     assert "fewer workers" in error
     begun = {p.name for p in (tmp_path / "out").rglob("*") if p.is_file()}

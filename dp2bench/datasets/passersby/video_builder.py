@@ -192,7 +192,7 @@ class VideoBuilder(DatasetBuilder[SampleSpec]):
     """Makes `passersby-video`: clips, tracks, the people of each frame, the attributes of each identity."""
 
     name = "passersby-video"
-    version = "2.2"
+    version = "2.1"
     sizes = SIZES
 
     def plan(self, size: str) -> list[list[SampleSpec]]:
