@@ -18,7 +18,7 @@ from dp2bench.core.contracts import RunContext
 sys.path.insert(0, str(Path(__file__).parents[1] / "attacks"))
 from world import world
 
-TRAINED = {"restore"}
+TRAINED = {"parrot-resnet", "restore"}
 """Those that train a network."""
 ATTACKS = [
     pytest.param(name, marks=[pytest.mark.slow] if name in TRAINED else [])
@@ -36,8 +36,15 @@ def splits() -> dict[str, Split]:
     return world()
 
 
-def _context(tmp_path: Path) -> RunContext:
-    return RunContext(seed=0, trained={}, artefacts=tmp_path, threads=1)
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What attacks train, once for all tests."""
+    return tmp_path_factory.mktemp("trained")
+
+
+@pytest.fixture
+def context(tmp_path: Path, cache: Path) -> RunContext:
+    return RunContext(seed=0, trained={}, artefacts=tmp_path, threads=1, cache=cache)
 
 
 def _under(control: str, splits: dict[str, Split]) -> dict[str, Split]:
@@ -60,17 +67,17 @@ def test_meta(name):
     assert meta.positive != meta.negative
 
 
-def test_it_finds_its_positive_control(name, splits, tmp_path):
+def test_it_finds_its_positive_control(name, splits, context):
     meta = registry.load("attacks", name).meta
-    main = _attack(name, _under(meta.positive, splits), _context(tmp_path))[0]
+    main = _attack(name, _under(meta.positive, splits), context)[0]
     assert main.metric == meta.main_metric
     assert main.value > (main.chance_high or main.chance)
     assert main.p_value is None or main.p_value < 0.01
 
 
-def test_it_finds_nothing_in_its_negative_control(name, splits, tmp_path):
+def test_it_finds_nothing_in_its_negative_control(name, splits, context):
     meta = registry.load("attacks", name).meta
-    found = _attack(name, _under(meta.negative, splits), _context(tmp_path))
+    found = _attack(name, _under(meta.negative, splits), context)
     main = found[0]
     if main.p_value is None:
         assert main.value <= 2 * main.chance
@@ -79,9 +86,9 @@ def test_it_finds_nothing_in_its_negative_control(name, splits, tmp_path):
         assert main.value < main.chance_high * 1.1
 
 
-def test_measurements_are_whole(name, splits, tmp_path):
+def test_measurements_are_whole(name, splits, context):
     meta = registry.load("attacks", name).meta
-    found = _attack(name, _under(meta.positive, splits), _context(tmp_path))
+    found = _attack(name, _under(meta.positive, splits), context)
     assert len({(m.metric, m.scenario, m.subset) for m in found}) == len(found)
     tested = set(splits["query"].clear.identities.tolist())
     learned_from = {-1 - i for i in splits["train"].clear.identities.tolist()}  # told apart by their sign
@@ -93,20 +100,20 @@ def test_measurements_are_whole(name, splits, tmp_path):
         assert m.chance is not None
 
 
-def test_the_names_of_those_attacked_reach_no_distance(name, splits, tmp_path):
+def test_the_names_of_those_attacked_reach_no_distance(name, splits, context):
     """With other names for the test people an attack that ranks gives the same distances."""
     meta = registry.load("attacks", name).meta
     if not meta.identifies:
         pytest.skip("it ranks nobody")
     under = _under(meta.positive, splits)
-    before = _attack(name, under, _context(tmp_path))[0].ranking
+    before = _attack(name, under, context)[0].ranking
     renamed = dict(under)
     people = np.unique(under["query"].clear.identities)
     for part in ("query", "gallery"):
         renamed[part] = Split(
             *(replace(v, identities=people[::-1][np.searchsorted(people, v.identities)]) for v in under[part])
         )
-    after = _attack(name, renamed, _context(tmp_path))[0].ranking
+    after = _attack(name, renamed, context)[0].ranking
     np.testing.assert_array_equal(before, after)
 
 
