@@ -22,7 +22,7 @@ from dp2bench.tasks.market1501_reid import easiest
 if TYPE_CHECKING:
     from dp2bench.core.attacks import Attack, Measurement, Split
 
-MINI = ("adaptive", "ensemble", "silhouette", "inside", "rim", "pose", "attributes", "swap")
+MINI = ("adaptive", "ensemble", "silhouette", "inside", "rim", "pose", "tracing", "attributes", "swap")
 """The attacks that take seconds once features are there."""
 SPLITS = ("train", "query", "gallery")
 WORST = "worst"
@@ -92,6 +92,11 @@ class PrivacyAttacks(Task):
                 higher_is_better=False,
                 title="pictures that show another real person",
                 description="Pictures as close to somebody else's clear picture as one clear picture in a hundred is.",
+            ),
+            "traced": Metric(
+                higher_is_better=False,
+                title="outputs traced to their originals",
+                description="Share of other originals of the camera whose colours are less like the output's; 50 % by chance.",
             ),
             "linked": Metric(
                 higher_is_better=False,

@@ -1,16 +1,19 @@
-"""Re-identification by what a mask leaves: colours at its rim, colours inside it, and the background."""
+"""What a mask leaves: colours at its rim, colours inside it, and the background."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from dp2bench.attacks.learning import Rows
-from dp2bench.attacks.retrieval import ADAPTED, RetrievalAttack
-from dp2bench.core.attacks import AttackMeta, Scenario, Split, Version
+from dp2bench.attacks.learning import Rows, normalized
+from dp2bench.attacks.retrieval import ADAPTED, PERMUTATIONS, RetrievalAttack
+from dp2bench.core.attacks import Attack, AttackMeta, Measurement, Scenario, Split, Version
+from dp2bench.core.contracts import RunContext
+from dp2bench.core.seeds import derive_seed
 
 BAND = 3.0
 """Width of a band around the mask in pixels."""
@@ -96,6 +99,84 @@ class Inside(_Colours):
         negative="mask-out",
     )
     bands = ((-1e6, -BAND), (-BAND, 0.0))
+
+
+class Tracing(Attack):
+    """Whether an output's colours lead back to the very picture that it was made from, among all pictures of its camera.
+
+    Nobody is found by it, and nothing is learned: it sees small leaks, as every picture is a test. The score is the share of other
+    originals whose colours, head to foot, are less like the output's than its own original's are; 0.5 by chance. The floor deals out
+    each camera's originals anew. Units of train people are named ``train/``, and their identities are negative.
+    """
+
+    meta: ClassVar[AttackMeta] = AttackMeta(
+        name="tracing",
+        title="outputs traced to their originals",
+        claim="The fill keeps something of the picture that it replaced.",
+        main_metric="traced",
+        needs=frozenset({"masks"}),
+        positive="colour-leak",
+        negative="mask-out",
+        identifies=False,
+    )
+
+    def fit(self, train: Split, context: RunContext) -> None:
+        """The train split is looked at with the others."""
+        self.train = train
+
+    def score(self, query: Split, gallery: Split, context: RunContext) -> Sequence[Measurement]:
+        """See `Attack.score`."""
+        random = np.random.default_rng(derive_seed(context.seed, "tracing"))
+        units: dict[str, float] = {}
+        clusters: dict[str, int] = {}
+        nulls: list[NDArray[np.float64]] = []
+        clear: list[NDArray[np.float64]] = []
+        for split, prefix in ((self.train, "train/"), (query, ""), (gallery, "")):
+            view = split.clear
+            assert view.masks is not None
+            rows = {v: _inside(split, v) for v in ("clear", "anonymized")}
+            for camera in np.unique(view.cameras):
+                seen = (view.cameras == camera) & (view.identities > 0) & view.masks.any((1, 2))
+                here = np.flatnonzero(seen)
+                if len(here) < 2:
+                    continue
+                less = _less_alike(rows["anonymized"][here], rows["clear"][here])
+                at = np.arange(len(here))
+                names = [f"{prefix}{view.names[i]}" for i in here]
+                people = -1 - view.identities[here] if prefix else view.identities[here]
+                units |= dict(zip(names, less[at, at].tolist(), strict=True))
+                clusters |= dict(zip(names, people.tolist(), strict=True))
+                nulls.append(np.array([less[at, random.permutation(at)].sum() for _ in range(PERMUTATIONS)]))
+                clear.append(np.diag(_less_alike(rows["clear"][here], rows["clear"][here])))
+        return [
+            Measurement(
+                metric=self.meta.main_metric,
+                value=float(np.mean(list(units.values()))),
+                units=units,
+                clusters=clusters,
+                null=np.sum(nulls, 0) / len(units),
+                chance=0.5,
+                clear=float(np.concatenate(clear).mean()),
+            )
+        ]
+
+
+def _inside(split: Split, version: Version) -> Rows:
+    """As `Inside` sees them, which has looked at them already."""
+    return split.view(version).rows(
+        f"{Inside.meta.name} {version}", lambda: Inside().describe(split, version)
+    )
+
+
+def _less_alike(outputs: Rows, originals: Rows) -> NDArray[np.float64]:
+    """(N, N): of the originals other than column j's, the share that is less like output i than that one; ties count half."""
+    a, b = (normalized(rows - rows.mean(0)) for rows in (outputs, originals))
+    alike = np.round(a.astype(np.float64) @ b.T.astype(np.float64), 9)
+    ordered = np.sort(alike, 1)
+    below = np.stack([np.searchsorted(o, x, "left") for o, x in zip(ordered, alike, strict=True)])
+    above = np.stack([np.searchsorted(o, x, "right") for o, x in zip(ordered, alike, strict=True)])
+    out: NDArray[np.float64] = (below + (above - below - 1) / 2) / (len(alike) - 1)
+    return out
 
 
 class Background(RetrievalAttack):

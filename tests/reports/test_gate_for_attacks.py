@@ -25,7 +25,7 @@ from dp2bench.tasks.privacy_attacks import PrivacyAttacks, record_attacks
 sys.path.insert(0, str(Path(__file__).parents[1] / "attacks"))
 from world import world
 
-ATTACKS = ("silhouette", "inside", "rim", "swap")
+ATTACKS = ("silhouette", "inside", "rim", "tracing", "swap")
 
 
 @pytest.fixture(scope="module")
@@ -132,15 +132,7 @@ def test_other_seeds_pass_ten_times_of_ten(clear, tmp_path):
         assert comparison.passed, [(r.score, r.difference, r.verdict) for r in comparison.failures]
 
 
-FOUND_NOT_ALWAYS = pytest.mark.xfail(
-    strict=False, reason="another seed's noise hides it now and then: docs/gate.md"
-)
-
-
-@pytest.mark.parametrize(
-    "leak",
-    [pytest.param(leak, marks=[FOUND_NOT_ALWAYS] if leak.startswith("30") else []) for leak in LEAKS],
-)
+@pytest.mark.parametrize("leak", LEAKS)
 @pytest.mark.slow
 def test_leaks_fail_ten_times_of_ten(clear, tmp_path, leak):
     method, worse = LEAKS[leak]
