@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dp2bench.cli.anonymize_pictures import anonymize_pictures, anonymize_remote, as_urls
-from dp2bench.cli.anonymize_videos import anonymize_camera, anonymize_one_video
 from dp2bench.cli.work import Work
 
 if TYPE_CHECKING:
@@ -239,8 +238,7 @@ def anonymize(
     from dp2bench.core.credentials import signing_with
     from dp2bench.core.hashing import content_sha256
     from dp2bench.core.remote import local_path
-    from dp2bench.datasets.video import Selection, encoder_for, is_camera, is_video_name
-    from dp2bench.pipelines.video import VideoOptions
+    from dp2bench.datasets.video import Selection, VideoOptions, encoder_for, is_camera, is_video_name
     from dp2bench.pipelines.workers import Component, Job
 
     console = Console()
@@ -303,6 +301,8 @@ def anonymize(
         keep_readable=keep_readable,
     )
     if is_video:
+        from dp2bench.cli.anonymize_videos import anonymize_camera, anonymize_one_video
+
         encoder_for(target, codec)
         with signing_with(job.credentials):
             done = (

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import typer
 
-from dp2bench.cli.anonymize_videos import videos_of_folder
 from dp2bench.cli.outcomes import tell_outcome, tell_remarks
 from dp2bench.cli.work import Films, Work
 
@@ -61,7 +60,9 @@ def anonymize_pictures(
                 if work.workers == 1
                 else lambda out: in_workers(replace(work.job, out=out), work.workers, work.threads),
             )
-            if folder is not None:
+            if folder is not None and folder.listing.videos:
+                from dp2bench.cli.anonymize_videos import videos_of_folder
+
                 films = videos_of_folder(work, folder, target, journal, observer)
         except KeyboardInterrupt:
             observer.bars.stop()
@@ -130,6 +131,8 @@ def anonymize_remote(work: Work, source: str, target: str, settings: Mapping[str
                     else lambda _: in_workers(job, work.workers, work.threads),
                 )
             if folder.listing.videos:
+                from dp2bench.cli.anonymize_videos import videos_of_folder
+
                 filmed = videos_of_folder(work, folder, out, None, observer)
             found = folder.listing
             return {

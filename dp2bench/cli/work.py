@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from dp2bench.core.contracts import Anonymizer, Detector
-    from dp2bench.pipelines.video import VideoOptions
+    from dp2bench.datasets.video import VideoOptions
     from dp2bench.pipelines.workers import Job
 
 

@@ -1,13 +1,14 @@
-"""Folders that one program has for itself. The system frees a lock when its process dies."""
+"""Locks, which the system frees when their process dies. Where there are none (Windows, some disks), nobody is kept out."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
-from dp2bench.core.errors import Dp2benchError
+from dp2bench.core.errors import Dp2benchError, writing
 
 
 def lock(folder: Path) -> int | None:
@@ -34,15 +35,16 @@ def lock(folder: Path) -> int | None:
     return handle
 
 
-@contextmanager
+@contextlib.contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
     """Have a folder, which is made, for this program.
 
     Raises:
-        Dp2benchError: another program has it.
+        Dp2benchError: another program has it, or it cannot be made.
 
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     try:
         handle = lock(folder)
     except BlockingIOError:
@@ -54,3 +56,29 @@ def alone_in(folder: Path) -> Iterator[None]:
     finally:
         if handle is not None:
             os.close(handle)
+
+
+def wait_for(path: Path) -> IO[str]:
+    """The file of a lock, locked; to be closed, and to be deleted first if at all. Whoever waited for one that was deleted waits for the
+    one that has its name now.
+
+    Raises:
+        OSError: the file cannot be written.
+
+    """
+    while True:
+        file = path.open("w")
+        _wait(file.fileno())
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        file.close()
+
+
+def _wait(handle: int) -> None:
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        return
+    with contextlib.suppress(OSError):  # a disk without locks
+        fcntl.flock(handle, fcntl.LOCK_EX)

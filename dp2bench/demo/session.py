@@ -19,10 +19,10 @@ from dp2bench.core.images import read_image, write_image
 from dp2bench.core.results import canonical_json
 from dp2bench.core.seeds import derive_seed
 from dp2bench.core.types import Image, People, Sample, SampleId
-from dp2bench.datasets.video import Selection
+from dp2bench.datasets.video import Selection, VideoOptions
 from dp2bench.detection.preview import bounded, draw_people
 from dp2bench.pipelines.stream import DOUBTFUL, altering
-from dp2bench.pipelines.video import VideoOptions, anonymize_video
+from dp2bench.pipelines.video import anonymize_video
 
 DETECTOR = "photo"
 FIRST = "deepprivacy2"

@@ -13,9 +13,9 @@ import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from dp2bench.core.errors import Dp2benchError, writing
+from dp2bench.core.locks import wait_for
 from dp2bench.core.paths import cache_root
 from dp2bench.core.remote import Remote, is_url, local_path
 
@@ -58,7 +58,7 @@ class Store:
         work = self.root / "work" / _MACHINE / key
         try:
             work.parent.mkdir(parents=True, exist_ok=True)
-            lock = _locked(work.parent / f"{key}.lock")
+            lock = wait_for(work.parent / f"{key}.lock")
         except OSError as error:
             raise Dp2benchError(
                 f"The cache folder {self.root} cannot be written: {error.strerror}.",
@@ -82,27 +82,6 @@ class Store:
             if not self.has(key):
                 raise
             shutil.rmtree(work)
-
-
-def _locked(path: Path) -> IO[str]:
-    """A file of a lock, locked. Whoever had it before deletes it: then the one that has its name now is waited for."""
-    while True:
-        file = path.open("w")
-        _lock(file.fileno())
-        with contextlib.suppress(FileNotFoundError):
-            if os.path.samestat(os.fstat(file.fileno()), path.stat()):
-                return file
-        file.close()
-
-
-def _lock(handle: int) -> None:
-    """Wait for a lock that the system frees when we die. Where the disk has none, two processes may do the same work; one result is kept."""
-    try:
-        import fcntl
-    except ImportError:  # Windows
-        return
-    with contextlib.suppress(OSError):
-        fcntl.flock(handle, fcntl.LOCK_EX)
 
 
 class ObjectStore(Store):

@@ -59,9 +59,8 @@ class ResumeLog:
                 f"The folder {self._folder} was begun with other settings and is not finished.",
                 "Give the command it was begun with, or choose a new folder.",
             )
-        while block := self._lines.read(
-            1 << 20
-        ):  # a line that has no end was being written when the run was killed
+        # a line that has no end was being written when the run was killed
+        while block := self._lines.read(1 << 20):
             self._count += block.count(b"\n")
         self._lines.seek(len(head))
         self._next = len(head)

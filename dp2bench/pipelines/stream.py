@@ -145,9 +145,8 @@ def read_files(dataset: Dataset, files: Iterable[File], *, hashed: bool = False)
 
     def read(file: File) -> Done:
         try:
-            original = (
-                _content_of(file.samples[0].path) if hashed else None
-            )  # before: it may be written to meanwhile
+            # before it is read: it may be written to meanwhile
+            original = _content_of(file.samples[0].path) if hashed else None
             images = tuple(dataset.read(sample) for sample in file.samples)
         except Exception as error:  # noqa: BLE001 - told by who asks, in order
             return Done(file, error)

@@ -22,7 +22,16 @@ from dp2bench.core.hashing import content_sha256
 from dp2bench.core.people_io import load_people, save_people
 from dp2bench.core.seeds import Seed, derive_seed
 from dp2bench.core.types import Image, People, Sample, SampleId
-from dp2bench.datasets.video import Frame, SegmentWriter, Selection, Video, VideoError, encoder_for, join
+from dp2bench.datasets.video import (
+    Frame,
+    SegmentWriter,
+    Selection,
+    Video,
+    VideoError,
+    VideoOptions,
+    encoder_for,
+    join,
+)
 from dp2bench.detection import tracking
 from dp2bench.detection.tracking import FrameBoxes, Tracks
 from dp2bench.inpainting.filling import Pending, fill_together, nothing_to_fill, requests_of
@@ -41,21 +50,6 @@ FORMAT = 2
 def sample_of(path: Path, index: int, name: str = "") -> Sample:
     """What a detector is told about a frame: its name is ``clip.mp4/00000012``, or begins with ``name`` in the file's place."""
     return Sample(SampleId(f"{name or path.name}/{index:08d}"), path)
-
-
-class VideoOptions(NamedTuple):
-    """How a video is taken and written.
-
-    Attributes:
-        selection: what is taken of it.
-        codec: one of `dp2bench.datasets.video.CODECS`; None for the usual one of the target's suffix.
-        quality: see `SegmentWriter`.
-
-    """
-
-    selection: Selection = Selection()
-    codec: str | None = None
-    quality: int | None = None
 
 
 class Found(NamedTuple):

@@ -99,7 +99,10 @@ def test_doctor_knows_this_machine():
     assert "torchreid" in done.stdout
     assert "suite market1501" in done.stdout
     said = " ".join(done.stdout.split())
-    assert "task market1501-reid ready on passersby-reid; bring" in said
+    assert (
+        "task market1501-reid ready on passersby-reid; bring cuhk03, dukemtmc-reid, market1501, msmt17;"
+        in said
+    )
     assert "broken" not in said
 
 

@@ -69,7 +69,7 @@ def annotated(root: Path) -> list[str]:
 
 
 def archives(root: Path) -> list[str]:
-    """FDH: pictures are members of archives, so that the folder is made beside OUT and becomes it."""
+    """FDH: pictures are members of archives, so that the folder is made beside OUT and becomes it. An older run left some there."""
     from dp2bench.datasets.crops import Crop
     from dp2bench.datasets.fdh import members
     from dp2bench.datasets.shards import ShardWriter
@@ -84,6 +84,9 @@ def archives(root: Path) -> list[str]:
                 vertices = np.where(person, 5, -1).astype(np.int32)
                 points = np.full((17, 3), 0.5, np.float32)
                 writer.write(name, members(Crop(name, image, person, points, vertices, person)))
+    (root / ".out.partial" / "train").mkdir(parents=True)
+    (root / ".out.partial" / "train" / "out-000000.tar").write_bytes(b"of an older run")
+    (root / ".out.partial" / "template.txt").write_bytes(b"of an older run")
     return ["anonymize", "in", "out", "--dataset", "fdh", "-m", "mask-out"]
 
 

@@ -130,7 +130,7 @@ def _killed(
     starter: Starter, kind: str, folder: Path, at_operations: int, by_the_clock: int, seed: int
 ) -> None:
     expected, command, operations, seconds = _undisturbed(starter, kind, folder)
-    assert operations > 8
+    assert operations > 10
     rng = random.Random(seed)
     for k in range(at_operations + by_the_clock):
         root = folder / f"killed{k}" / "root"

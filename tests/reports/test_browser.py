@@ -54,7 +54,7 @@ def page(browser: Any, address: str, request: pytest.FixtureRequest) -> Iterator
     opened.on("console", lambda message: said.append(f"{message.type}: {message.text}"))
     opened.on("pageerror", lambda error: said.append(str(error)))
     opened.on("request", lambda sent: asked.append(sent.url))
-    opened.goto(address, timeout=120_000)
+    opened.goto(address)
     opened.wait_for_selector("html[data-ready]", timeout=60_000)
     yield opened
     context.close()
@@ -203,7 +203,7 @@ def test_text_can_be_read(page):
 def test_without_scripts_every_number_is_there(browser, address):
     context = browser.new_context(java_script_enabled=False)
     opened = context.new_page()
-    opened.goto(address, timeout=120_000)
+    opened.goto(address)
     assert opened.locator("#overview tbody tr").count() == 9
     context.close()
 
@@ -214,7 +214,7 @@ def test_a_run_of_one_method_has_a_page_too(browser, tmp_path: Path):
     opened = context.new_page()
     said: list[str] = []
     opened.on("console", lambda message: said.append(message.text))
-    opened.goto(write_report(run, formats=["html"])[0].as_uri(), timeout=120_000)
+    opened.goto(write_report(run, formats=["html"])[0].as_uri())
     opened.wait_for_selector("html[data-ready]", timeout=60_000)
     assert said == []
     context.close()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import shutil
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from dp2bench.core.contracts import Progress
+from dp2bench.core.locks import wait_for
 from dp2bench.datasets.passersby.generation import labels
 from dp2bench.datasets.passersby.generation.builder import DatasetBuilder
 from dp2bench.datasets.passersby.generation.chunks import chunk_file, is_readable, read_chunk
@@ -21,7 +19,7 @@ from dp2bench.datasets.passersby.generation.workers import make_chunks
 def make(builder: DatasetBuilder[Any], size: str, root: Path, progress: Progress) -> None:
     """Make a size at ``root`` unless it is there; goes on where an earlier attempt was killed."""
     root.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(root.with_name(f"{root.name}.lock")):
+    with wait_for(root.with_name(f"{root.name}.lock")):  # nobody else makes it meanwhile
         if root.exists():
             return
         partial = root.with_name(f"{root.name}.partial")
@@ -44,17 +42,6 @@ def make(builder: DatasetBuilder[Any], size: str, root: Path, progress: Progress
         write_manifest(builder, size, whole)
         whole.rename(root)
         shutil.rmtree(partial)
-
-
-@contextlib.contextmanager
-def _locked(lock: Path) -> Iterator[None]:
-    """Hold a lock file, so that two processes do not make the same dataset; freed by the system when we die."""
-    with lock.open("a") as held:
-        if sys.platform != "win32":
-            import fcntl
-
-            fcntl.flock(held, fcntl.LOCK_EX)
-        yield
 
 
 def write_manifest(builder: DatasetBuilder[Any], size: str, root: Path) -> None:
